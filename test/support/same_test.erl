@@ -1,0 +1,177 @@
+%% One suite, two servers: runs a scenario on a Cowboy listener and on an Outrider listener and compares
+%% what could be observed.
+%%
+%% In: a setup (routes or one handler, transport and protocol options) and a scenario, a fun that drives the
+%% server and returns what came over the wire. Out: the transcript `#{wire, calls, log}':
+%%
+%%   wire    what the scenario returned
+%%   calls   what the handlers noted with `probe:note/2', in order, and how the watched processes ended
+%%   log     what was logged at level notice and above
+%%
+%% `same/2' fails unless both servers gave the same transcript, and returns it for the case's own expectations.
+%% `differ/4' is for what is meant to differ: it names the difference, which must have a row in
+%% docs/cowboy-compatibility.md, and holds each server to its own expectation.
+%% `improves/4' is for what Cowboy does only sometimes.
+%% `rows/3' runs a table of inputs and reports every row that is wrong at once.
+%%
+%% Each run has a listener of its own and a process of its own for the scenario: its sockets close when it ends.
+%% The transcript is taken after every watched process has ended and the listener has stopped, so that nothing
+%% that is still under way can be missed.
+%%
+%% The environment variable OUTRIDER_TEST_SERVERS narrows the run to `cowboy' or `outrider'.
+-module(same_test).
+
+-export([cases/1, same/2, differ/4, improves/4, rows/3, servers/0]).
+-export([start/1, start_listener/4, stop_listener/1, ranch_api/1]).
+
+-export_type([server/0, setup/0, transcript/0]).
+
+-type name() :: cowboy | outrider.
+-type server() :: #{name := name(), ref := term(), port := inet:port_number() | undefined, probe := probe:probe()}.
+%% A route's options get the key `probe' if they are a map.
+-type setup() :: #{
+    handler => {module(), term()},
+    routes => [{iodata(), module(), term()}],
+    transport => ranch:opts(),
+    protocol => cowboy:opts()
+}.
+-type transcript() :: #{wire := term(), calls := [term()], log := [term()]}.
+
+%% The cases of a suite: its exported functions of arity 1.
+-spec cases(module()) -> [atom()].
+cases(Suite) ->
+    [Case || {Case, 1} <- Suite:module_info(exports), Case =/= module_info].
+
+-spec same(setup(), fun((server()) -> term())) -> transcript().
+same(Setup, Scenario) ->
+    case runs(Setup, Scenario) of
+        [{_, Transcript}] ->
+            passed(Transcript);
+        [{_, Transcript}, {_, Transcript}] ->
+            passed(Transcript);
+        [{One, A}, {Other, B}] ->
+            error({the_servers_differ, [{Key, [{One, maps:get(Key, A)}, {Other, maps:get(Key, B)}]}
+                || Key <- maps:keys(A), maps:get(Key, A) =/= maps:get(Key, B)]})
+    end.
+
+-spec differ(atom(), setup(), fun((server()) -> term()), #{name() := fun((transcript()) -> term())}) -> ok.
+differ(Difference, Setup, Scenario, Expected) ->
+    compatibility:must_name(Difference),
+    Runs = runs(Setup, Scenario),
+    _ = [(maps:get(Name, Expected))(passed(Transcript)) || {Name, Transcript} <- Runs],
+    case Runs of
+        [{_, Same}, {_, Same}] -> error({no_difference_any_more, Difference, Same});
+        _ -> ok
+    end.
+
+%% Like differ/4 where Cowboy's transcript depends on a race, so that only Outrider can be held to something.
+-spec improves(atom(), setup(), fun((server()) -> term()), fun((transcript()) -> term())) -> ok.
+improves(Difference, Setup, Scenario, Expected) ->
+    compatibility:must_name(Difference),
+    start(servers()),
+    _ = [Expected(passed(run(outrider, Setup, Scenario))) || outrider <- servers()],
+    ok.
+
+%% Each row is `{Name, Input, Expected}', or `{Name, Input, CowboyExpected, {Difference, OutriderExpected}}'.
+%% The scenario gets the row's input besides the server; the row's result is the transcript's wire.
+-spec rows(setup(), fun((server(), Input) -> term()), [Row]) -> ok when
+    Row :: {term(), Input, term()} | {term(), Input, term(), {atom(), term()}}.
+rows(Setup, Scenario, Rows) ->
+    Runs = runs(Setup, fun(Server) ->
+        [{element(1, Row), in_process(fun() -> Scenario(Server, element(2, Row)) end)} || Row <- Rows]
+    end),
+    Wrong = [
+        #{row => element(1, Row), server => Name, expected => Expected, got => Got}
+     || {Name, #{wire := Results}} <- Runs,
+        {Row, {_, Outcome}} <- lists:zip(Rows, Results),
+        Expected <- [expected(Name, Row)],
+        Got <- [transcript:plain(wire(Outcome))],
+        Got =/= Expected
+    ],
+    Wrong =:= [] orelse error({wrong_rows, Wrong}),
+    ok.
+
+expected(_, {_, _, Expected}) ->
+    Expected;
+expected(cowboy, {_, _, Expected, _}) ->
+    Expected;
+expected(outrider, {_, _, _, {Difference, Expected}}) ->
+    compatibility:must_name(Difference),
+    Expected.
+
+-spec servers() -> [name()].
+servers() ->
+    case os:getenv("OUTRIDER_TEST_SERVERS", "cowboy outrider") of
+        "cowboy" -> [cowboy];
+        "outrider" -> [outrider];
+        "cowboy outrider" -> [cowboy, outrider]
+    end.
+
+%% Starts the applications that the named servers need.
+-spec start([name()]) -> ok.
+start(Names) ->
+    _ = [{ok, _} = application:ensure_all_started(Name) || Name <- [cowboy | Names]],
+    ok.
+
+runs(Setup, Scenario) ->
+    start(servers()),
+    [{Name, run(Name, Setup, Scenario)} || Name <- servers()].
+
+run(Name, Setup, Scenario) ->
+    Probe = probe:start(),
+    Ref = {same_test, Name},
+    ok = probe_log:attach(Probe),
+    {ok, _} = start_listener(Name, Ref, maps:get(transport, Setup, [{port, 0}]), protocol(Setup, Probe)),
+    Server = #{name => Name, ref => Ref, port => (ranch_api(Name)):get_port(Ref), probe => Probe},
+    Outcome =
+        try
+            in_process(fun() -> Scenario(Server) end)
+        after
+            probe:settle(Probe),
+            stop_listener(Server),
+            probe_log:detach()
+        end,
+    transcript:plain(#{wire => wire(Outcome), calls => probe:calls(Probe), log => probe:stop(Probe)}).
+
+protocol(Setup, Probe) ->
+    Protocol = maps:get(protocol, Setup, #{}),
+    Routes = case Setup of
+        #{handler := {Module, Options}} -> [{"/[...]", Module, Options}];
+        #{routes := Listed} -> Listed;
+        #{} -> []
+    end,
+    Dispatch = cowboy_router:compile([{'_', [{Path, Module, with_probe(Options, Probe)}
+        || {Path, Module, Options} <- Routes]}]),
+    Env = maps:merge(#{dispatch => Dispatch, probe => Probe}, maps:get(env, Protocol, #{})),
+    Protocol#{env => Env}.
+
+with_probe(Options, Probe) when is_map(Options) -> Options#{probe => Probe};
+with_probe(Options, _) -> Options.
+
+-spec start_listener(name(), term(), ranch:opts(), cowboy:opts()) -> {ok, pid()} | {error, term()}.
+start_listener(Name, Ref, Transport, Protocol) ->
+    Name:start_clear(Ref, Transport, Protocol).
+
+-spec stop_listener(server()) -> ok.
+stop_listener(#{name := Name, ref := Ref}) ->
+    Name:stop_listener(Ref).
+
+%% The module that answers get_port/1, info/1, procs/2 and the like for this server's listeners.
+-spec ranch_api(name()) -> module().
+ranch_api(cowboy) -> ranch;
+ranch_api(outrider) -> outrider.
+
+%% Runs a fun in a process of its own, so that what it opened is closed when it ends.
+in_process(Fun) ->
+    {Pid, Monitor} = spawn_monitor(fun() ->
+        exit(try {done, Fun()} catch Class:Reason:Stack -> {failed, {Class, Reason, Stack}} end)
+    end),
+    receive
+        {'DOWN', Monitor, process, Pid, Outcome} -> Outcome
+    end.
+
+wire({done, Result}) -> Result;
+wire(Failed) -> Failed.
+
+passed(#{wire := {failed, Why}} = Transcript) -> error({scenario_failed, Why, Transcript});
+passed(Transcript) -> Transcript.

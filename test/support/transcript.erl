@@ -1,0 +1,42 @@
+%% Takes out of a transcript what must differ between two runs: pids, ports, references, stack traces, the date.
+%% And brings log events down to what they say.
+-module(transcript).
+
+-export([plain/1, log_entry/1]).
+
+-spec plain(term()) -> term().
+plain(Pid) when is_pid(Pid) -> pid;
+plain(Port) when is_port(Port) -> port;
+plain(Ref) when is_reference(Ref) -> reference;
+plain({same_test, Name}) when is_atom(Name) -> listener;
+plain(Tuple) when is_tuple(Tuple) -> list_to_tuple(plain(tuple_to_list(Tuple)));
+plain(Map) when is_map(Map) -> maps:from_list([{plain(Key), plain(Value)} || {Key, Value} <- maps:to_list(Map)]);
+plain([{Module, Function, Arity, Location} | _]) when
+    is_atom(Module), is_atom(Function), is_integer(Arity) orelse is_list(Arity), is_list(Location)
+->
+    stack;
+plain([Head | Tail]) -> [plain(Head) | plain(Tail)];
+plain(Term) -> Term.
+
+%% A crash report becomes `{crash_report, Class, Reason}', an error of a server about a process
+%% `{Level, connection_process | request_process, Reason}', anything else `{Level, Text}'.
+-spec log_entry(logger:log_event()) -> term().
+log_entry(#{msg := {report, #{label := {proc_lib, crash}, report := [Info, _]}}}) ->
+    {Class, Reason, _} = proplists:get_value(error_info, Info),
+    {crash_report, Class, Reason};
+log_entry(#{level := Level, msg := {report, #{format := Format, args := Args}}}) ->
+    entry(Level, Format, Args);
+log_entry(#{level := Level, msg := {report, Report}}) ->
+    {Level, Report};
+log_entry(#{level := Level, msg := {string, Text}}) ->
+    {Level, unicode:characters_to_binary(Text)};
+log_entry(#{level := Level, msg := {Format, Args}}) ->
+    entry(Level, Format, Args).
+
+entry(Level, Format, Args) ->
+    Text = unicode:characters_to_binary(io_lib:format(Format, Args)),
+    case {binary:match(Text, <<"had its request process">>), binary:match(Text, <<"had connection process">>)} of
+        {{_, _}, nomatch} -> {Level, request_process, lists:nth(5, Args)};
+        {nomatch, {_, _}} -> {Level, connection_process, lists:last(Args)};
+        {nomatch, nomatch} -> {Level, unicode:characters_to_binary(io_lib:format(Format, plain(Args)))}
+    end.
