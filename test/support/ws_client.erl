@@ -3,7 +3,7 @@
 %% calling process.
 -module(ws_client).
 
--export([open/1, open/2, handshake/1, handshake/2, upgrade/2]).
+-export([open/1, open/2, handshake/1, handshake/2, upgrade/2, handshake_with/1]).
 -export([send/2, bytes/1, frame/4, header/4]).
 -export([recv/1, recv/2, recv_all/1]).
 -export([inflate/1, inflater/0, inflate/2]).
@@ -18,7 +18,12 @@
     | {deflated, text | binary, binary()} | {frame, Fin :: 0..1, Rsv :: 0..7, Opcode :: 0..15, binary()}
     | closed | timeout.
 
--define(KEY, <<"dGhlIHNhbXBsZSBub25jZQ==">>).
+-define(FIELDS, [
+    {"Connection", "Upgrade"},
+    {"Upgrade", "websocket"},
+    {"Sec-WebSocket-Version", "13"},
+    {"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}
+]).
 
 %% A connection whose handshake must succeed.
 -spec open(same_test:server()) -> gen_tcp:socket().
@@ -44,9 +49,13 @@ handshake(Target) ->
 %% The bytes of a handshake with the key of RFC 6455 1.3.
 -spec handshake(iodata(), [{iodata(), iodata()}]) -> iodata().
 handshake(Target, Headers) ->
-    http_client:request("GET", Target, [
-        {"Connection", "Upgrade"}, {"Upgrade", "websocket"},
-        {"Sec-WebSocket-Version", "13"}, {"Sec-WebSocket-Key", ?KEY} | Headers], <<>>).
+    http_client:request("GET", Target, ?FIELDS ++ Headers, <<>>).
+
+%% The same with fields replaced, or taken out (`none').
+-spec handshake_with([{string(), iodata() | none}]) -> iodata().
+handshake_with(Replaced) ->
+    Kept = [Field || {Name, _} = Field <- ?FIELDS, not lists:keymember(Name, 1, Replaced)],
+    http_client:request("GET", "/", Kept ++ [Field || {_, Value} = Field <- Replaced, Value =/= none], <<>>).
 
 %% Sends frames in one write.
 -spec send(gen_tcp:socket(), sent() | [sent()]) -> ok | {error, term()}.
