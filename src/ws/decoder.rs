@@ -1,0 +1,470 @@
+//! The receiving half of a WebSocket: a client's bytes in, events out.
+//!
+//! A frame that lies whole in the input is unmasked there and given as a slice of it. Only what is unfinished when the
+//! input ends is kept: less than a header, less than a control frame, and less than [`CHUNK`] of a message.
+//!
+//! ```text
+//!            ┌──────────────► Header ◄─────────────┐
+//!   ping, pong            │          │            a data frame's last byte
+//!            └── Control ◄┘          └► Data ──────┘
+//!                   │ close
+//!                   └──► Over ◄── any error, from every state
+//! ```
+
+use std::mem;
+use std::ops::ControlFlow;
+
+use super::frame::{Context, Control, Data, Header, MAX_HEADER, OpCode};
+use super::inflate::{self, Inflater};
+use super::message::Message;
+use super::{Agreement, CHUNK, Error, Event, Kind, close, mask};
+
+/// The limits of one WebSocket.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The longest frame, and the longest message after inflation, in bytes; equal is allowed. `None`: no limit.
+    pub max_frame_size: Option<u64>,
+    /// Refuse text and close reasons that are not UTF-8.
+    pub validate_utf8: bool,
+}
+
+/// The receiving half of one WebSocket. Idle, it holds no more than what the next compressed message may refer to.
+pub struct Decoder {
+    options: Options,
+    /// There if compression has been negotiated.
+    inflater: Option<Box<Inflater>>,
+    state: State,
+    /// The beginning of an unfinished header or of an unfinished control frame's unmasked payload.
+    partial: Vec<u8>,
+    /// The message of which the first header has been read and not the last byte.
+    message: Option<Message>,
+    /// The last step left inflated bytes inside.
+    more: bool,
+}
+
+/// Where in the byte stream the next byte stands.
+#[derive(Clone, Copy)]
+enum State {
+    Header,
+    Control(Control, Frame),
+    /// In a frame of `Decoder::message`.
+    Data(Frame),
+    Over,
+}
+
+/// What is left of a frame.
+#[derive(Clone, Copy)]
+struct Frame {
+    fin: bool,
+    /// The key of the next byte.
+    mask: [u8; 4],
+    /// Bytes of payload that are still to come.
+    left: u64,
+}
+
+/// How many bytes a step used, and whether another step may follow now.
+type Step = Result<(usize, ControlFlow<()>), Error>;
+
+impl Decoder {
+    /// A decoder for the beginning of a connection.
+    pub fn new(options: Options, agreement: Option<&Agreement>) -> Decoder {
+        Decoder {
+            options,
+            inflater: agreement.map(|agreement| Box::new(Inflater::new(agreement))),
+            state: State::Header,
+            partial: Vec::new(),
+            message: None,
+            more: false,
+        }
+    }
+
+    /// Decodes `input` and gives its events to `sink`, in order. Says how many bytes of `input` it used; it unmasks
+    /// those in place, and leaves the others as they are for the caller to give again.
+    ///
+    /// It stops early when the sink breaks, having taken the event. Events may then wait inside, so the next call may be
+    /// one without input. After a close frame or an error all input is used and ignored.
+    pub fn decode(
+        &mut self,
+        input: &mut [u8],
+        sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, Error> {
+        let mut at = 0;
+        loop {
+            match self.step(&mut input[at..], sink) {
+                Ok((used, flow)) => {
+                    at += used;
+                    if flow.is_break() {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    self.end();
+                    return Err(error);
+                }
+            }
+        }
+        if let Some(message) = &mut self.message {
+            message.trim();
+        }
+        Ok(at)
+    }
+
+    /// Says whether the sink's break has left events inside, so that a call without input makes sense.
+    pub fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// Sets the limit for the frames and the inflated bytes to come.
+    pub fn set_max_frame_size(&mut self, max: Option<u64>) {
+        self.options.max_frame_size = max;
+    }
+
+    fn step(&mut self, input: &mut [u8], sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>) -> Step {
+        match self.state {
+            State::Header => self.header(input),
+            State::Control(control, frame) => self.control(control, frame, input, sink),
+            State::Data(frame) => self.data(frame, input, sink),
+            State::Over => Ok((input.len(), ControlFlow::Break(()))),
+        }
+    }
+
+    fn header(&mut self, input: &[u8]) -> Step {
+        let context = Context {
+            deflate: self.inflater.is_some(),
+            message: self.message.as_ref().map(|message| message.compressed),
+        };
+        if self.partial.is_empty() {
+            let Some((header, size)) = Header::parse(input, context)? else {
+                self.partial.extend_from_slice(input);
+                return Ok((input.len(), ControlFlow::Break(())));
+            };
+            self.begin(header)?;
+            return Ok((size, ControlFlow::Continue(())));
+        }
+        let had = self.partial.len();
+        let more = input.len().min(MAX_HEADER - had);
+        self.partial.extend_from_slice(&input[..more]);
+        let Some((header, size)) = Header::parse(&self.partial, context)? else {
+            return Ok((more, ControlFlow::Break(())));
+        };
+        self.partial = Vec::new();
+        self.begin(header)?;
+        // `had` bytes were not a header, so it is longer.
+        Ok((size - had, ControlFlow::Continue(())))
+    }
+
+    fn begin(&mut self, header: Header) -> Result<(), Error> {
+        match self.options.max_frame_size {
+            Some(max) if header.length > max => return Err(Error::LongFrame { size: header.length, max }),
+            _ => {}
+        }
+        let frame = Frame { fin: header.fin, mask: header.mask, left: header.length };
+        let kind = match header.opcode {
+            OpCode::Control(control) => {
+                self.state = State::Control(control, frame);
+                return Ok(());
+            }
+            OpCode::Data(Data::Text) => Kind::Text,
+            OpCode::Data(_) => Kind::Binary,
+        };
+        // A continuation belongs to the message that is there, everything else begins one: `Header::parse` saw to that.
+        let message = self.message.get_or_insert_with(|| Message::new(kind, header.rsv1));
+        if !message.compressed {
+            message.allow(header.length, &self.options)?;
+        }
+        self.state = State::Data(frame);
+        Ok(())
+    }
+
+    fn control(
+        &mut self,
+        control: Control,
+        mut frame: Frame,
+        input: &mut [u8],
+        sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Step {
+        let piece = frame.unmask(input);
+        let used = piece.len();
+        if frame.left > 0 {
+            self.partial.extend_from_slice(piece);
+            if control == Control::Close {
+                close::parse(&self.partial, false, self.options.validate_utf8)?;
+            }
+            self.state = State::Control(control, frame);
+            return Ok((used, ControlFlow::Break(())));
+        }
+        let mut gathered = mem::take(&mut self.partial);
+        let payload: &[u8] = if gathered.is_empty() {
+            piece
+        } else {
+            gathered.extend_from_slice(piece);
+            &gathered
+        };
+        self.state = State::Header;
+        let event = match control {
+            Control::Ping => Event::Ping(payload),
+            Control::Pong => Event::Pong(payload),
+            // The reserved ones do not pass `Header::parse`.
+            Control::Close | Control::Reserved(_) => {
+                let event = Event::Close(close::parse(payload, true, self.options.validate_utf8)?);
+                self.end();
+                event
+            }
+        };
+        let flow = sink(event);
+        // What follows a close frame is used up by the step after it.
+        Ok((used, if matches!(self.state, State::Over) { ControlFlow::Continue(()) } else { flow }))
+    }
+
+    fn data(&mut self, frame: Frame, input: &mut [u8], sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>) -> Step {
+        // A data frame always has its message: `begin` made it, and only the last byte of the last frame takes it away.
+        match &self.message {
+            Some(message) if message.compressed => self.deflated(frame, input, sink),
+            Some(_) => self.plain(frame, input, sink),
+            None => Ok((0, ControlFlow::Break(()))),
+        }
+    }
+
+    fn plain(
+        &mut self,
+        mut frame: Frame,
+        input: &mut [u8],
+        sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Step {
+        let Some(message) = &mut self.message else { return Ok((0, ControlFlow::Break(()))) };
+        if frame.left > 0 && message.room() == 0 && message.flush(sink).is_break() {
+            return Ok((0, ControlFlow::Break(())));
+        }
+        let available = input.len().min(message.room());
+        let piece = frame.unmask(&mut input[..available]);
+        let used = piece.len();
+        let last = frame.fin && frame.left == 0;
+        message.check(piece, last, &self.options)?;
+        let flow = if last {
+            self.message.take().map_or(ControlFlow::Break(()), |message| message.end(piece, sink))
+        } else {
+            message.add(piece, frame.left, sink)
+        };
+        if frame.left == 0 {
+            self.state = State::Header;
+            return Ok((used, flow));
+        }
+        self.state = State::Data(frame);
+        Ok((used, if used == input.len() { ControlFlow::Break(()) } else { flow }))
+    }
+
+    fn deflated(
+        &mut self,
+        mut frame: Frame,
+        input: &mut [u8],
+        sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Step {
+        let (Some(message), Some(inflater)) = (&mut self.message, &mut self.inflater) else {
+            return Ok((0, ControlFlow::Break(())));
+        };
+        let available = input.len().min(CHUNK);
+        let piece = frame.unmask(&mut input[..available]);
+        let last = frame.fin && frame.left == 0;
+        // Where there is no room, one byte shows whether the message goes on. The allowance is never 0.
+        let room = message.allowance(&self.options).min(message.room().max(1) as u64) as usize;
+        let mut output = inflate::Output::take();
+        let fed = inflater.feed(piece, last, &mut output[..room])?;
+        frame.give_back(&mut piece[fed.used..]);
+        let inflated = &output[..fed.made];
+        message.check(inflated, false, &self.options)?;
+        if inflated.len() > message.room() && message.flush(sink).is_break() {
+            // The end of the frame, if this was it, is seen again by the next step.
+            self.more = true;
+            self.state = State::Data(frame);
+            message.keep(inflated);
+            return Ok((fed.used, ControlFlow::Break(())));
+        }
+
+        self.more = !fed.drained;
+        let done = fed.drained && frame.left == 0;
+        let flow = if done && frame.fin {
+            inflater.end()?;
+            message.check(&[], true, &self.options)?;
+            self.message.take().map_or(ControlFlow::Break(()), |message| message.end(inflated, sink))
+        } else {
+            message.add(inflated, 0, sink)
+        };
+        self.state = if done { State::Header } else { State::Data(frame) };
+        let starved = fed.drained && !done && fed.used == available;
+        Ok((fed.used, if starved { ControlFlow::Break(()) } else { flow }))
+    }
+
+    /// Nothing comes any more: frees everything.
+    fn end(&mut self) {
+        self.state = State::Over;
+        self.partial = Vec::new();
+        self.message = None;
+        self.inflater = None;
+        self.more = false;
+    }
+}
+
+impl Frame {
+    /// Takes as much of `input` as belongs to the frame, and unmasks it.
+    fn unmask<'a>(&mut self, input: &'a mut [u8]) -> &'a mut [u8] {
+        let size = self.left.min(input.len() as u64) as usize;
+        let piece = &mut input[..size];
+        mask::apply(piece, self.mask);
+        self.mask = mask::advance(self.mask, size);
+        self.left -= size as u64;
+        piece
+    }
+
+    /// Undoes `unmask` for the end of its piece, which could not be used yet.
+    fn give_back(&mut self, piece: &mut [u8]) {
+        self.mask = mask::retreat(self.mask, piece.len());
+        self.left += piece.len() as u64;
+        mask::apply(piece, self.mask);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: Options = Options { max_frame_size: Some(1_000_000), validate_utf8: true };
+
+    /// A frame as a client sends it, with the mask of RFC 6455, 5.7.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![first];
+        match payload.len() {
+            size @ 0..=125 => frame.push(0x80 | size as u8),
+            size @ 126..=0xffff => {
+                frame.push(0x80 | 126);
+                frame.extend((size as u16).to_be_bytes());
+            }
+            size => {
+                frame.push(0x80 | 127);
+                frame.extend((size as u64).to_be_bytes());
+            }
+        }
+        let key = [0x37, 0xfa, 0x21, 0x3d];
+        frame.extend(key);
+        let start = frame.len();
+        frame.extend(payload);
+        mask::apply(&mut frame[start..], key);
+        frame
+    }
+
+    /// The events of `input`, each as text, and the error at its end.
+    fn events(options: Options, mut input: Vec<u8>) -> (Vec<String>, Option<Error>) {
+        let mut events = Vec::new();
+        let result = Decoder::new(options, None).decode(&mut input, &mut |event| {
+            events.push(format!("{event:?}"));
+            ControlFlow::Continue(())
+        });
+        (events, result.err())
+    }
+
+    fn error(input: Vec<u8>) -> Option<Error> {
+        let (events, error) = events(OPTIONS, input);
+        assert_eq!(events, [""; 0]);
+        error
+    }
+
+    #[test]
+    fn frames_of_the_rfc_are_understood() {
+        let hello = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58".to_vec();
+        let pong = b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58".to_vec();
+        let hello_event = format!("{:?}", Event::Message(Kind::Text, b"Hello"));
+        assert_eq!(events(OPTIONS, hello), (vec![hello_event.clone()], None));
+        assert_eq!(events(OPTIONS, pong), (vec![format!("{:?}", Event::Pong(b"Hello"))], None));
+        let fragmented = [frame(0x01, b"Hel"), frame(0x80, b"lo")].concat();
+        assert_eq!(events(OPTIONS, fragmented), (vec![hello_event], None));
+    }
+
+    #[test]
+    fn a_control_frame_comes_before_the_message_around_it() {
+        let input = [frame(0x01, b"Hel"), frame(0x89, b"!"), frame(0x00, b""), frame(0x80, b"lo")].concat();
+        let expected = [Event::Ping(b"!"), Event::Message(Kind::Text, b"Hello")].map(|event| format!("{event:?}"));
+        assert_eq!(events(OPTIONS, input), (expected.to_vec(), None));
+    }
+
+    #[test]
+    fn what_follows_a_close_frame_is_ignored() {
+        let mut input =
+            [frame(0x01, "κ".as_bytes().split_at(1).0), frame(0x88, b"\x03\xe8bye"), vec![0xff; 9]].concat();
+        let mut events = 0;
+        let mut decoder = Decoder::new(OPTIONS, None);
+        let mut sink = |event: Event<'_>| {
+            assert_eq!(event, Event::Close(Some((1000, b"bye"))));
+            events += 1;
+            ControlFlow::Break(())
+        };
+        assert_eq!(decoder.decode(&mut input, &mut sink), Ok(input.len()));
+        assert_eq!(decoder.decode(&mut [0xff; 3], &mut sink), Ok(3));
+        assert_eq!(events, 1);
+    }
+
+    #[test]
+    fn a_wrong_first_byte_is_refused_alone() {
+        assert_eq!(error(vec![0xc1]), Some(Error::ReservedBits(4)));
+        assert_eq!(error(vec![0x91]), Some(Error::ReservedBits(1)));
+        for opcode in (3..=7).chain(11..=15) {
+            assert_eq!(error(vec![0x80 | opcode]), Some(Error::Opcode(opcode)));
+        }
+        assert_eq!(error(vec![0x08]), Some(Error::FragmentedControl));
+        assert_eq!(error(vec![0x80]), Some(Error::StrayContinuation));
+        assert_eq!(error([frame(0x01, b""), vec![0x81]].concat()), Some(Error::MissingContinuation));
+    }
+
+    #[test]
+    fn a_wrong_length_is_refused() {
+        assert_eq!(error(vec![0x81, 0x05]), Some(Error::Unmasked));
+        assert_eq!(error(vec![0x89, 0xfe]), Some(Error::LongControl(126)));
+        assert_eq!(error(vec![0x88, 0x81]), Some(Error::HalfCloseCode));
+        assert_eq!(error(vec![0x81, 0xfe, 0, 125]), Some(Error::Length(125)));
+        assert_eq!(error(vec![0x81, 0xff, 0, 0, 0, 0, 0, 0, 255, 255]), Some(Error::Length(65535)));
+        assert_eq!(error(vec![0x81, 0xff, 128, 0, 0, 0, 0, 0, 0, 0]), Some(Error::Length(1 << 63)));
+    }
+
+    #[test]
+    fn a_frame_may_be_as_long_as_the_limit_and_no_longer() {
+        let options = Options { max_frame_size: Some(5), ..OPTIONS };
+        for first in [0x81, 0x89] {
+            assert_eq!(events(options, frame(first, b"Hell")).1, None);
+            assert_eq!(events(options, frame(first, b"Hello")).1, None);
+            let long = events(options, frame(first, b"Hello!"));
+            assert_eq!(long, (vec![], Some(Error::LongFrame { size: 6, max: 5 })));
+        }
+    }
+
+    #[test]
+    fn fragments_together_may_be_as_long_as_the_limit_and_no_longer() {
+        let options = Options { max_frame_size: Some(5), ..OPTIONS };
+        assert_eq!(events(options, [frame(0x01, b"Hel"), frame(0x80, b"lo")].concat()).1, None);
+        let long = events(options, [frame(0x01, b"Hel"), frame(0x80, b"lo!")].concat());
+        assert_eq!(long, (vec![], Some(Error::LongMessage { size: 6, max: 5 })));
+    }
+
+    #[test]
+    fn text_is_validated_as_its_bytes_come() {
+        let (begin, mut wrong) = (frame(0x01, b"\xce"), frame(0x80, b"\xff and more"));
+        wrong.truncate(7);
+        assert_eq!(error([begin, wrong].concat()), Some(Error::Utf8));
+        assert_eq!(error(frame(0x81, b"\xce")), Some(Error::Utf8));
+        let options = Options { validate_utf8: false, ..OPTIONS };
+        assert_eq!(events(options, frame(0x81, b"\xff")).1, None);
+    }
+
+    #[test]
+    fn a_chunk_is_one_message_and_a_byte_more_is_two_pieces() {
+        for (size, pieces) in [(CHUNK - 1, 1), (CHUNK, 1), (CHUNK + 1, 2)] {
+            let payload = vec![7; size];
+            let whole = frame(0x82, &payload);
+            let fragments = [frame(0x02, &payload[..3]), frame(0x00, &payload[3..]), frame(0x80, b"")].concat();
+            assert_eq!(events(OPTIONS, whole).0.len(), pieces);
+            assert_eq!(events(OPTIONS, fragments).0.len(), pieces);
+        }
+    }
+
+    #[test]
+    fn an_idle_decoder_is_small() {
+        assert!(size_of::<Decoder>() <= 176, "{} bytes", size_of::<Decoder>());
+    }
+}

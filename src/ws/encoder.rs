@@ -1,0 +1,281 @@
+//! The sending half of a WebSocket: messages and control frames in, a client's bytes out.
+//!
+//! Everything is appended to a buffer of the caller. A message is one frame, as in Cowboy, with one exception: a
+//! compressed message that comes in pieces is fragmented, because its compressed size is known only at its end.
+
+use std::fmt;
+use std::time::Instant;
+
+use super::deflate::Deflater;
+use super::frame::{Control, Data, MAX_CONTROL, OpCode, Written};
+use super::{Agreement, Kind};
+
+/// The sending half of one WebSocket.
+pub struct Encoder {
+    /// There if compression has been negotiated.
+    deflater: Option<Box<Deflater>>,
+    /// Compress the messages to come.
+    compress: bool,
+    /// The message that is being sent in pieces.
+    open: Option<Open>,
+}
+
+/// A message of which not all pieces have come.
+struct Open {
+    /// Of the next frame.
+    opcode: Data,
+    compressed: bool,
+    /// Bytes that are still to come.
+    left: u64,
+}
+
+/// The pieces of a message are more than its announced size, or there is no such message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Overrun {
+    /// Bytes that were still to come.
+    pub left: u64,
+    /// Bytes that came.
+    pub size: u64,
+}
+
+impl Encoder {
+    /// An encoder for the beginning of a connection.
+    pub fn new(agreement: Option<&Agreement>) -> Encoder {
+        Encoder { deflater: agreement.map(|agreement| Box::new(Deflater::new(agreement))), compress: true, open: None }
+    }
+
+    /// Appends a whole message. Not while a message is open.
+    pub fn message(&mut self, kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
+        debug_assert!(self.open.is_none());
+        let opcode = OpCode::Data(kind.opcode());
+        match &mut self.deflater {
+            Some(deflater) if self.compress => {
+                let gap = Gap::open(payload.len(), out);
+                if payload.is_empty() {
+                    out.push(0);
+                } else {
+                    deflater.compress(payload, true, out);
+                }
+                gap.fill(true, true, opcode, out);
+            }
+            _ => frame(opcode, payload, out),
+        }
+    }
+
+    /// Begins a message of `size` bytes that comes in pieces by [`Encoder::part`]. A message of no bytes is whole at once.
+    pub fn open(&mut self, kind: Kind, size: u64, out: &mut Vec<u8>) {
+        debug_assert!(self.open.is_none());
+        if size == 0 {
+            return self.message(kind, &[], out);
+        }
+        let compressed = self.compress && self.deflater.is_some();
+        if !compressed {
+            out.extend_from_slice(Written::new(true, false, OpCode::Data(kind.opcode()), size).as_bytes());
+        }
+        self.open = Some(Open { opcode: kind.opcode(), compressed, left: size });
+    }
+
+    /// Appends the next piece of the open message. `true`: it was the last.
+    pub fn part(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Result<bool, Overrun> {
+        let size = payload.len() as u64;
+        let Some(open) = &mut self.open else { return Err(Overrun { left: 0, size }) };
+        if size > open.left {
+            return Err(Overrun { left: open.left, size });
+        }
+        open.left -= size;
+        let last = open.left == 0;
+        match &mut self.deflater {
+            Some(deflater) if open.compressed => {
+                let before = out.len();
+                let gap = Gap::open(payload.len(), out);
+                deflater.compress(payload, last, out);
+                if gap.is_empty(out) && !last {
+                    out.truncate(before);
+                } else {
+                    gap.fill(last, open.opcode != Data::Continue, OpCode::Data(open.opcode), out);
+                    open.opcode = Data::Continue;
+                }
+            }
+            _ => out.extend_from_slice(payload),
+        }
+        if last {
+            self.open = None;
+        }
+        Ok(last)
+    }
+
+    /// Says whether a message is open: then nothing but [`Encoder::part`] may be called, and the connection cannot be
+    /// closed in order.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Appends a ping. Of a payload above 125 bytes, here and below, the rest is cut off: the caller has refused it before.
+    pub fn ping(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        self.control(Control::Ping, payload, out);
+    }
+
+    /// Appends a pong.
+    pub fn pong(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        self.control(Control::Pong, payload, out);
+    }
+
+    /// Appends a close frame with a code and a reason of at most 123 bytes, or with neither.
+    pub fn close(&mut self, code: Option<(u16, &[u8])>, out: &mut Vec<u8>) {
+        let Some((code, reason)) = code else { return self.control(Control::Close, &[], out) };
+        let mut payload = Vec::with_capacity(2 + reason.len());
+        payload.extend_from_slice(&code.to_be_bytes());
+        payload.extend_from_slice(reason);
+        self.control(Control::Close, &payload, out);
+    }
+
+    /// Compresses the messages to come, or does not. No effect without an agreement.
+    pub fn set_deflate(&mut self, compress: bool) {
+        self.compress = compress;
+    }
+
+    /// Gives back the memory of a compressor that has been idle for long. To be called now and then.
+    pub fn rest(&mut self, now: Instant) {
+        if let Some(deflater) = &mut self.deflater
+            && self.open.is_none()
+        {
+            deflater.rest(now);
+        }
+    }
+
+    fn control(&mut self, control: Control, payload: &[u8], out: &mut Vec<u8>) {
+        debug_assert!(self.open.is_none());
+        frame(OpCode::Control(control), &payload[..payload.len().min(MAX_CONTROL)], out);
+    }
+}
+
+impl Kind {
+    fn opcode(self) -> Data {
+        match self {
+            Kind::Text => Data::Text,
+            Kind::Binary => Data::Binary,
+        }
+    }
+}
+
+/// Appends a frame of its own, uncompressed.
+fn frame(opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
+    let header = Written::new(true, false, opcode, payload.len() as u64);
+    out.reserve(header.as_bytes().len() + payload.len());
+    out.extend_from_slice(header.as_bytes());
+    out.extend_from_slice(payload);
+}
+
+/// Room for the header of a frame whose payload is appended before its size is known.
+struct Gap {
+    start: usize,
+    size: usize,
+}
+
+impl Gap {
+    /// Leaves room for the header of a payload of about `size` bytes.
+    fn open(size: usize, out: &mut Vec<u8>) -> Gap {
+        let start = out.len();
+        let size = Written::new(true, true, OpCode::Data(Data::Continue), size as u64).as_bytes().len();
+        out.resize(start + size, 0);
+        Gap { start, size }
+    }
+
+    /// Nothing has been appended.
+    fn is_empty(&self, out: &[u8]) -> bool {
+        out.len() == self.start + self.size
+    }
+
+    /// Writes the header of what has been appended.
+    fn fill(self, fin: bool, rsv1: bool, opcode: OpCode, out: &mut Vec<u8>) {
+        let payload = self.start + self.size;
+        let header = Written::new(fin, rsv1, opcode, (out.len() - payload) as u64);
+        let header = header.as_bytes();
+        // Compression has usually not changed the length of the length, so this moves nothing.
+        if header.len() == self.size {
+            out[self.start..payload].copy_from_slice(header);
+        } else {
+            out.splice(self.start..payload, header.iter().copied());
+        }
+    }
+}
+
+impl fmt::Display for Overrun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "piece of {} bytes in a message with {} bytes to come", self.size, self.left)
+    }
+}
+
+impl std::error::Error for Overrun {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Encoder, &mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(&mut Encoder::new(None), &mut out);
+        out
+    }
+
+    /// RFC 6455, 5.7: the examples of frames from a server.
+    #[test]
+    fn frames_are_those_of_the_rfc() {
+        assert_eq!(written(|e, out| e.message(Kind::Text, b"Hello", out)), b"\x81\x05Hello");
+        assert_eq!(written(|e, out| e.ping(b"Hello", out)), b"\x89\x05Hello");
+        assert_eq!(
+            written(|e, out| e.message(Kind::Binary, &[7; 256], out)),
+            [&[0x82, 0x7e, 1, 0][..], &[7; 256]].concat()
+        );
+        let long = written(|e, out| e.message(Kind::Binary, &[7; 65536], out));
+        assert_eq!(long[..10], [0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_length_has_its_shortest_form() {
+        for (size, header) in [
+            (0, &[0x82, 0][..]),
+            (125, &[0x82, 125]),
+            (126, &[0x82, 126, 0, 126]),
+            (65535, &[0x82, 126, 255, 255]),
+            (65536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let frame = written(|e, out| e.message(Kind::Binary, &vec![0; size], out));
+            assert_eq!(frame.strip_prefix(header).map(<[u8]>::len), Some(size));
+        }
+    }
+
+    #[test]
+    fn a_close_frame_has_a_code_and_a_reason_or_neither() {
+        assert_eq!(written(|e, out| e.close(None, out)), b"\x88\x00");
+        assert_eq!(written(|e, out| e.close(Some((1000, b"")), out)), b"\x88\x02\x03\xe8");
+        assert_eq!(written(|e, out| e.close(Some((1000, b"bye")), out)), b"\x88\x05\x03\xe8bye");
+    }
+
+    #[test]
+    fn a_message_in_pieces_is_one_frame() {
+        let frame = written(|e, out| {
+            e.open(Kind::Text, 5, out);
+            assert_eq!(e.part(b"He", out), Ok(false));
+            assert!(e.is_open());
+            assert_eq!(e.part(b"llo", out), Ok(true));
+            assert!(!e.is_open());
+        });
+        assert_eq!(frame, b"\x81\x05Hello");
+    }
+
+    #[test]
+    fn pieces_above_the_announced_size_are_refused() {
+        written(|e, out| {
+            assert_eq!(e.part(b"x", out), Err(Overrun { left: 0, size: 1 }));
+            e.open(Kind::Text, 1, out);
+            assert_eq!(e.part(b"xy", out), Err(Overrun { left: 1, size: 2 }));
+            assert_eq!(e.part(b"x", out), Ok(true));
+        });
+    }
+
+    #[test]
+    fn a_message_of_no_bytes_is_whole_when_it_is_opened() {
+        assert_eq!(written(|e, out| e.open(Kind::Binary, 0, out)), b"\x82\x00");
+    }
+}

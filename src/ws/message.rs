@@ -1,0 +1,111 @@
+//! One message on its way from frames to events: limits, UTF-8, and the cutting into pieces.
+//!
+//! A message that fits into one piece becomes one event, however it was fragmented and segmented. A longer one is given
+//! away piece by piece, so that no connection holds more than one piece.
+
+use std::ops::ControlFlow;
+
+use super::decoder::Options;
+use super::utf8::Utf8;
+use super::{CHUNK, Error, Event, Kind};
+
+/// A piece of a long message that is at least this long (in bytes) is given as it is. Shorter ones are gathered first,
+/// because each event has a price of its own.
+const WORTH_AN_EVENT: usize = 16 * 1024;
+
+/// A message of which the first frame's header has been read.
+pub struct Message {
+    kind: Kind,
+    /// The first frame had RSV1.
+    pub compressed: bool,
+    /// Bytes so far, inflated.
+    size: u64,
+    utf8: Utf8,
+    /// Bytes that no event has carried yet: at most [`CHUNK`].
+    gathered: Vec<u8>,
+    /// An event has carried some of it.
+    given: bool,
+}
+
+impl Message {
+    pub fn new(kind: Kind, compressed: bool) -> Message {
+        Message { kind, compressed, size: 0, utf8: Utf8::default(), gathered: Vec::new(), given: false }
+    }
+
+    /// Refuses `more` bytes that would make the message too long.
+    pub fn allow(&self, more: u64, options: &Options) -> Result<(), Error> {
+        let size = self.size.saturating_add(more);
+        match options.max_frame_size {
+            Some(max) if size > max => Err(Error::LongMessage { size, max }),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many bytes may come before the message is too long, and one more, by which that is seen.
+    pub fn allowance(&self, options: &Options) -> u64 {
+        options.max_frame_size.map_or(u64::MAX, |max| max.saturating_sub(self.size).saturating_add(1))
+    }
+
+    /// Checks the next piece of the message. `last`: nothing comes after it.
+    pub fn check(&mut self, piece: &[u8], last: bool, options: &Options) -> Result<(), Error> {
+        self.allow(piece.len() as u64, options)?;
+        self.size += piece.len() as u64;
+        if self.kind == Kind::Text && options.validate_utf8 {
+            self.utf8.push(piece).map_err(|_| Error::Utf8)?;
+            if last {
+                self.utf8.finish().map_err(|_| Error::Utf8)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes can be gathered before a piece must be given away.
+    pub fn room(&self) -> usize {
+        CHUNK - self.gathered.len()
+    }
+
+    /// Gives away what is gathered. The message goes on.
+    pub fn flush(&mut self, sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.given = true;
+        let flow = sink(Event::Part(&self.gathered));
+        self.gathered.clear();
+        flow
+    }
+
+    /// Takes a piece which is not the last and for which there is room. `left` more bytes are known to come.
+    pub fn add(
+        &mut self,
+        piece: &[u8],
+        left: u64,
+        sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let long = self.given || piece.len() as u64 + left > CHUNK as u64;
+        if long && self.gathered.is_empty() && piece.len() >= WORTH_AN_EVENT {
+            self.given = true;
+            return sink(Event::Part(piece));
+        }
+        self.keep(piece);
+        ControlFlow::Continue(())
+    }
+
+    /// Gathers a piece for which there is room.
+    pub fn keep(&mut self, piece: &[u8]) {
+        self.gathered.extend_from_slice(piece);
+    }
+
+    /// Takes the last piece, for which there is room, and gives the message or what is left of it.
+    pub fn end(mut self, piece: &[u8], sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        if self.gathered.is_empty() {
+            return sink(Event::Message(self.kind, piece));
+        }
+        self.gathered.extend_from_slice(piece);
+        sink(Event::Message(self.kind, &self.gathered))
+    }
+
+    /// Frees an empty buffer: the connection may stay as it is for long.
+    pub fn trim(&mut self) {
+        if self.gathered.is_empty() {
+            self.gathered = Vec::new();
+        }
+    }
+}
