@@ -1,0 +1,445 @@
+%% The process that runs a WebSocket's callbacks, as handlers and operators see it: who it is, its links and flags, its
+%% mailbox, sys messages, crashes, and what it leaves behind.
+-module(ws_process_SUITE).
+
+-compile([export_all, nowarn_export_all]).
+
+all() ->
+    same_test:cases(?MODULE).
+
+%%% Who it is
+
+%% Req's pid is the process of the callbacks already in init/2, which runs in another one.
+pid_of_req_runs_the_callbacks(_) ->
+    #{calls := [{in_init, false}, websocket_init, {in_websocket_init, true}, {in_handle, true} | _]} =
+        same_test:same(#{handler => {ws_script_h, #{
+            init => fun(#{pid := Pid} = Req, #{probe := Probe} = State) ->
+                probe:note(Probe, {in_init, Pid =:= self()}),
+                {cowboy_websocket, Req, State#{pid => Pid}}
+            end,
+            websocket_init => fun(#{pid := Pid, probe := Probe} = State) ->
+                probe:note(Probe, {in_websocket_init, Pid =:= self()}),
+                {[], State#{silent => true}}
+            end,
+            websocket_handle => fun(_, #{pid := Pid, probe := Probe} = State) ->
+                probe:note(Probe, {in_handle, Pid =:= self()}),
+                {[close], State}
+            end
+        }}}, fun(Server) ->
+            Socket = ws_client:open(Server),
+            ws_client:send(Socket, {text, <<>>}),
+            ws_client:recv_all(Socket)
+        end).
+
+%% The process of init/2 ends normally once the upgrade has been asked for.
+the_process_of_init_ends(_) ->
+    #{calls := Calls} = same_test:same(#{handler => {ws_script_h, #{
+        init => fun(Req, #{probe := Probe} = State) ->
+            probe:watch(Probe, init_exit),
+            {cowboy_websocket, Req, State}
+        end
+    }}}, fun(#{probe := Probe} = Server) ->
+        Socket = ws_client:open(Server),
+        probe:await(Probe, {init_exit, normal}),
+        probe:await(Probe, websocket_init),
+        http_client:close(Socket)
+    end),
+    true = lists:member({init_exit, normal}, Calls).
+
+%% What the callbacks find in their process.
+its_surroundings(_) ->
+    #{calls := [websocket_init, {surroundings, Surroundings} | _]} = same_test:same(#{handler => {ws_script_h, #{
+        websocket_init => fun(#{probe := Probe} = State) ->
+            probe:note(Probe, {surroundings, #{
+                trap_exit => process_info(self(), trap_exit),
+                priority => process_info(self(), priority),
+                messages => process_info(self(), messages),
+                registered_name => process_info(self(), registered_name),
+                dictionary => lists:sort([Key || {Key, _} <- get()]),
+                first_ancestor_is_linked => lists:member(hd(get('$ancestors')),
+                    element(2, process_info(self(), links)))
+            }}),
+            {[], State}
+        end
+    }}}, fun(Server) -> http_client:close(ws_client:open(Server)) end),
+    #{trap_exit := {trap_exit, false}, priority := {priority, normal}, messages := {messages, []},
+        registered_name := [], dictionary := ['$ancestors', '$initial_call'], first_ancestor_is_linked := true} =
+        Surroundings.
+
+what_init_left_in_its_process_stays_there(_) ->
+    #{calls := [websocket_init, {dictionary, undefined}, {trap_exit, false} | _]} =
+        same_test:same(#{handler => {ws_script_h, #{
+            init => fun(Req, State) ->
+                put(word, from_init),
+                process_flag(trap_exit, true),
+                self() ! for_init_only,
+                {cowboy_websocket, Req, State}
+            end,
+            websocket_init => fun(#{probe := Probe} = State) ->
+                probe:note(Probe, {dictionary, get(word)}),
+                probe:note(Probe, process_info(self(), trap_exit)),
+                {[], State}
+            end
+        }}}, fun(Server) ->
+            Socket = ws_client:open(Server),
+            ws_client:send(Socket, close),
+            ws_client:recv_all(Socket)
+        end).
+
+%%% Req in terminate/3
+
+-define(REQ, #{method := <<"GET">>, version := 'HTTP/1.1', scheme := <<"http">>, host := <<"localhost">>, port := 80,
+    path := <<"/a/b">>, qs := <<"c=d">>, peer := {{127, 0, 0, 1}, _}}).
+
+%% Cowboy 2.14 added the key streamid.
+partial_req(_) ->
+    Check = fun(Size) -> fun(#{calls := [websocket_init, {terminate, remote}, {req, Req}, _]}) ->
+        ?REQ = Req,
+        Size = map_size(Req)
+    end end,
+    same_test:differ(streamid_in_partial_req, #{handler => {ws_script_h, #{partial_req => true}}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, ws_client:handshake("/a/b?c=d")),
+        #{status := 101} = http_client:response(Socket),
+        ws_client:send(Socket, close),
+        ws_client:recv_all(Socket)
+    end, #{cowboy => Check(8), outrider => Check(9)}).
+
+req_filter(_) ->
+    #{calls := [websocket_init, {terminate, remote}, {req, {filtered, <<"localhost">>, 2}}, {exit, normal}]} =
+        same_test:same(#{handler => {ws_script_h, #{
+            partial_req => true,
+            init => fun(Req, State) ->
+                {cowboy_websocket, Req#{own => 2}, State, #{req_filter => fun(#{headers := #{<<"host">> := Host}} = R) ->
+                    {filtered, Host, maps:get(own, R)}
+                end}}
+            end
+        }}}, fun(Server) ->
+            Socket = ws_client:open(Server),
+            ws_client:send(Socket, close),
+            ws_client:recv_all(Socket)
+        end).
+
+%%% Its mailbox
+
+every_other_message_goes_to_websocket_info(_) ->
+    Messages = [hello, {tuple, 1}, <<"binary">>, {'$gen_cast', cast}, {'DOWN', a, b, c, d}, {tcp, no_socket, <<"x">>},
+        {timeout, make_ref(), other}, {'EXIT', self(), reason}, {data, fin, <<"x">>}, {credit, 5}, {text, <<"x">>},
+        {ping, <<"x">>}, {closed, remote}, {{self(), 1}, {response, 200, #{}, <<>>}}],
+    #{calls := [websocket_init | Calls]} = same_test:same(#{handler => {ws_script_h, #{}}},
+        fun(#{probe := Probe} = Server) ->
+            Socket = ws_client:open(Server),
+            Pid = probe:process(Probe),
+            _ = [Pid ! Message || Message <- Messages],
+            Pid ! last,
+            probe:await(Probe, {websocket_info, last}),
+            http_client:close(Socket)
+        end),
+    [{terminate, {error, closed}}, {exit, normal}] = lists:nthtail(length(Messages) + 1, Calls),
+    Plain = transcript:plain(Messages) ++ [last],
+    Plain = [Message || {websocket_info, Message} <- Calls].
+
+%% gen_server:call/2 has always been answered so.
+calls_are_answered_by_an_error(_) ->
+    #{wire := {error, not_found}, calls := [websocket_init, {terminate, _}, {exit, normal}]} =
+        same_test:same(#{handler => {ws_script_h, #{}}}, fun(#{probe := Probe} = Server) ->
+            Socket = ws_client:open(Server),
+            Answer = gen_server:call(probe:process(Probe), question),
+            http_client:close(Socket),
+            Answer
+        end).
+
+casts_reach_websocket_info(_) ->
+    #{wire := {text, <<"cast">>}} = same_test:same(#{handler => {ws_script_h, #{
+        websocket_info => fun({'$gen_cast', word}, State) -> {[{text, <<"cast">>}], State} end
+    }}}, fun(#{probe := Probe} = Server) ->
+        Socket = ws_client:open(Server),
+        gen_server:cast(probe:process(Probe), word),
+        ws_client:recv(Socket)
+    end).
+
+%% For a supervision tree's tools the process is a supervisor without children.
+supervisor_calls(_) ->
+    #{wire := {[], [{specs, 1}, {active, 0}, {supervisors, 0}, {workers, 0}], {error, start_child_disabled}}} =
+        same_test:same(#{handler => {ws_script_h, #{}}}, fun(#{probe := Probe} = Server) ->
+            Socket = ws_client:open(Server),
+            Pid = probe:process(Probe),
+            Answers = {supervisor:which_children(Pid), supervisor:count_children(Pid),
+                supervisor:start_child(Pid, #{id => x, start => {x, x, []}})},
+            http_client:close(Socket),
+            Answers
+        end).
+
+%% The message is sent when the switch has begun.
+messages_after_the_upgrade_was_asked_for_are_kept(_) ->
+    #{calls := [websocket_init, {websocket_info, sent_at_switch} | _]} = same_test:same(#{
+        handler => {ws_script_h, #{}},
+        protocol => #{stream_handlers => [message_at_switch_stream_h, cowboy_stream_h]}
+    }, fun(#{probe := Probe} = Server) ->
+        Socket = ws_client:open(Server),
+        probe:await(Probe, {websocket_info, sent_at_switch}),
+        http_client:close(Socket)
+    end).
+
+%% Before that the process belongs to HTTP, which has no use for strangers' messages.
+messages_before_the_upgrade_was_asked_for_are_dropped(_) ->
+    #{calls := [websocket_init, {terminate, remote}, {exit, normal}],
+        log := [{warning, <<"Received stray message too_early.\n">>}]} =
+        same_test:same(#{handler => {ws_script_h, #{
+            init => fun(#{pid := Pid} = Req, State) -> Pid ! too_early, {cowboy_websocket, Req, State} end
+        }}}, fun(Server) ->
+            Socket = ws_client:open(Server),
+            ws_client:send(Socket, close),
+            ws_client:recv_all(Socket)
+        end).
+
+%%% Links and exit signals
+
+%% A linked process that dies takes the connection along: no close frame, no terminate/3.
+a_linked_process_dies(_) ->
+    #{wire := [closed], calls := [websocket_init, {exit, oops}],
+        log := [{error, connection_process, oops}]} =
+        same_test:same(#{handler => {ws_script_h, #{
+            websocket_init => fun(State) -> spawn_link(fun() -> exit(oops) end), {[], State} end
+        }}}, fun(Server) -> ws_client:recv_all(ws_client:open(Server)) end).
+
+a_linked_process_ends_normally(_) ->
+    #{wire := {text, <<"alive">>}} = same_test:same(#{handler => {ws_script_h, #{
+        websocket_init => fun(State) ->
+            {Pid, Monitor} = spawn_opt(fun() -> ok end, [link, monitor]),
+            receive {'DOWN', Monitor, process, Pid, normal} -> ok end,
+            {[{text, <<"alive">>}], State}
+        end
+    }}}, fun(Server) -> ws_client:recv(ws_client:open(Server)) end).
+
+a_linked_process_dies_while_exits_are_trapped(_) ->
+    #{wire := {text, <<"alive">>}, calls := [websocket_init, {websocket_info, {'EXIT', pid, oops}} | _]} =
+        same_test:same(#{handler => {ws_script_h, #{
+            websocket_init => fun(State) ->
+                process_flag(trap_exit, true),
+                spawn_link(fun() -> exit(oops) end),
+                {[], State}
+            end,
+            websocket_info => fun({'EXIT', _, oops}, State) -> {[{text, <<"alive">>}], State} end
+        }}}, fun(Server) -> ws_client:recv(ws_client:open(Server)) end).
+
+exit_signals(_) ->
+    _ = [#{wire := [closed], calls := [websocket_init, {exit, Reason}], log := Log} =
+        same_test:same(#{handler => {ws_script_h, #{}}}, fun(#{probe := Probe} = Server) ->
+            Socket = ws_client:open(Server),
+            exit(probe:process(Probe), Signal),
+            ws_client:recv_all(Socket)
+        end) || {Signal, Reason, Log} <- [
+            {kill, killed, [{error, connection_process, killed}]},
+            {oops, oops, [{error, connection_process, oops}]},
+            {shutdown, shutdown, []},
+            {{shutdown, why}, {shutdown, why}, []}]],
+    ok.
+
+%%% Crashes
+
+%% Each callback × each class: 1011 to the client, the reason in terminate/3, the reports in the log.
+crashes(_) ->
+    Wrong = [{Callback, Class, Error} || Callback <- [websocket_init, websocket_handle, websocket_info],
+        {Class, Raise, Exit, Log} <- [
+            {error, fun() -> error(oops) end, {oops, stack},
+                [{crash_report, error, oops}, {error, connection_process, {oops, stack}}]},
+            {throw, fun() -> throw(oops) end, {{nocatch, oops}, stack},
+                [{crash_report, throw, oops}, {error, connection_process, {{nocatch, oops}, stack}}]},
+            {exit, fun() -> exit(oops) end, oops,
+                [{crash_report, exit, oops}, {error, connection_process, oops}]},
+            {exit, fun() -> exit(normal) end, normal, []},
+            {exit, fun() -> exit(shutdown) end, shutdown, []},
+            {exit, fun() -> exit({shutdown, why}) end, {shutdown, why}, []}],
+        {wrong, Error} <- [try crash(Callback, Class, Raise, Exit, Log) catch error:Error -> {wrong, Error} end]],
+    [] = Wrong,
+    ok.
+
+crash(Callback, Class, Raise, Exit, Log) ->
+    Script = case Callback of
+        websocket_init -> #{websocket_init => fun(_) -> Raise() end};
+        websocket_handle -> #{websocket_handle => fun(_, _) -> Raise() end};
+        websocket_info -> #{websocket_info => fun(_, _) -> Raise() end}
+    end,
+    #{wire := [{close, 1011, <<>>}, closed], calls := Calls, log := Log} =
+        same_test:same(#{handler => {ws_script_h, Script#{silent => true}}}, fun(#{probe := Probe} = Server) ->
+            Socket = ws_client:open(Server),
+            Callback =:= websocket_info andalso (probe:process(Probe) ! go),
+            Callback =:= websocket_handle andalso ws_client:send(Socket, {text, <<"go">>}),
+            ws_client:recv_all(Socket)
+        end),
+    Reason = case Exit of
+        {shutdown, _} -> Exit;
+        _ when is_atom(Exit) -> Exit;
+        _ -> oops
+    end,
+    [websocket_init, {terminate, {crash, Class, Reason}}, {exit, Exit}] = Calls,
+    ok.
+
+%% A crash of terminate/3 comes after the close frame.
+terminate_crashes(_) ->
+    #{wire := [{close, 1000, <<>>}, closed], calls := [websocket_init, {terminate, {remote, 1000, <<>>}},
+        {exit, {oops, stack}}]} =
+        same_test:same(#{handler => {ws_script_h, #{terminate => fun(_, _, _) -> error(oops) end}}}, fun(Server) ->
+            Socket = ws_client:open(Server),
+            ws_client:send(Socket, {close, 1000, <<>>}),
+            ws_client:recv_all(Socket)
+        end).
+
+%% What a client has sent by then is not handled any more.
+frames_before_the_crash_are_answered_and_those_after_it_are_not(_) ->
+    #{wire := [{text, <<"1">>}, {close, 1011, <<>>}, closed], calls := [_, {websocket_handle, {text, <<"1">>}},
+        {websocket_handle, {text, <<"crash">>}}, {terminate, {crash, error, oops}}, {exit, {oops, stack}}]} =
+        same_test:same(#{handler => {ws_script_h, #{
+            websocket_handle => fun
+                ({text, <<"crash">>}, _) -> error(oops);
+                (Frame, State) -> {[Frame], State}
+            end
+        }}}, fun(Server) ->
+            Socket = ws_client:open(Server),
+            ws_client:send(Socket, [{text, <<"1">>}, {text, <<"crash">>}, {text, <<"2">>}]),
+            ws_client:recv_all(Socket)
+        end).
+
+%% init/2 crashes in the process of the request: the connection goes on.
+init_crashes(_) ->
+    #{wire := {500, 500}} = same_test:same(#{handler => {ws_script_h, #{init => fun(_, _) -> error(oops) end}}},
+        fun(Server) ->
+            Socket = http_client:connect(Server),
+            #{status := One} = ws_client:upgrade(Socket, []),
+            #{status := Two} = ws_client:upgrade(Socket, []),
+            {One, Two}
+        end).
+
+%%% What a callback may not return
+
+%% Cowboy's connection just disappears. Outrider treats it as the crash that it is: 1011, and terminate/3 is called.
+bad_returns(_) ->
+    _ = [same_test:differ(bad_return, #{handler => {ws_script_h, #{
+        websocket_handle => fun(_, State) -> Return(State) end
+    }}}, fun(Server) ->
+        Socket = ws_client:open(Server),
+        ws_client:send(Socket, {text, <<"go">>}),
+        ws_client:recv_all(Socket)
+    end, #{
+        cowboy => fun(#{wire := [closed], calls := [websocket_init, _, {exit, _}]}) -> ok end,
+        outrider => fun(#{wire := [{close, 1011, <<>>}, closed],
+            calls := [websocket_init, _, {terminate, {crash, error, _}}, {exit, _}]}) -> ok end
+    }) || Return <- [
+        fun(_) -> nothing end,
+        fun(State) -> {no_list, State} end,
+        fun(State) -> {ok, State, no_hibernate} end,
+        fun(State) -> {[{text, 1}], State} end,
+        fun(State) -> {[{unknown, command}], State} end,
+        fun(State) -> {[{fragment, nofin, text, <<"a">>}], State} end,
+        fun(State) -> {[{text, <<"never sent">>}, {ping, binary:copy(<<"x">>, 126)}], State} end,
+        fun(State) -> {[{pong, binary:copy(<<"x">>, 126)}], State} end,
+        fun(State) -> {[{close, 1000, binary:copy(<<"x">>, 124)}], State} end,
+        fun(State) -> {[{active, maybe}], State} end,
+        fun(State) -> {reply, [{text, <<"a">>}, nonsense], State} end
+    ]],
+    ok.
+
+%%% sys messages
+
+%% The state is a tuple of three, whose second element is the handler's.
+sys_get_and_replace_state(_) ->
+    #{wire := {before, {text, <<"after">>}}} = same_test:same(#{handler => {ws_script_h, #{
+        word => before,
+        websocket_handle => fun(_, #{word := Word} = State) -> {[{text, atom_to_binary(Word)}], State} end
+    }}}, fun(#{probe := Probe} = Server) ->
+        Socket = ws_client:open(Server),
+        Pid = probe:process(Probe),
+        {_, #{word := Before}, _} = sys:get_state(Pid),
+        _ = sys:replace_state(Pid, fun({Ws, State, Parse}) -> {Ws, State#{word := 'after'}, Parse} end),
+        ws_client:send(Socket, {text, <<>>}),
+        {Before, ws_client:recv(Socket)}
+    end).
+
+sys_get_status(_) ->
+    #{wire := {cowboy_websocket, running, true}} = same_test:same(#{handler => {ws_script_h, #{}}},
+        fun(#{probe := Probe} = Server) ->
+            Socket = ws_client:open(Server),
+            Pid = probe:process(Probe),
+            {status, Pid, {module, Module}, [_, Running, Parent, _, _]} = sys:get_status(Pid),
+            {links, Links} = process_info(Pid, links),
+            http_client:close(Socket),
+            {Module, Running, lists:member(Parent, Links)}
+        end).
+
+%% Nothing is handled while the process is suspended.
+sys_suspend_and_resume(_) ->
+    #{wire := {text, <<"a">>}, calls := [websocket_init, resumed, {websocket_handle, {text, <<"a">>}} | _]} =
+        same_test:same(#{handler => {ws_script_h, #{
+            websocket_handle => fun(Frame, State) -> {[Frame], State} end
+        }}}, fun(#{probe := Probe} = Server) ->
+            Socket = ws_client:open(Server),
+            Pid = probe:process(Probe),
+            ok = sys:suspend(Pid),
+            ws_client:send(Socket, {text, <<"a">>}),
+            {status, Pid, _, [_, suspended, _, _, _]} = sys:get_status(Pid),
+            probe:note(Probe, resumed),
+            ok = sys:resume(Pid),
+            ws_client:recv(Socket)
+        end).
+
+sys_change_code(_) ->
+    #{wire := {ok, {text, <<"a">>}}} = same_test:same(#{handler => {ws_script_h, #{
+        websocket_handle => fun(Frame, State) -> {[Frame], State} end
+    }}}, fun(#{probe := Probe} = Server) ->
+        Socket = ws_client:open(Server),
+        Pid = probe:process(Probe),
+        ok = sys:suspend(Pid),
+        Changed = sys:change_code(Pid, ws_script_h, undefined, []),
+        ok = sys:resume(Pid),
+        ws_client:send(Socket, {text, <<"a">>}),
+        {Changed, ws_client:recv(Socket)}
+    end).
+
+sys_terminate(_) ->
+    #{wire := [closed], calls := [websocket_init, {terminate, enough}, {exit, normal}], log := []} =
+        same_test:same(#{handler => {ws_script_h, #{}}}, fun(#{probe := Probe} = Server) ->
+            Socket = ws_client:open(Server),
+            ok = sys:terminate(probe:process(Probe), enough),
+            ws_client:recv_all(Socket)
+        end).
+
+%%% Hibernation
+
+a_hibernating_process_is_woken_by_a_frame_and_by_a_message(_) ->
+    Hibernates = fun(Pid) -> process_info(Pid, current_function) =:= {current_function, {erlang, hibernate, 3}} end,
+    #{wire := [{text, <<"frame">>}, {text, <<"message">>}]} = same_test:same(#{handler => {ws_script_h, #{
+        websocket_init => fun(State) -> {[], State, hibernate} end,
+        websocket_handle => fun(Frame, State) -> {[Frame], State, hibernate} end,
+        websocket_info => fun(Text, State) -> {[{text, Text}], State, hibernate} end
+    }}}, fun(#{probe := Probe} = Server) ->
+        Socket = ws_client:open(Server),
+        Pid = probe:process(Probe),
+        true = until(fun() -> Hibernates(Pid) end, 1000),
+        ws_client:send(Socket, {text, <<"frame">>}),
+        One = ws_client:recv(Socket),
+        true = until(fun() -> Hibernates(Pid) end, 1000),
+        Pid ! <<"message">>,
+        [One, ws_client:recv(Socket)]
+    end).
+
+%% There is no event for "has gone to sleep": look until it has.
+until(Condition, 0) -> error({never, Condition});
+until(Condition, Looks) -> Condition() orelse begin timer:sleep(5), until(Condition, Looks - 1) end.
+
+%%% The listener stops
+
+%% Cowboy's WebSockets vanish without a word.
+stop_listener(_) ->
+    same_test:differ(websockets_when_the_listener_stops, #{handler => {ws_script_h, #{}}},
+        fun(#{name := Name, ref := Ref} = Server) ->
+            Socket = ws_client:open(Server),
+            probe:process(maps:get(probe, Server)),
+            ok = Name:stop_listener(Ref),
+            {ok, _} = same_test:start_listener(Name, Ref, [{port, 0}], #{}),
+            ws_client:recv_all(Socket)
+        end, #{
+            cowboy => fun(#{wire := [closed], calls := [websocket_init, {exit, shutdown}]}) -> ok end,
+            outrider => fun(#{wire := [{close, 1001, <<>>}, closed],
+                calls := [websocket_init, {terminate, shutdown}, {exit, _}]}) -> ok end
+        }).
