@@ -13,8 +13,8 @@ init(Req, State) ->
     {cowboy_websocket, Req, State, maps:get(opts, State, #{})}.
 
 websocket_init(#{probe := Probe} = State) ->
-    probe:watch(Probe),
     probe:note(Probe, websocket_init),
+    probe:watch(Probe),
     case State of
         #{websocket_init := Script} -> Script(State);
         #{} -> {[], State}

@@ -6,7 +6,7 @@
 -export([open/1, open/2, handshake/1, handshake/2, upgrade/2, handshake_with/1]).
 -export([send/2, bytes/1, frame/4, header/4]).
 -export([recv/1, recv/2, recv_all/1]).
--export([inflate/1, inflater/0, inflate/2]).
+-export([deflater/0, deflate/2, inflater/0, inflate/2]).
 
 -export_type([frame/0, sent/0]).
 
@@ -134,12 +134,20 @@ shown(1, 0, 10, <<>>) -> pong;
 shown(1, 0, 10, Payload) -> {pong, Payload};
 shown(Fin, Rsv, Opcode, Payload) -> {frame, Fin, Rsv, Opcode, Payload}.
 
-%% The payload of one deflated message of a fresh context.
--spec inflate(binary()) -> binary().
-inflate(Payload) ->
-    inflate(inflater(), Payload).
+%% Contexts of permessage-deflate for the messages of one connection (RFC 7692 7.2).
+-spec deflater() -> zlib:zstream().
+deflater() ->
+    Z = zlib:open(),
+    ok = zlib:deflateInit(Z, default, deflated, -15, 8, default),
+    Z.
 
-%% A context for the messages of one connection.
+-spec deflate(zlib:zstream(), iodata()) -> binary().
+deflate(Z, Text) ->
+    Deflated = iolist_to_binary(zlib:deflate(Z, Text, sync)),
+    Size = byte_size(Deflated) - 4,
+    <<Payload:Size/binary, 0, 0, 255, 255>> = Deflated,
+    Payload.
+
 -spec inflater() -> zlib:zstream().
 inflater() ->
     Z = zlib:open(),
