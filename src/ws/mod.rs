@@ -23,6 +23,7 @@ mod frame;
 mod inflate;
 mod mask;
 mod message;
+mod offers;
 mod utf8;
 
 pub use decoder::{Decoder, Options};
