@@ -1,2 +1,24 @@
-//! Outrider: HTTP and WebSocket I/O for an Erlang VM, in a process beside it.
+//! Outrider's sidecar: HTTP and WebSocket I/O for an Erlang VM, in a process beside it.
+//!
+//! # Layout, in the order in which a client's byte meets it
+//!
+//! - [`config`]: the command line
+//! - [`server`]: what all clients share; [`socket`]: TCP and Unix sockets
+//! - [`http`]: a connection until it ends or becomes a WebSocket
+//! - [`websocket`]: a WebSocket's task; [`ws`]: its protocol, without I/O
+//! - [`port`]: the protocol with the VM
+//! - [`run`]: puts them together; [`echo`]: an application without a VM; [`log`]: where log events go
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod echo;
+pub mod http;
+pub mod log;
+pub mod port;
+pub mod run;
+pub mod scratch;
+pub mod server;
+pub mod socket;
+pub mod websocket;
 pub mod ws;

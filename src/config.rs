@@ -1,0 +1,249 @@
+//! What the command line says: flags in, one typed configuration out.
+//!
+//! `outrider serve` is how the VM starts a sidecar, `outrider echo` runs the same engine without a VM. Both share
+//! [`Limits`]. Times are milliseconds on the command line and [`Duration`]s here; `infinity` is `None`. The defaults are
+//! Cowboy's and Ranch's.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::http::head::HeadLimits;
+
+/// HTTP and WebSocket I/O for an Erlang VM, in a process beside it.
+#[derive(Debug, Parser)]
+#[command(name = "outrider", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The ways in which the engine runs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Relay between clients and the Erlang VM that opened this process as a port (stdin and stdout).
+    Serve(Serve),
+    /// Echo every WebSocket message, without a VM: to test and measure the engine by itself.
+    Echo(Echo),
+}
+
+/// Flags of `outrider serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The listener's name: for people who read `ps` and logs.
+    #[arg(long, default_value = "")]
+    pub name: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub limits: Limits,
+    /// Bytes of payload on their way, for each stream and direction, before the sender waits for credit.
+    #[arg(long, default_value_t = 262_144, value_name = "BYTES")]
+    pub window: usize,
+    /// The least level of what is logged through the VM.
+    #[arg(long, default_value = "info")]
+    pub log_level: LogLevel,
+}
+
+/// Flags of `outrider echo`.
+#[derive(Debug, Args)]
+pub struct Echo {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub limits: Limits,
+    /// Negotiate permessage-deflate and x-webkit-deflate-frame.
+    #[arg(long)]
+    pub compress: bool,
+    /// The largest frame and message taken from a client, in bytes, or infinity.
+    #[arg(long, default_value = "1000000", value_name = "BYTES")]
+    pub max_frame_size: OrInfinity<u64>,
+}
+
+/// Where to listen, and what a client may cost.
+#[derive(Args, Clone, Debug)]
+pub struct Limits {
+    /// Where to listen: IP:PORT or unix:PATH; may be given several times.
+    #[arg(long, required = true, value_name = "ADDR")]
+    pub listen: Vec<ListenAddr>,
+    /// Connections that the kernel may hold for us before we accept them.
+    #[arg(long, default_value_t = 1024, value_name = "N")]
+    pub backlog: u32,
+    /// Send small packets at once (TCP_NODELAY).
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub nodelay: bool,
+    /// Let the kernel probe silent peers (SO_KEEPALIVE).
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub keepalive: bool,
+    /// Size of the kernel's send buffer in bytes (SO_SNDBUF); the kernel's own choice if not given.
+    #[arg(long, value_name = "BYTES")]
+    pub sndbuf: Option<usize>,
+    /// Size of the kernel's receive buffer in bytes (SO_RCVBUF); the kernel's own choice if not given.
+    #[arg(long, value_name = "BYTES")]
+    pub recbuf: Option<usize>,
+    /// Do not take IPv4 clients on an IPv6 address (IPV6_V6ONLY); the kernel's own choice if not given.
+    #[arg(long, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub ipv6_only: Option<bool>,
+    /// How long a client may take nothing of what is written to it, in ms or infinity.
+    #[arg(long, default_value = "30000", value_name = "MS")]
+    pub send_timeout: Timeout,
+    /// HTTP connections at a time (a WebSocket is not counted); above it accepting pauses.
+    #[arg(long, default_value = "10240", value_name = "N")]
+    pub max_connections: OrInfinity<usize>,
+    /// From the accept, or the end of the last request, to the end of a request's head, in ms or infinity.
+    #[arg(long, default_value = "5000", value_name = "MS")]
+    pub request_timeout: Timeout,
+    /// How long a client may send nothing while a request is being answered, in ms or infinity.
+    #[arg(long, default_value = "60000", value_name = "MS")]
+    pub idle_timeout: Timeout,
+    /// How long to read on and discard after the last byte was sent, so that the client gets it, in ms.
+    #[arg(long, default_value = "1000", value_name = "MS")]
+    pub linger_timeout: Timeout,
+    /// Requests on one connection.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub max_keepalive: u64,
+    /// Empty lines before a request line.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub max_empty_lines: usize,
+    /// Length of a request line in bytes.
+    #[arg(long, default_value_t = 8000, value_name = "BYTES")]
+    pub max_request_line_length: usize,
+    /// Length of a method in bytes.
+    #[arg(long, default_value_t = 32, value_name = "BYTES")]
+    pub max_method_length: usize,
+    /// Length of a host with port in bytes.
+    #[arg(long, default_value_t = 255, value_name = "BYTES")]
+    pub max_authority_length: usize,
+    /// Header lines of one request.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub max_headers: usize,
+    /// Length of a header's name in bytes.
+    #[arg(long, default_value_t = 64, value_name = "BYTES")]
+    pub max_header_name_length: usize,
+    /// Length of a header's value in bytes.
+    #[arg(long, default_value_t = 4096, value_name = "BYTES")]
+    pub max_header_value_length: usize,
+    /// Bytes of an unread request body to skip for the sake of keep-alive.
+    #[arg(long, default_value_t = 1_000_000, value_name = "BYTES")]
+    pub max_skip_body_length: u64,
+    /// Bytes of a request's body to pass on before the handler asks for them.
+    #[arg(long, default_value_t = 65_535, value_name = "BYTES")]
+    pub initial_stream_flow_size: u64,
+    /// Keep HTTP/1.0 connections open when the client asks for it.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub http10_keepalive: bool,
+}
+
+impl Limits {
+    /// The part that concerns one request's head.
+    pub fn head(&self) -> HeadLimits {
+        HeadLimits {
+            max_empty_lines: self.max_empty_lines,
+            max_request_line_length: self.max_request_line_length,
+            max_method_length: self.max_method_length,
+            max_authority_length: self.max_authority_length,
+            max_headers: self.max_headers,
+            max_header_name_length: self.max_header_name_length,
+            max_header_value_length: self.max_header_value_length,
+        }
+    }
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddr {
+    /// TCP; port 0 lets the kernel choose.
+    Tcp(SocketAddr),
+    /// A Unix socket's path; an old socket there is replaced.
+    Unix(PathBuf),
+}
+
+impl FromStr for ListenAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err("unix: needs a path".into()),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text.parse().map(Self::Tcp).map_err(|_| "neither IP:PORT nor unix:PATH".into()),
+        }
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A number, or `infinity` (`None`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrInfinity<T>(pub Option<T>);
+
+impl<T: FromStr> FromStr for OrInfinity<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "infinity" => Ok(Self(None)),
+            number => number.parse().map(|n| Self(Some(n))).map_err(|_| "neither a number nor infinity".into()),
+        }
+    }
+}
+
+/// A time in milliseconds, or `infinity` (`None`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeout(pub Option<Duration>);
+
+impl FromStr for Timeout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let OrInfinity(ms) = text.parse::<OrInfinity<u64>>()?;
+        Ok(Self(ms.map(Duration::from_millis)))
+    }
+}
+
+/// Levels of a log event, least important last.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Error,
+    Warning,
+    Info,
+    Debug,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_is_ip_and_port_or_a_path() {
+        assert_eq!("127.0.0.1:80".parse(), Ok(ListenAddr::Tcp(([127, 0, 0, 1], 80).into())));
+        assert_eq!("unix:/run/x".parse(), Ok(ListenAddr::Unix("/run/x".into())));
+        for bad in ["unix:", "localhost", "127.0.0.1", "[::]", "1.2.3.4:65536"] {
+            assert!(bad.parse::<ListenAddr>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_milliseconds_or_infinity() {
+        assert_eq!("0".parse(), Ok(Timeout(Some(Duration::ZERO))));
+        assert_eq!("infinity".parse(), Ok(Timeout(None)));
+        assert!("-1".parse::<Timeout>().is_err());
+        assert!("1s".parse::<Timeout>().is_err());
+    }
+}

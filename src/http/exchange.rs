@@ -1,0 +1,271 @@
+//! One HTTP request with its response, between the VM's commands and hyper.
+//!
+//! The port's reader puts commands in, hyper's service and response body take them out, all in one thread. Its task (the
+//! connection's) is woken by each command.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+
+use super::request::RequestHead;
+use super::response::is_sendable;
+use crate::port::message::{Body, Command, Headers, OVERHEAD, Status, StreamId, WebsocketOptions};
+use bytes::Bytes;
+use hyper::header::SEC_WEBSOCKET_EXTENSIONS;
+
+/// One exchange. Shared by the table of streams, the connection, and hyper's response body.
+pub struct Exchange {
+    #[allow(missing_docs)]
+    pub id: StreamId,
+    /// The request's `sec-websocket-extensions`, for the upgrade.
+    pub extensions: Option<Box<[u8]>>,
+    /// The request's HTTP version is 1.0: no interim responses.
+    is_http10: bool,
+    /// The request's method is HEAD: the response has no body.
+    is_head: bool,
+    state: RefCell<State>,
+    /// Request body that may still be sent to the VM.
+    flow: Cell<u64>,
+    /// The request waits for `100 Continue`, so its body must not be asked for yet.
+    held: Cell<bool>,
+    body_reader: Cell<Option<Waker>>,
+    task: Cell<Option<Waker>>,
+}
+
+#[derive(Default)]
+struct State {
+    head: Option<(Status, Headers)>,
+    /// The response's body as it comes: pieces, then its end.
+    body: VecDeque<Body>,
+    end: Option<End>,
+    informs: VecDeque<(Status, Headers)>,
+    upgrade: Option<(Headers, Box<WebsocketOptions>)>,
+    /// The response's head has been given to hyper.
+    begun: bool,
+    /// All of the response has been given to hyper.
+    complete: bool,
+    upgraded: bool,
+    aborted: bool,
+    /// The status with which to end the connection, if no response has begun: what hyper cannot tell the client.
+    refusal: Option<u16>,
+    /// What pieces of the body have given back of the window, and the VM has not been told.
+    credit: usize,
+}
+
+/// How a response's body ends.
+#[derive(Debug)]
+pub enum End {
+    #[allow(missing_docs)]
+    Plain,
+    #[allow(missing_docs)]
+    Trailers(Headers),
+}
+
+/// The next thing of a response's body.
+#[derive(Debug)]
+pub enum Next {
+    /// A piece, and what it gives back of the window.
+    Piece(Body, usize),
+    #[allow(missing_docs)]
+    End(End),
+}
+
+impl Exchange {
+    /// The exchange that begins with `head`; `flow` bytes of its body may be sent before the handler asks.
+    pub fn new(id: StreamId, head: &RequestHead, flow: u64) -> Self {
+        Self {
+            id,
+            extensions: head.header(SEC_WEBSOCKET_EXTENSIONS),
+            is_http10: head.is_http10(),
+            is_head: head.method() == hyper::Method::HEAD,
+            state: RefCell::default(),
+            flow: Cell::new(flow),
+            held: Cell::new(head.expects_continue()),
+            body_reader: Cell::default(),
+            task: Cell::default(),
+        }
+    }
+
+    /// Carries out a command of the VM. Commands of WebSockets are ignored: they crossed the end of this stream.
+    pub fn command(&self, command: Command<'_>) {
+        let mut state = self.state.borrow_mut();
+        match command {
+            // Hyper itself writes the 100, when the body is first asked for.
+            Command::Inform(Status { code: 100, .. }, _) => self.release_body(),
+            Command::Inform(_, headers) | Command::Websocket(headers, _) if !is_sendable(&headers) => {
+                state.refusal = Some(500);
+            }
+            Command::Inform(status, headers) if !self.is_http10 => state.informs.push_back((status, headers)),
+            Command::Response(status, headers, body) => {
+                state.head = Some((status, headers));
+                state.body.push_back(body);
+                state.end = Some(End::Plain);
+            }
+            Command::Headers(status, headers) => state.head = Some((status, headers)),
+            Command::Data { fin, body } => {
+                state.body.push_back(body);
+                if fin {
+                    state.end = Some(End::Plain);
+                }
+            }
+            Command::Trailers(headers) => state.end = Some(End::Trailers(headers)),
+            Command::Flow(bytes) => {
+                self.flow.set(self.flow.get().saturating_add(bytes));
+                if let Some(reader) = self.body_reader.take() {
+                    reader.wake();
+                }
+            }
+            Command::Websocket(headers, options) => state.upgrade = Some((headers, options)),
+            Command::Abort => state.aborted = true,
+            _ => return,
+        }
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    /// Makes the next command wake this task.
+    pub fn watch(&self, cx: &Context<'_>) {
+        self.task.set(Some(cx.waker().clone()));
+    }
+
+    /// The response's head, once it is there.
+    pub fn poll_head(&self, cx: &Context<'_>) -> Poll<(Status, Headers)> {
+        let mut state = self.state.borrow_mut();
+        match state.head.take() {
+            Some(head) => {
+                state.begun = true;
+                self.held.set(false); // No 100 after the final response; what is sent all the same is skipped.
+                Poll::Ready(head)
+            }
+            None => {
+                self.watch(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The next piece of the response's body.
+    pub fn poll_body(&self, cx: &Context<'_>) -> Poll<Next> {
+        let mut state = self.state.borrow_mut();
+        if let Some(piece) = state.body.pop_front() {
+            let cost = OVERHEAD + if let Body::Bytes(bytes) = &piece { bytes.len() } else { 0 };
+            return Poll::Ready(Next::Piece(piece, cost));
+        }
+        match state.end.take() {
+            Some(end) => {
+                state.complete = true;
+                Poll::Ready(Next::End(end))
+            }
+            None => {
+                self.watch(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The whole body, if the response came in one piece that is in memory and as long as its header says. A response to
+    /// HEAD has the length of what it leaves out.
+    pub fn take_whole_body(&self, length: Option<u64>) -> Option<Bytes> {
+        let mut state = self.state.borrow_mut();
+        let State { body, end: end @ Some(End::Plain), complete, .. } = &mut *state else { return None };
+        match body.make_contiguous() {
+            [Body::Bytes(bytes)] if self.is_head || length.is_none_or(|length| length == bytes.len() as u64) => {
+                let bytes = std::mem::take(bytes);
+                body.clear();
+                *end = None;
+                *complete = true;
+                Some(bytes)
+            }
+            _ => None,
+        }
+    }
+
+    /// The next interim response to be written.
+    pub fn take_inform(&self) -> Option<(Status, Headers)> {
+        self.state.borrow_mut().informs.pop_front()
+    }
+
+    /// The order to become a WebSocket.
+    pub fn take_upgrade(&self) -> Option<(Headers, Box<WebsocketOptions>)> {
+        let mut state = self.state.borrow_mut();
+        let upgrade = state.upgrade.take();
+        state.upgraded |= upgrade.is_some();
+        upgrade
+    }
+
+    #[allow(missing_docs)]
+    pub fn is_upgraded(&self) -> bool {
+        self.state.borrow().upgraded
+    }
+
+    /// The request's body broke the rules of HTTP.
+    pub fn fail_body(&self) {
+        self.state.borrow_mut().refusal = Some(400);
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    /// The status to end with, unless a response has begun.
+    pub fn refusal(&self) -> Option<u16> {
+        let state = self.state.borrow();
+        state.refusal.filter(|_| !state.begun)
+    }
+
+    /// The VM's response cannot be sent: nothing of it, nor of what follows.
+    pub fn refuse_response(&self) {
+        let mut state = self.state.borrow_mut();
+        state.body = VecDeque::from([Body::Bytes(Bytes::new())]);
+        state.end = Some(End::Plain);
+    }
+
+    /// hyper has done with the exchange. Says whether it came to the end that the VM ordered.
+    pub fn end(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        let complete = state.complete || state.aborted;
+        state.complete = true;
+        drop(state);
+        self.release_body();
+        complete
+    }
+
+    /// Whether nobody wants more of the request's body.
+    pub fn is_over(&self) -> bool {
+        self.state.borrow().complete
+    }
+
+    /// Adds what a piece gives back of the window; says the sum when it is worth a message to the VM.
+    pub fn credit(&self, cost: usize, worth: usize) -> Option<usize> {
+        let mut state = self.state.borrow_mut();
+        state.credit += cost;
+        (state.credit >= worth).then(|| std::mem::take(&mut state.credit))
+    }
+
+    #[allow(missing_docs)]
+    pub fn is_aborted(&self) -> bool {
+        self.state.borrow().aborted
+    }
+
+    /// Ready when some of the request's body may be sent to the VM, or is to be skipped.
+    pub fn poll_flow(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.is_over() && (self.held.get() || self.flow.get() == 0) {
+            self.body_reader.set(Some(cx.waker().clone()));
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// So much of the request's body was sent to the VM. As in Cowboy the last piece may exceed what was allowed.
+    pub fn spend_flow(&self, bytes: u64) {
+        self.flow.set(self.flow.get().saturating_sub(bytes));
+    }
+
+    /// The body may be asked for: the handler wants it, or the response is on its way.
+    fn release_body(&self) {
+        self.held.set(false);
+        if let Some(reader) = self.body_reader.take() {
+            reader.wake();
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! One client's HTTP/1.1 connection: requests up to the application, responses down, until it closes or becomes a
+//! WebSocket.
+//!
+//! hyper parses, frames and keeps alive; `wire.rs` decides what reaches it; this task holds both, watches the clock, and
+//! takes the socket away from hyper when the application orders the upgrade. One task per connection, in the event
+//! loop's thread.
+//!
+//! ```text
+//! wire.rs ► head.rs (accept or refuse) ► hyper ► request.rs ► port ─► VM
+//! socket ◄ hyper ◄ response.rs ◄ exchange.rs ◄ commands ◄─ port ◄──── VM
+//! ```
+
+pub mod exchange;
+pub mod head;
+pub mod request;
+mod response;
+mod wire;
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::ops::Deref;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::{Request, Response};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::debug;
+
+use crate::port::message::{Headers, Reason, Status, WebsocketOptions};
+use crate::server::{App, Permit, Server, Stream};
+use crate::socket::Socket;
+use crate::websocket;
+use exchange::Exchange;
+use request::{ConnectionInfo, RequestHead};
+use response::ResponseBody;
+use wire::{HyperIo, Wire};
+
+/// What hyper may hold of a response that the client does not take, and of a head that it parses: more than any head
+/// that `head.rs` accepts by default.
+const HYPER_BUFFER: usize = 512 * 1024;
+
+/// A timer that is not set: a year.
+const NEVER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
+
+/// One connection, as its requests share it.
+pub struct Connection {
+    server: Rc<Server>,
+    wire: Rc<RefCell<Wire>>,
+    info: Rc<ConnectionInfo>,
+    /// Requests so far.
+    requests: Cell<u64>,
+    current: RefCell<Option<Rc<Exchange>>>,
+}
+
+/// How HTTP ends on a connection.
+enum Outcome {
+    /// hyper has done: the last response is written, or the client has gone, or the socket failed.
+    Done,
+    Refused(u16),
+    /// A timeout; with a status if the client is told.
+    Late(Option<u16>),
+    Aborted,
+    Upgrade(Rc<Exchange>, Headers, Box<WebsocketOptions>),
+}
+
+/// Serves a client until it leaves. `permit` counts the connection as long as it speaks HTTP.
+pub async fn serve(server: Rc<Server>, socket: Socket, permit: Permit) {
+    let Ok((peer, sock)) = socket.endpoints() else { return };
+    let connection = Rc::new(Connection {
+        wire: Rc::new(RefCell::new(Wire::new(socket, Rc::clone(&server.head_limits)))),
+        info: Rc::new(ConnectionInfo { peer, sock }),
+        requests: Cell::new(0),
+        current: RefCell::new(None),
+        server,
+    });
+    let service = {
+        let connection = Rc::clone(&connection);
+        hyper::service::service_fn(move |request| Box::pin(exchange_with(Rc::clone(&connection), request)))
+    };
+    let mut http = http1::Builder::new()
+        .auto_date_header(false)
+        .half_close(false)
+        .header_read_timeout(None)
+        .max_headers(connection.server.head_limits.max_headers + 1)
+        .max_buf_size(HYPER_BUFFER)
+        .serve_connection(HyperIo(Rc::clone(&connection.wire)), service);
+
+    let mut timer = pin!(sleep_until(Instant::now() + NEVER));
+    let outcome = poll_fn(|cx| {
+        if let Poll::Ready(result) = http.poll_without_shutdown(cx) {
+            if let Err(error) = result {
+                debug!(%error, "connection failed");
+            }
+            return Poll::Ready(Outcome::Done);
+        }
+        connection.poll_outcome(cx, timer.as_mut())
+    })
+    .await;
+
+    let hyper_rest = http.into_parts().read_buf; // Also ends an exchange that goes on: the client has gone.
+    let Connection { server, wire, .. } = match Rc::try_unwrap(connection) {
+        Ok(connection) => connection,
+        Err(_) => return, // A request's body is still being skipped; its task ends with hyper's half.
+    };
+    let Ok(wire) = Rc::try_unwrap(wire).map(RefCell::into_inner) else { return };
+    let (socket, rest) = wire.into_rest(&hyper_rest);
+    match outcome {
+        Outcome::Upgrade(exchange, headers, options) => {
+            drop(permit);
+            websocket::start(server, socket, rest, &exchange, headers, *options);
+        }
+        Outcome::Refused(status) | Outcome::Late(Some(status)) => {
+            let _ = socket.try_write(&head::refusal(status)); // Fits every socket's buffer; nothing else is in it.
+            linger(&socket, &server).await;
+        }
+        Outcome::Done => linger(&socket, &server).await,
+        Outcome::Late(None) | Outcome::Aborted => {}
+    }
+}
+
+impl Connection {
+    /// Looks at everything but hyper that can end HTTP here.
+    fn poll_outcome(&self, cx: &mut Context<'_>, timer: std::pin::Pin<&mut Sleep>) -> Poll<Outcome> {
+        let current = self.current.borrow().clone();
+        if let Some(exchange) = current {
+            exchange.watch(cx);
+            if exchange.is_aborted() {
+                return Poll::Ready(Outcome::Aborted);
+            }
+            if let Some(status) = exchange.refusal() {
+                return Poll::Ready(Outcome::Refused(status));
+            }
+            let mut wire = self.wire.borrow_mut();
+            if wire.is_clean() {
+                while let Some((status, headers)) = exchange.take_inform() {
+                    wire.inject(&response::head_bytes(&status, &headers));
+                }
+                if wire.poll_inject(cx).is_ready()
+                    && let Some((headers, options)) = exchange.take_upgrade()
+                {
+                    return Poll::Ready(Outcome::Upgrade(exchange, headers, options));
+                }
+            }
+        }
+        if let Some(status) = self.wire.borrow().refusal() {
+            return Poll::Ready(Outcome::Refused(status));
+        }
+        self.poll_timer(cx, timer)
+    }
+
+    fn poll_timer(&self, cx: &mut Context<'_>, mut timer: std::pin::Pin<&mut Sleep>) -> Poll<Outcome> {
+        loop {
+            let deadline = self.deadline();
+            // A deadline moves with every byte; the timer is only set anew when it rings, or would ring too late.
+            if deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if deadline <= Instant::now() {
+                let wire = self.wire.borrow();
+                let told = !wire.is_busy() && wire.has_request_line();
+                return Poll::Ready(Outcome::Late(told.then_some(408)));
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+
+    /// When this connection has waited too long, as things stand.
+    fn deadline(&self) -> Instant {
+        let limits = &self.server.limits;
+        let wire = self.wire.borrow();
+        let (since, timeout) = match wire.is_busy() {
+            true => (wire.last_received(), limits.idle_timeout),
+            false => (wire.waiting_since(), limits.request_timeout),
+        };
+        let deadline = since + timeout.0.unwrap_or(NEVER);
+        match wire.blocked_since() {
+            Some(since) => deadline.min(since + limits.send_timeout.0.unwrap_or(NEVER)),
+            None => deadline,
+        }
+    }
+}
+
+/// hyper's service: one request up, its response down.
+async fn exchange_with(
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, response::Invalid> {
+    let (parts, body) = request.into_parts();
+    let number = connection.requests.get() + 1;
+    connection.requests.set(number);
+    let server = Rc::clone(&connection.server);
+    let head = RequestHead::new(parts, Rc::clone(&connection.info), number);
+    let exchange = Rc::new(Exchange::new(server.next_id(), &head, server.limits.initial_stream_flow_size));
+    let last = number >= server.limits.max_keepalive || (head.is_http10() && !server.limits.http10_keepalive);
+
+    connection.wire.borrow_mut().begin_exchange();
+    connection.current.replace(Some(Rc::clone(&exchange)));
+    let ongoing = Ongoing { connection, exchange };
+    match &server.app {
+        App::Vm(port) => {
+            server.insert(ongoing.id, Stream::Http(Rc::clone(&ongoing.exchange)));
+            port.request(ongoing.id, &head);
+            if head.has_body() {
+                let pump = pump_body(Rc::clone(&server), Rc::clone(&ongoing.exchange), body);
+                tokio::task::spawn_local(pump);
+            }
+        }
+        App::Echo(echo) => echo.answer(&head, &ongoing.exchange),
+    }
+
+    let (status, headers) = poll_fn(|cx| ongoing.poll_head(cx)).await;
+    let (status, mut headers) = response::head(status, headers).or_else(|invalid| {
+        tracing::error!(stream = ongoing.id, "a response's status or headers cannot be sent");
+        ongoing.refuse_response();
+        response::head(Status { code: 500, phrase: None }, Headers::new()).map_err(|_| invalid)
+    })?;
+    if last {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response::response(status, headers, ongoing))
+}
+
+/// Sends a request's body to the VM as far as the handler wants it; when the response is complete, skips the rest up to a
+/// limit, behind which hyper closes the connection.
+async fn pump_body(server: Rc<Server>, exchange: Rc<Exchange>, mut body: Incoming) {
+    use http_body_util::BodyExt;
+    use hyper::body::Body;
+    let App::Vm(port) = &server.app else { return };
+    let mut skipped = 0;
+    loop {
+        poll_fn(|cx| exchange.poll_flow(cx)).await;
+        match body.frame().await {
+            Some(Ok(frame)) => {
+                let Ok(data) = frame.into_data() else {
+                    exchange.fail_body(); // Trailers: Cowboy knows none in requests.
+                    return;
+                };
+                if exchange.is_over() {
+                    skipped += data.len() as u64;
+                    if skipped > server.limits.max_skip_body_length {
+                        return;
+                    }
+                    continue;
+                }
+                exchange.spend_flow(data.len() as u64);
+                let fin = body.is_end_stream();
+                let mut pieces = data.chunks(crate::port::message::CHUNK).peekable();
+                while let Some(piece) = pieces.next() {
+                    port.data(exchange.id, fin && pieces.peek().is_none(), piece);
+                }
+                if fin {
+                    return;
+                }
+            }
+            Some(Err(_)) => {
+                exchange.fail_body();
+                return;
+            }
+            None => {
+                if !exchange.is_over() {
+                    port.data(exchange.id, true, b"");
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// An exchange that hyper has not done with. Its end, whatever the reason, is noticed here.
+pub struct Ongoing {
+    connection: Rc<Connection>,
+    exchange: Rc<Exchange>,
+}
+
+impl Ongoing {
+    /// A piece of the response has left: gives the VM its part of the window back.
+    fn taken(&self, cost: usize) {
+        let server = &self.connection.server;
+        if let (App::Vm(port), Some(credit)) = (&server.app, self.exchange.credit(cost, server.window / 2)) {
+            port.credit(self.id, credit);
+        }
+    }
+}
+
+impl Deref for Ongoing {
+    type Target = Exchange;
+
+    fn deref(&self) -> &Exchange {
+        &self.exchange
+    }
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        let Self { connection, exchange } = self;
+        connection.current.replace(None);
+        connection.wire.borrow_mut().end_exchange();
+        if exchange.is_upgraded() {
+            return; // The stream goes on as a WebSocket.
+        }
+        let complete = exchange.end();
+        connection.server.remove(exchange.id);
+        if let (App::Vm(port), false) = (&connection.server.app, complete) {
+            port.closed(exchange.id, &Reason::Socket("closed"));
+        }
+    }
+}
+
+/// The answer to an upgrade, ready to be written.
+pub fn switching_protocols(headers: &Headers) -> Vec<u8> {
+    response::head_bytes(&Status { code: 101, phrase: None }, headers)
+}
+
+/// Says that no more will come, and reads on for a while, so that the client gets what was sent instead of a reset.
+pub async fn linger(socket: &Socket, server: &Server) {
+    if socket.shutdown_write().is_err() {
+        return;
+    }
+    let drained = async {
+        loop {
+            if poll_fn(|cx| socket.poll_read_ready(cx)).await.is_err() {
+                return;
+            }
+            match crate::scratch::with(|buffer| socket.try_read(buffer)) {
+                Ok(0) => return,
+                Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => return,
+                _ => {}
+            }
+        }
+    };
+    let _ = tokio::time::timeout(server.limits.linger_timeout.0.unwrap_or(NEVER), drained).await;
+}

@@ -1,0 +1,141 @@
+//! A request's head as Cowboy's handlers see it: hyper's request in, the event's `Req` map out. Pure.
+//!
+//! The rules are those of the manual of `cowboy_req`: the host is in lower case and without its port, the port is what
+//! the client named and not the one on which we listen, repeated headers are joined. `head.rs` has already refused what
+//! Cowboy refuses, so that nothing can fail here.
+
+use std::rc::Rc;
+
+use hyper::Version;
+use hyper::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderName, TRANSFER_ENCODING};
+use hyper::http::request::Parts;
+
+use crate::port::{TermWriter, endpoint_term};
+use crate::socket::Endpoint;
+
+/// What all requests of one connection share.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    /// The client's end.
+    pub peer: Endpoint,
+    /// Our end.
+    pub sock: Endpoint,
+}
+
+/// One request's head.
+#[derive(Debug)]
+pub struct RequestHead {
+    parts: Parts,
+    connection: Rc<ConnectionInfo>,
+    /// Requests of this connection, from 1.
+    number: u64,
+}
+
+impl RequestHead {
+    #[allow(missing_docs)]
+    pub fn new(parts: Parts, connection: Rc<ConnectionInfo>, number: u64) -> Self {
+        Self { parts, connection, number }
+    }
+
+    /// Whether a body follows the head, in Cowboy's reading: any length but the literal `0`.
+    pub fn has_body(&self) -> bool {
+        self.parts.headers.contains_key(TRANSFER_ENCODING)
+            || self.parts.headers.get(CONTENT_LENGTH).is_some_and(|value| value != "0")
+    }
+
+    /// The length that the client states; `None` for a chunked body.
+    fn body_length(&self) -> Option<u64> {
+        if self.parts.headers.contains_key(TRANSFER_ENCODING) {
+            return None;
+        }
+        let length = self.parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        Some(length.unwrap_or(0))
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub fn expects_continue(&self) -> bool {
+        self.parts
+            .headers
+            .get(hyper::header::EXPECT)
+            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    }
+
+    /// All values of a header, joined with commas.
+    pub fn header(&self, name: HeaderName) -> Option<Box<[u8]>> {
+        let values: Vec<&[u8]> = self.parts.headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
+        if values.is_empty() { None } else { Some(values.join(&b", "[..]).into()) }
+    }
+
+    #[allow(missing_docs)]
+    pub fn is_http10(&self) -> bool {
+        self.parts.version == Version::HTTP_10
+    }
+
+    #[allow(missing_docs)]
+    pub fn method(&self) -> &hyper::Method {
+        &self.parts.method
+    }
+
+    /// Appends the `Req` map, all keys but `ref` and `pid`.
+    pub fn encode(&self, w: &mut TermWriter<'_>) {
+        let (host, port) = self.host_and_port();
+        let uri = &self.parts.uri;
+        w.map(14);
+        w.atom("method").binary(self.parts.method.as_str().as_bytes());
+        w.atom("version").atom(if self.is_http10() { "HTTP/1.0" } else { "HTTP/1.1" });
+        w.atom("scheme").binary(b"http");
+        w.atom("host").binary(host.to_ascii_lowercase().as_bytes());
+        w.atom("port").integer(u64::from(port));
+        w.atom("path").binary(uri.path().as_bytes());
+        w.atom("qs").binary(uri.query().unwrap_or("").as_bytes());
+        w.atom("headers");
+        self.encode_headers(w);
+        w.atom("peer");
+        endpoint_term(w, &self.connection.peer);
+        w.atom("sock");
+        endpoint_term(w, &self.connection.sock);
+        w.atom("cert").atom("undefined");
+        w.atom("has_body").bool(self.has_body());
+        w.atom("body_length");
+        match self.body_length() {
+            Some(length) => w.integer(length),
+            None => w.atom("undefined"),
+        };
+        w.atom("streamid").integer(self.number);
+    }
+
+    /// Repeated headers become one value, joined with `, ` (cookies with `; `); `transfer-encoding` is ours to know.
+    fn encode_headers(&self, w: &mut TermWriter<'_>) {
+        let headers = &self.parts.headers;
+        w.map(headers.keys_len() - usize::from(headers.contains_key(TRANSFER_ENCODING)));
+        let mut joined = Vec::new();
+        for name in headers.keys().filter(|name| *name != TRANSFER_ENCODING) {
+            w.binary(name.as_str().as_bytes());
+            let mut values = headers.get_all(name).iter().map(|value| value.as_bytes());
+            let first = values.next().unwrap_or(b"");
+            joined.clear();
+            for value in values {
+                if joined.is_empty() {
+                    joined.extend_from_slice(first);
+                }
+                joined.extend_from_slice(if name == COOKIE { b"; " } else { b", " });
+                joined.extend_from_slice(value);
+            }
+            w.binary(if joined.is_empty() { first } else { &joined });
+        }
+    }
+
+    /// From an absolute request target, else the Host header; empty and 80 where neither says.
+    fn host_and_port(&self) -> (&str, u16) {
+        let authority = match self.parts.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => self.parts.headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or(""),
+        };
+        // An IPv6 address has colons of its own, inside brackets.
+        let port_at = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
+        match port_at {
+            Some(at) => (&authority[..at], authority[at + 1..].parse().unwrap_or(80)),
+            None => (authority, 80),
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! What hyper reads from and writes to: the client's socket, with Cowboy's checks in front.
+//!
+//! A request's head is given to hyper only when it is complete and [`HeadCheck`] has accepted it; until then its bytes
+//! wait here. So refusals, limits and timeouts are ours, with Cowboy's answers, and hyper meets nothing that it would
+//! answer itself. The body behind a head is counted, so that the next head is checked as well; behind a chunked
+//! body only when it was not sent together with it (then hyper's own, laxer, check is the only one).
+//!
+//! While a request is being answered the next head is held back. What follows the head of a request that becomes a
+//! WebSocket therefore stays here, untouched by HTTP, for [`Wire::into_rest`].
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::time::Instant;
+
+use super::head::{BodyLength, HeadCheck, HeadLimits, Verdict};
+use crate::scratch;
+use crate::socket::Socket;
+
+/// The socket of one HTTP connection; shared by hyper and the connection's task.
+pub struct Wire {
+    #[allow(missing_docs)]
+    pub socket: Socket,
+    limits: Rc<HeadLimits>,
+    /// Received and not given to hyper. Bounded by the limits of a head, or by one read.
+    unread: Vec<u8>,
+    framing: Framing,
+    /// A request is being answered.
+    busy: bool,
+    /// Hyper has nothing in its buffers that it has not written.
+    clean: bool,
+    /// Bytes of ours to be written before more of hyper's: interim responses, which hyper does not know.
+    injected: Vec<u8>,
+    /// Since when the socket has taken nothing of what there is to write.
+    blocked: Option<Instant>,
+    refusal: Option<u16>,
+    /// When bytes were last received.
+    received: Instant,
+    /// When the head that we wait for could have begun.
+    waiting_since: Instant,
+    reader: Option<Waker>,
+}
+
+/// What the next bytes from the client are.
+enum Framing {
+    Head(HeadCheck),
+    /// The first `left` bytes of `unread` are an accepted head.
+    Accepted {
+        left: usize,
+        body: BodyLength,
+    },
+    Body(u64),
+    /// A chunked body, and whatever comes with its end.
+    Chunked,
+}
+
+impl Wire {
+    #[allow(missing_docs)]
+    pub fn new(socket: Socket, limits: Rc<HeadLimits>) -> Self {
+        let now = Instant::now();
+        Self {
+            socket,
+            limits,
+            unread: Vec::new(),
+            framing: Framing::Head(HeadCheck::default()),
+            busy: false,
+            clean: true,
+            injected: Vec::new(),
+            blocked: None,
+            refusal: None,
+            received: now,
+            waiting_since: now,
+            reader: None,
+        }
+    }
+
+    /// A request was handed to the application.
+    pub fn begin_exchange(&mut self) {
+        self.busy = true;
+    }
+
+    /// The response has been given to hyper, or there will be none.
+    pub fn end_exchange(&mut self) {
+        self.busy = false;
+        self.waiting_since = Instant::now();
+        if let Framing::Chunked = self.framing {
+            self.framing = Framing::Head(HeadCheck::default());
+        }
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// The status with which to refuse what the client sent instead of a request.
+    pub fn refusal(&self) -> Option<u16> {
+        self.refusal.filter(|_| !self.busy)
+    }
+
+    /// Whether bytes written now to the socket follow all that hyper was given to write.
+    pub fn is_clean(&self) -> bool {
+        self.clean
+    }
+
+    #[allow(missing_docs)]
+    pub fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Writes bytes that hyper knows nothing of, before what hyper writes next. Only where [`Wire::is_clean`].
+    pub fn inject(&mut self, bytes: &[u8]) {
+        self.injected.extend_from_slice(bytes);
+    }
+
+    /// Ready when everything injected has been written, or the socket has failed, as hyper will notice too.
+    pub fn poll_inject(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.injected.is_empty() {
+            let injected = std::mem::take(&mut self.injected);
+            let written = self.poll_write(cx, &[io::IoSlice::new(&injected)]);
+            self.injected = injected;
+            match ready!(written) {
+                Ok(n) => drop(self.injected.drain(..n)),
+                Err(_) => self.injected.clear(),
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            if self.socket.poll_write_ready(cx)?.is_pending() {
+                self.blocked.get_or_insert_with(Instant::now);
+                return Poll::Pending;
+            }
+            match self.socket.try_write_vectored(bufs) {
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                result => {
+                    self.blocked = None;
+                    return Poll::Ready(result);
+                }
+            }
+        }
+    }
+
+    /// Since when the client has taken nothing of what there is to write.
+    pub fn blocked_since(&self) -> Option<Instant> {
+        self.blocked
+    }
+
+    /// When bytes last came from the client.
+    pub fn last_received(&self) -> Instant {
+        self.received
+    }
+
+    /// When the wait for the next request began.
+    pub fn waiting_since(&self) -> Instant {
+        self.waiting_since
+    }
+
+    /// Whether a request line has come whose head is not complete.
+    pub fn has_request_line(&self) -> bool {
+        matches!(&self.framing, Framing::Head(check) if check.request_line_complete())
+    }
+
+    /// The socket and the bytes behind the last request, for the protocol that follows HTTP. `hyper_rest` is what hyper
+    /// had read and not used: of a counted body it is a rest that nobody wants.
+    pub fn into_rest(self, hyper_rest: &[u8]) -> (Socket, Vec<u8>) {
+        match self.framing {
+            Framing::Chunked => (self.socket, [hyper_rest, &self.unread].concat()),
+            _ => (self.socket, self.unread),
+        }
+    }
+
+    /// Reads once from the socket into `unread`. `Ok(false)` is the client's end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            ready!(self.socket.poll_read_ready(cx))?;
+            let read: io::Result<usize> = scratch::with(|buffer| {
+                let n = self.socket.try_read(buffer)?;
+                self.unread.extend_from_slice(&buffer[..n]);
+                Ok(n)
+            });
+            match read {
+                Ok(0) => return Poll::Ready(Ok(false)),
+                Ok(_) => {
+                    self.received = Instant::now();
+                    return Poll::Ready(Ok(true));
+                }
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, mut buf: hyper::rt::ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let deliverable = match &mut self.framing {
+                Framing::Head(check) => {
+                    if !self.unread.is_empty() {
+                        if self.busy {
+                            self.reader = Some(cx.waker().clone());
+                            return Poll::Pending;
+                        }
+                        match check.check(&self.unread, &self.limits) {
+                            Verdict::Complete { len, body } => {
+                                self.framing = Framing::Accepted { left: len, body };
+                                continue;
+                            }
+                            Verdict::Refused { status } => {
+                                self.refusal = Some(status);
+                                return Poll::Pending; // The connection's task, which polls us, looks at `refusal` next.
+                            }
+                            Verdict::Partial => {}
+                        }
+                    }
+                    if !ready!(self.poll_fill(cx))? {
+                        return Poll::Ready(Ok(()));
+                    }
+                    continue;
+                }
+                Framing::Accepted { left, .. } => *left,
+                Framing::Body(left) => usize::try_from(*left).unwrap_or(usize::MAX).min(self.unread.len()),
+                Framing::Chunked => self.unread.len(),
+            };
+            if deliverable == 0 {
+                if !ready!(self.poll_fill(cx))? {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
+            let n = deliverable.min(buf.remaining());
+            buf.put_slice(&self.unread[..n]);
+            self.delivered(n);
+            return Poll::Ready(Ok(()));
+        }
+    }
+
+    fn delivered(&mut self, n: usize) {
+        self.unread.drain(..n);
+        let next_head = || Framing::Head(HeadCheck::default());
+        match &mut self.framing {
+            Framing::Accepted { left, body } => {
+                *left -= n;
+                if *left == 0 {
+                    self.framing = match body {
+                        BodyLength::Exactly(0) => next_head(),
+                        BodyLength::Exactly(length) => Framing::Body(*length),
+                        BodyLength::Chunked => Framing::Chunked,
+                    };
+                }
+            }
+            Framing::Body(left) => {
+                *left -= n as u64;
+                if *left == 0 {
+                    self.framing = next_head();
+                }
+            }
+            Framing::Head(_) | Framing::Chunked => {}
+        }
+    }
+}
+
+/// The handle that hyper owns.
+pub struct HyperIo(pub Rc<RefCell<Wire>>);
+
+impl hyper::rt::Read for HyperIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_read(cx, buf)
+    }
+}
+
+impl hyper::rt::Write for HyperIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut wire = self.0.borrow_mut();
+        wire.clean = false;
+        ready!(wire.poll_inject(cx));
+        wire.poll_write(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Called when hyper has written all that it had.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().clean = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(())) // The connection's task closes, and lingers.
+    }
+}

@@ -1,0 +1,202 @@
+//! The control plane's commands: HTTP responses, the upgrade, options. The only user of the crate `eetf`.
+//!
+//! Comes in: the bytes of one term, whose structure `decode.rs` has checked. Goes out: a command with its own data.
+
+use bytes::Bytes;
+use eetf::Term;
+
+use super::decode::Undecodable;
+use super::message::{Body, Command, Headers, Status, WebsocketOptions};
+use crate::ws::{DeflateOpts, Strategy};
+
+/// Decodes one command. `term` is one term of integers, atoms, binaries, tuples, lists and maps, complete.
+pub fn command(term: &[u8]) -> Result<Command<'static>, Undecodable> {
+    let mut versioned = Vec::with_capacity(term.len() + 1);
+    versioned.push(super::etf::VERSION);
+    versioned.extend_from_slice(term);
+    let term = Term::decode(versioned.as_slice()).map_err(|_| Undecodable)?;
+    let Term::Tuple(tuple) = term else { return Err(Undecodable) };
+    let mut args = tuple.elements.into_iter();
+    let name = atom(&args.next().ok_or(Undecodable)?)?.to_owned();
+    let mut next = || args.next().ok_or(Undecodable);
+    let command = match name.as_str() {
+        "inform" => Command::Inform(status(next()?)?, headers(next()?)?),
+        "response" => Command::Response(status(next()?)?, headers(next()?)?, body(next()?)?),
+        "headers" => Command::Headers(status(next()?)?, headers(next()?)?),
+        "data" => Command::Data { fin: fin(&next()?)?, body: body(next()?)? },
+        "trailers" => Command::Trailers(headers(next()?)?),
+        "flow" => Command::Flow(integer(&next()?)?),
+        "websocket" => Command::Websocket(headers(next()?)?, Box::new(websocket_options(next()?)?)),
+        "set_options" => set_options(next()?)?,
+        _ => return Err(Undecodable),
+    };
+    if args.next().is_some() { Err(Undecodable) } else { Ok(command) }
+}
+
+fn status(term: Term) -> Result<Status, Undecodable> {
+    if let Term::Binary(line) = &term {
+        let (code, phrase) = line.bytes.split_at_checked(3).ok_or(Undecodable)?;
+        let code = std::str::from_utf8(code).ok().and_then(|code| code.parse().ok()).ok_or(Undecodable)?;
+        let phrase = phrase.strip_prefix(b" ").unwrap_or(phrase);
+        return Ok(Status { code, phrase: Some(Bytes::copy_from_slice(phrase)) });
+    }
+    Ok(Status { code: u16::try_from(integer(&term)?).map_err(|_| Undecodable)?, phrase: None })
+}
+
+fn headers(term: Term) -> Result<Headers, Undecodable> {
+    let Term::List(list) = term else { return Err(Undecodable) };
+    let pair = |term| match term {
+        Term::Tuple(pair) => match <[Term; 2]>::try_from(pair.elements) {
+            Ok([name, value]) => Ok((binary(name)?, binary(value)?)),
+            Err(_) => Err(Undecodable),
+        },
+        _ => Err(Undecodable),
+    };
+    list.elements.into_iter().map(pair).collect()
+}
+
+fn body(term: Term) -> Result<Body, Undecodable> {
+    use std::os::unix::ffi::OsStringExt;
+    let Term::Tuple(file) = term else { return binary(term).map(Body::Bytes) };
+    let Ok([name, offset, length, path]) = <[Term; 4]>::try_from(file.elements) else { return Err(Undecodable) };
+    if atom(&name)? != "sendfile" {
+        return Err(Undecodable);
+    }
+    let path = std::ffi::OsString::from_vec(binary(path)?.into()).into();
+    Ok(Body::File { path, offset: integer(&offset)?, length: integer(&length)? })
+}
+
+fn websocket_options(term: Term) -> Result<WebsocketOptions, Undecodable> {
+    let mut options = WebsocketOptions::default();
+    let mut compress = false;
+    let mut deflate = DeflateOpts::default();
+    for (key, value) in map(term)? {
+        match key.as_str() {
+            "idle_timeout" => options.idle_timeout = or_infinity(&value)?,
+            "max_frame_size" => options.max_frame_size = or_infinity(&value)?,
+            "validate_utf8" => options.validate_utf8 = boolean(&value)?,
+            "active" => options.active = boolean(&value)?,
+            "compress" => compress = boolean(&value)?,
+            "deflate_opts" => deflate = deflate_options(value)?,
+            _ => return Err(Undecodable),
+        }
+    }
+    options.deflate = compress.then_some(deflate);
+    Ok(options)
+}
+
+/// Cowboy's `deflate_opts`.
+fn deflate_options(term: Term) -> Result<DeflateOpts, Undecodable> {
+    let mut options = DeflateOpts::default();
+    for (key, value) in map(term)? {
+        match key.as_str() {
+            "level" => options.level = level(&value)?,
+            "mem_level" => options.mem_level = within(&value, 1..=9)?,
+            "strategy" => options.strategy = strategy(&value)?,
+            "server_context_takeover" => options.server_context_takeover = takeover(&value)?,
+            "client_context_takeover" => options.client_context_takeover = takeover(&value)?,
+            "server_max_window_bits" => options.server_max_window_bits = within(&value, 8..=15)?,
+            "client_max_window_bits" => options.client_max_window_bits = within(&value, 8..=15)?,
+            _ => return Err(Undecodable),
+        }
+    }
+    Ok(options)
+}
+
+/// As `zlib:deflateInit/6` names them.
+fn level(term: &Term) -> Result<i32, Undecodable> {
+    match term {
+        Term::Atom(atom) => match atom.name.as_str() {
+            "none" => Ok(0),
+            "default" => Ok(-1),
+            "best_speed" => Ok(1),
+            "best_compression" => Ok(9),
+            _ => Err(Undecodable),
+        },
+        number => within(number, 0..=9).map(i32::from),
+    }
+}
+
+fn strategy(term: &Term) -> Result<Strategy, Undecodable> {
+    match atom(term)? {
+        "default" => Ok(Strategy::Default),
+        "filtered" => Ok(Strategy::Filtered),
+        "huffman_only" => Ok(Strategy::HuffmanOnly),
+        "rle" => Ok(Strategy::Rle),
+        _ => Err(Undecodable),
+    }
+}
+
+fn takeover(term: &Term) -> Result<bool, Undecodable> {
+    match atom(term)? {
+        "takeover" => Ok(true),
+        "no_takeover" => Ok(false),
+        _ => Err(Undecodable),
+    }
+}
+
+fn within(term: &Term, range: std::ops::RangeInclusive<u8>) -> Result<u8, Undecodable> {
+    u8::try_from(integer(term)?).ok().filter(|number| range.contains(number)).ok_or(Undecodable)
+}
+
+fn set_options(term: Term) -> Result<Command<'static>, Undecodable> {
+    let (mut idle_timeout, mut max_frame_size) = (None, None);
+    for (key, value) in map(term)? {
+        match key.as_str() {
+            "idle_timeout" => idle_timeout = Some(or_infinity(&value)?),
+            "max_frame_size" => max_frame_size = Some(or_infinity(&value)?),
+            _ => return Err(Undecodable),
+        }
+    }
+    Ok(Command::SetOptions { idle_timeout, max_frame_size })
+}
+
+fn map(term: Term) -> Result<Vec<(String, Term)>, Undecodable> {
+    let Term::Map(map) = term else { return Err(Undecodable) };
+    map.map.into_iter().map(|(key, value)| Ok((atom(&key)?.to_owned(), value))).collect()
+}
+
+fn fin(term: &Term) -> Result<bool, Undecodable> {
+    match atom(term)? {
+        "fin" => Ok(true),
+        "nofin" => Ok(false),
+        _ => Err(Undecodable),
+    }
+}
+
+fn or_infinity(term: &Term) -> Result<Option<u64>, Undecodable> {
+    match term {
+        Term::Atom(atom) if atom.name == "infinity" => Ok(None),
+        number => integer(number).map(Some),
+    }
+}
+
+fn boolean(term: &Term) -> Result<bool, Undecodable> {
+    match atom(term)? {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Undecodable),
+    }
+}
+
+fn integer(term: &Term) -> Result<u64, Undecodable> {
+    match term {
+        Term::FixInteger(number) => u64::try_from(number.value).map_err(|_| Undecodable),
+        Term::BigInteger(number) => u64::try_from(&number.value).map_err(|_| Undecodable),
+        _ => Err(Undecodable),
+    }
+}
+
+fn atom(term: &Term) -> Result<&str, Undecodable> {
+    match term {
+        Term::Atom(atom) => Ok(&atom.name),
+        _ => Err(Undecodable),
+    }
+}
+
+fn binary(term: Term) -> Result<Bytes, Undecodable> {
+    match term {
+        Term::Binary(binary) => Ok(binary.bytes.into()),
+        _ => Err(Undecodable),
+    }
+}

@@ -1,0 +1,285 @@
+//! The port to the Erlang VM: events go up, commands come down (docs/port-protocol.md).
+//!
+//! [`Port`] collects the events of one turn of the event loop into one packet; the task in `stdio.rs` writes it when
+//! the other ready tasks have run, and reads the VM's packets. All in the event loop's thread; a call here only copies
+//! bytes. What waits for the VM is bounded: above [`CONGESTED`] bytes the streams stop reading from their clients.
+
+mod control;
+pub mod decode;
+mod etf;
+pub mod message;
+pub mod stdio;
+
+use std::cell::RefCell;
+use std::task::{Context, Poll, Waker};
+
+use crate::http::request::RequestHead;
+use crate::socket::Endpoint;
+use crate::ws::Kind;
+use etf::Writer;
+use message::{Reason, StreamId};
+
+/// Bytes waiting for the VM above which no client is read; below half of it reading goes on.
+pub const CONGESTED: usize = 4 << 20;
+
+/// A packet is closed when it has this many bytes, so that the VM is not given all of a busy turn in one piece.
+const PACKET_LIMIT: usize = 1 << 18;
+
+/// Length, version, list tag, count: what a packet begins with before its first event.
+const PACKET_HEAD: usize = 4 + 1 + 1 + 4;
+
+/// Events on their way to the VM.
+#[derive(Default)]
+pub struct Port {
+    outgoing: RefCell<Outgoing>,
+}
+
+#[derive(Default)]
+struct Outgoing {
+    /// Whole packets, then the open one from `open_at` on, if `events` is not 0.
+    bytes: Vec<u8>,
+    open_at: usize,
+    /// Events in the open packet.
+    events: u32,
+    /// Bytes that the writer has taken and not yet written.
+    in_flight: usize,
+    writer: Option<Waker>,
+    congested: bool,
+    waiting: Vec<Waker>,
+}
+
+impl Port {
+    /// A request: the first event of a stream.
+    pub fn request(&self, stream: StreamId, head: &RequestHead) {
+        self.event(stream, |w| {
+            w.tuple(2).atom("request");
+            head.encode(w);
+        });
+    }
+
+    /// A piece of a request's body.
+    pub fn data(&self, stream: StreamId, fin: bool, bytes: &[u8]) {
+        self.event(stream, |w| {
+            w.tuple(3).atom("data").atom(if fin { "fin" } else { "nofin" }).binary(bytes);
+        });
+    }
+
+    /// A piece of a message that is not its last.
+    pub fn part(&self, stream: StreamId, bytes: &[u8]) {
+        self.event(stream, |w| {
+            w.tuple(2).atom("part").binary(bytes);
+        });
+    }
+
+    /// A message, or its last piece.
+    pub fn message(&self, stream: StreamId, kind: Kind, bytes: &[u8]) {
+        self.event(stream, |w| {
+            w.tuple(2).atom(if kind == Kind::Text { "text" } else { "binary" }).binary(bytes);
+        });
+    }
+
+    /// A ping, which has been answered.
+    pub fn ping(&self, stream: StreamId, payload: &[u8]) {
+        self.event(stream, |w| control_frame(w, "ping", payload));
+    }
+
+    /// A pong.
+    pub fn pong(&self, stream: StreamId, payload: &[u8]) {
+        self.event(stream, |w| control_frame(w, "pong", payload));
+    }
+
+    /// Bytes that have reached the client's socket.
+    pub fn credit(&self, stream: StreamId, bytes: usize) {
+        self.event(stream, |w| {
+            w.tuple(2).atom("credit").integer(bytes as u64);
+        });
+    }
+
+    /// The stream's last event.
+    pub fn closed(&self, stream: StreamId, reason: &Reason) {
+        self.event(stream, |w| {
+            w.tuple(2).atom("closed");
+            match reason {
+                Reason::Remote(None) => w.atom("remote"),
+                Reason::Remote(Some((code, text))) => w.tuple(3).atom("remote").integer(u64::from(*code)).binary(text),
+                Reason::Timeout => w.atom("timeout"),
+                Reason::Protocol(reason) => w.tuple(2).atom("error").atom(protocol_error(*reason)),
+                Reason::Socket(name) => w.tuple(2).atom("error").atom(name),
+            };
+        });
+    }
+
+    /// A log event, of stream 0. Dropped while the VM does not read: a log must not fill our memory.
+    pub fn log(&self, level: &'static str, target: &str, text: &str) {
+        if !self.outgoing.borrow().congested {
+            self.event(0, |w| {
+                w.tuple(4).atom("log").atom(level).binary(target.as_bytes()).binary(text.as_bytes());
+            });
+        }
+    }
+
+    /// The first packet: our version, and where we listen. Not an event list.
+    pub fn hello(&self, listening: &[Endpoint]) {
+        self.packet(|w| {
+            w.tuple(3).atom("hello").integer(message::VERSION).map(3);
+            w.atom("vsn").binary(env!("CARGO_PKG_VERSION").as_bytes());
+            w.atom("os_pid").integer(u64::from(std::process::id()));
+            w.atom("listening").list(listening.len());
+            for endpoint in listening {
+                endpoint_term(w, endpoint);
+            }
+            w.nil();
+        });
+    }
+
+    /// Instead of the hello: an address that cannot be bound.
+    pub fn listen_error(&self, address: &str, posix: &'static str) {
+        self.packet(|w| {
+            w.tuple(3).atom("listen_error").binary(address.as_bytes()).atom(posix);
+        });
+    }
+
+    /// Waits until the VM has been sent everything so far.
+    pub async fn flushed(&self) {
+        while self.outgoing.borrow().in_flight + self.outgoing.borrow().bytes.len() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Whether so much waits for the VM that no client should be read. If so, the task is woken when that is over.
+    pub fn poll_congested(&self, cx: &mut Context<'_>) -> bool {
+        let mut outgoing = self.outgoing.borrow_mut();
+        if outgoing.congested && !outgoing.waiting.iter().any(|w| w.will_wake(cx.waker())) {
+            outgoing.waiting.push(cx.waker().clone());
+        }
+        outgoing.congested
+    }
+
+    fn event(&self, stream: StreamId, write: impl FnOnce(&mut Writer<'_>)) {
+        let mut outgoing = self.outgoing.borrow_mut();
+        let outgoing = &mut *outgoing;
+        if outgoing.events == 0 {
+            outgoing.open_at = outgoing.bytes.len();
+            outgoing.bytes.extend_from_slice(&[0, 0, 0, 0, etf::VERSION, etf::LIST, 0, 0, 0, 0]);
+        }
+        outgoing.events += 1;
+        let mut writer = Writer(&mut outgoing.bytes);
+        writer.tuple(2).integer(stream);
+        write(&mut writer);
+        if outgoing.bytes.len() - outgoing.open_at > PACKET_LIMIT {
+            outgoing.close_packet();
+        }
+        outgoing.wake_writer();
+    }
+
+    fn packet(&self, write: impl FnOnce(&mut Writer<'_>)) {
+        let mut outgoing = self.outgoing.borrow_mut();
+        outgoing.close_packet();
+        let start = outgoing.bytes.len();
+        outgoing.bytes.extend_from_slice(&[0, 0, 0, 0, etf::VERSION]);
+        write(&mut Writer(&mut outgoing.bytes));
+        let length = (outgoing.bytes.len() - start - 4) as u32;
+        outgoing.bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        outgoing.wake_writer();
+    }
+
+    /// Takes all packets so far, in exchange for an empty buffer. The writer says [`Port::written`] of what it took.
+    pub fn take(&self, buffer: &mut Vec<u8>) {
+        let mut outgoing = self.outgoing.borrow_mut();
+        outgoing.close_packet();
+        buffer.clear();
+        std::mem::swap(buffer, &mut outgoing.bytes);
+        outgoing.in_flight = buffer.len();
+    }
+
+    /// For the writer: ready when there is something to take.
+    fn poll_something(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut outgoing = self.outgoing.borrow_mut();
+        if outgoing.bytes.is_empty() {
+            outgoing.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// For the writer: so many bytes of what it took have been written.
+    fn written(&self, bytes: usize) {
+        let mut outgoing = self.outgoing.borrow_mut();
+        outgoing.in_flight -= bytes;
+        if outgoing.congested && outgoing.in_flight + outgoing.bytes.len() < CONGESTED / 2 {
+            outgoing.congested = false;
+            outgoing.waiting.drain(..).for_each(Waker::wake);
+        }
+    }
+}
+
+impl Outgoing {
+    fn close_packet(&mut self) {
+        if self.events == 0 {
+            return;
+        }
+        self.bytes.push(etf::NIL);
+        let packet = &mut self.bytes[self.open_at..];
+        let length = (packet.len() - 4) as u32;
+        packet[..4].copy_from_slice(&length.to_be_bytes());
+        packet[PACKET_HEAD - 4..PACKET_HEAD].copy_from_slice(&self.events.to_be_bytes());
+        self.events = 0;
+    }
+
+    fn wake_writer(&mut self) {
+        if self.in_flight + self.bytes.len() > CONGESTED {
+            self.congested = true;
+        }
+        if let Some(waker) = self.writer.take() {
+            waker.wake();
+        }
+    }
+}
+
+fn control_frame(w: &mut Writer<'_>, name: &'static str, payload: &[u8]) {
+    if payload.is_empty() {
+        w.atom(name);
+    } else {
+        w.tuple(2).atom(name).binary(payload);
+    }
+}
+
+/// The name that `terminate/3` knows.
+fn protocol_error(reason: crate::ws::Reason) -> &'static str {
+    match reason {
+        crate::ws::Reason::Badframe => "badframe",
+        crate::ws::Reason::Badencoding => "badencoding",
+        crate::ws::Reason::Badsize => "badsize",
+    }
+}
+
+/// `{Ip, Port}` or `{local, Path}`.
+pub(crate) fn endpoint_term(w: &mut Writer<'_>, endpoint: &Endpoint) {
+    use std::net::IpAddr;
+    use std::os::unix::ffi::OsStrExt;
+    w.tuple(2);
+    match endpoint {
+        Endpoint::Ip(addr) => {
+            match addr.ip() {
+                IpAddr::V4(ip) => {
+                    w.tuple(4);
+                    for part in ip.octets() {
+                        w.integer(part.into());
+                    }
+                }
+                IpAddr::V6(ip) => {
+                    w.tuple(8);
+                    for part in ip.segments() {
+                        w.integer(part.into());
+                    }
+                }
+            }
+            w.integer(u64::from(addr.port()));
+        }
+        Endpoint::Local(path) => {
+            w.atom("local").binary(path.as_os_str().as_bytes());
+        }
+    }
+}
+
+pub(crate) use etf::Writer as TermWriter;

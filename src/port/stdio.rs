@@ -1,0 +1,106 @@
+//! Moves the port's bytes: one task writes what [`Port`] has collected, one reads the VM's packets.
+//!
+//! stdin is always read, whatever the clients do, so that a handler in the VM never waits for another's client. Both
+//! pipes are enlarged, which saves wake-ups on either side.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+
+use super::Port;
+
+/// What we ask the kernel to hold in each pipe (Linux allows 1 MiB without privileges).
+const PIPE_SIZE: usize = 1 << 20;
+
+/// The most that one read takes; all of its packets are carried out before clients are written to.
+const GULP: usize = 1 << 18;
+
+/// A larger packet is not of our protocol (messages cross in pieces of 64 KiB).
+const MAX_PACKET: usize = 64 << 20;
+
+/// Opens stdin and stdout as pipes. Fails when they are something else: then nobody speaks the protocol there.
+pub fn open() -> io::Result<(pipe::Receiver, pipe::Sender)> {
+    let duplicate = |fd: BorrowedFd<'_>| {
+        let _ = rustix::pipe::fcntl_setpipe_size(fd, PIPE_SIZE); // Less is slower, no worse.
+        fd.try_clone_to_owned()
+    };
+    let receiver = pipe::Receiver::from_owned_fd(duplicate(io::stdin().as_fd())?)?;
+    let sender = pipe::Sender::from_owned_fd(duplicate(io::stdout().as_fd())?)?;
+    Ok((receiver, sender))
+}
+
+/// Writes packets for as long as the VM reads them. Returns when the pipe fails: the VM is gone.
+pub async fn write(port: Rc<Port>, pipe: pipe::Sender) -> io::Error {
+    let mut buffer = Vec::new();
+    loop {
+        std::future::poll_fn(|cx| port.poll_something(cx)).await;
+        port.take(&mut buffer);
+        let mut rest = buffer.as_slice();
+        while !rest.is_empty() {
+            match pipe.try_write(rest) {
+                Ok(n) => {
+                    rest = &rest[n..];
+                    port.written(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if let Err(e) = pipe.writable().await {
+                        return e;
+                    }
+                }
+                Err(e) => return e,
+            }
+        }
+        if buffer.capacity() > 4 * GULP {
+            buffer = Vec::new();
+        }
+    }
+}
+
+/// The VM's packets.
+pub struct Packets {
+    pipe: pipe::Receiver,
+    /// Bytes read; those before `done` have been given out.
+    buffer: Vec<u8>,
+    done: usize,
+}
+
+impl Packets {
+    #[allow(missing_docs)]
+    pub fn new(pipe: pipe::Receiver) -> Self {
+        Self { pipe, buffer: Vec::with_capacity(GULP), done: 0 }
+    }
+
+    /// Reads once, so that [`Packets::pop`] may have packets. `false` is the end of the VM.
+    pub async fn read(&mut self) -> io::Result<bool> {
+        self.buffer.drain(..self.done);
+        self.done = 0;
+        let wanted = self.next_length().map_or(GULP, |length| (4 + length).max(GULP));
+        if self.buffer.capacity() > 4 * GULP && self.buffer.len() < GULP {
+            self.buffer.shrink_to(GULP);
+        }
+        self.buffer.reserve(wanted.saturating_sub(self.buffer.len()).max(4096));
+        Ok(self.pipe.read_buf(&mut self.buffer).await? > 0)
+    }
+
+    /// The next whole packet that has been read; an error for one that no packet of ours can be.
+    pub fn pop(&mut self) -> Result<Option<&[u8]>, usize> {
+        let Some(length) = self.next_length() else { return Ok(None) };
+        if length > MAX_PACKET {
+            return Err(length);
+        }
+        let start = self.done + 4;
+        if self.buffer.len() < start + length {
+            return Ok(None);
+        }
+        self.done = start + length;
+        Ok(Some(&self.buffer[start..self.done]))
+    }
+
+    fn next_length(&self) -> Option<usize> {
+        let head = self.buffer.get(self.done..)?.first_chunk()?;
+        Some(u32::from_be_bytes(*head) as usize)
+    }
+}

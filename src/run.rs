@@ -1,0 +1,181 @@
+//! Starts the event loop, and ends it.
+//!
+//! `serve` speaks with the VM on stdin and stdout until stdin ends; `echo` runs until it is killed.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use tokio::task::LocalSet;
+
+use crate::config;
+use crate::echo::Echo;
+use crate::log;
+use crate::port::message::VERSION;
+use crate::port::{Port, decode, stdio};
+use crate::server::{self, App, ListenError, Server};
+use crate::socket::Endpoint;
+
+/// Why the process ends before its time.
+#[derive(Debug)]
+pub enum Failure {
+    /// The event loop, or stdin and stdout, cannot be set up.
+    Io(io::Error),
+    #[allow(missing_docs)]
+    Listen(ListenError),
+    /// The VM speaks another version of the port protocol.
+    Version(u64),
+    /// The VM sent a packet that does not decode: its beginning and its length.
+    Packet(Vec<u8>, usize),
+}
+
+impl Failure {
+    /// docs/port-protocol.md, "Beginning and end"; 2 is a usage error.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Io(_) => 1,
+            Self::Listen(_) => 3,
+            Self::Version(_) => 4,
+            Self::Packet(..) => 5,
+        })
+    }
+
+    fn packet(bytes: &[u8]) -> Self {
+        Self::Packet(bytes[..bytes.len().min(64)].to_vec(), bytes.len())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "{error}"),
+            Self::Listen(ListenError { address, error }) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Version(theirs) => {
+                write!(f, "the VM speaks version {theirs} of the port protocol, this process version {VERSION}")
+            }
+            Self::Packet(head, length) => {
+                write!(f, "a packet of {length} bytes is not of the port protocol; it begins with {head:02x?}")
+            }
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// `outrider serve`: relays until the VM closes stdin.
+pub fn serve(flags: config::Serve) -> Result<(), Failure> {
+    event_loop(async move {
+        let (receiver, sender) = stdio::open()?;
+        let mut packets = stdio::Packets::new(receiver);
+        let port = Rc::new(Port::default());
+        log::to_vm(Rc::clone(&port), flags.log_level);
+        let mut writer = tokio::task::spawn_local(stdio::write(Rc::clone(&port), sender));
+
+        let listeners = match server::bind(&flags.limits) {
+            Ok(listeners) => listeners,
+            Err(failure) => {
+                port.listen_error(&failure.address.to_string(), posix(&failure.error));
+                port.flushed().await;
+                return Err(Failure::Listen(failure));
+            }
+        };
+        port.hello(&listeners.iter().map(|listener| listener.endpoint()).collect::<io::Result<Vec<Endpoint>>>()?);
+        if !hello(&mut packets).await? {
+            return Ok(());
+        }
+
+        let server = Server::new(App::Vm(port), flags.limits, flags.window);
+        let accepting = tokio::task::spawn_local(server::accept(Rc::clone(&server), listeners));
+        let result = tokio::select! {
+            result = relay(&server, &mut packets) => result,
+            _ = &mut writer => Ok(()), // The VM has closed its end.
+        };
+        accepting.abort();
+        let _ = accepting.await; // Now the addresses are free for a successor.
+        server.go_away().await;
+        result
+    })
+}
+
+/// `outrider echo`: serves until it is killed.
+pub fn echo(flags: config::Echo) -> Result<(), Failure> {
+    event_loop(async move {
+        log::to_stderr();
+        let listeners = server::bind(&flags.limits).map_err(Failure::Listen)?;
+        for listener in &listeners {
+            match listener.endpoint()? {
+                Endpoint::Ip(addr) => eprintln!("listening on {addr}"),
+                Endpoint::Local(path) => eprintln!("listening on unix:{}", path.display()),
+            }
+        }
+        let idle_timeout = flags.limits.idle_timeout.0.map(|timeout| timeout.as_millis() as u64);
+        let echo = Echo::new(flags.max_frame_size.0, flags.compress, idle_timeout);
+        let server = Server::new(App::Echo(echo), flags.limits, 1 << 18);
+        server::accept(server, listeners).await;
+        Ok(())
+    })
+}
+
+/// Runs a future, and the tasks that it spawns, in this thread.
+fn event_loop(main: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = LocalSet::new().block_on(&runtime, main);
+    runtime.shutdown_background(); // A file read that hangs must not keep us.
+    result
+}
+
+/// Every client is a file descriptor: takes as many as the administrator allows.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit); // What there is is enough to start with.
+}
+
+/// Waits for the VM's first packet. `false` if it ends instead.
+async fn hello(packets: &mut stdio::Packets) -> Result<bool, Failure> {
+    loop {
+        if let Some(packet) = packets.pop().map_err(|length| Failure::Packet(Vec::new(), length))? {
+            return match decode::hello(packet) {
+                Ok(VERSION) => Ok(true),
+                Ok(theirs) => Err(Failure::Version(theirs)),
+                Err(decode::Undecodable) => Err(Failure::packet(packet)),
+            };
+        }
+        if !packets.read().await? {
+            return Ok(false);
+        }
+    }
+}
+
+/// Carries out the VM's commands until it closes stdin.
+async fn relay(server: &Server, packets: &mut stdio::Packets) -> Result<(), Failure> {
+    loop {
+        while let Some(packet) = packets.pop().map_err(|length| Failure::Packet(Vec::new(), length))? {
+            decode::commands(packet, |stream, command| server.command(stream, command))
+                .map_err(|decode::Undecodable| Failure::packet(packet))?;
+        }
+        server.flush();
+        if !packets.read().await? {
+            return Ok(());
+        }
+    }
+}
+
+/// The name by which Erlang calls an error of bind and listen.
+fn posix(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "eaddrinuse",
+        io::ErrorKind::AddrNotAvailable => "eaddrnotavail",
+        io::ErrorKind::PermissionDenied => "eacces",
+        io::ErrorKind::NotFound => "enoent",
+        _ => "einval",
+    }
+}

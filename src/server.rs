@@ -1,0 +1,225 @@
+//! What all clients of this process share: addresses, limits, the table of streams, and the application behind them.
+//!
+//! Everything runs in one thread, in one event loop; [`Server`] is shared by reference count, without locks.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::{debug, warn};
+
+use crate::config::{Limits, ListenAddr};
+use crate::echo::Echo;
+use crate::http;
+use crate::http::exchange::Exchange;
+use crate::http::head::HeadLimits;
+use crate::port::Port;
+use crate::port::message::{Command, StreamId};
+use crate::socket::Listener;
+use crate::websocket::Websocket;
+
+/// How often idle compression contexts are looked for.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// How long accepting pauses when the process or the machine has no file descriptor or memory left.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// How long clients may take their close frames when the server ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Who answers requests and messages.
+pub enum App {
+    /// The Erlang VM's handlers.
+    Vm(Rc<Port>),
+    /// Nobody: messages are echoed.
+    Echo(Echo),
+}
+
+impl App {
+    /// Whether so much waits for the application that no client should be read; if so the task is woken later.
+    pub fn poll_congested(&self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::Vm(port) => port.poll_congested(cx),
+            Self::Echo(_) => false,
+        }
+    }
+}
+
+/// A stream that commands can be sent to.
+pub enum Stream {
+    #[allow(missing_docs)]
+    Http(Rc<Exchange>),
+    #[allow(missing_docs)]
+    Websocket(Rc<Websocket>),
+}
+
+/// Counts a connection towards `max_connections` until it is dropped.
+pub type Permit = Option<OwnedSemaphorePermit>;
+
+/// The state of the event loop.
+pub struct Server {
+    #[allow(missing_docs)]
+    pub app: App,
+    #[allow(missing_docs)]
+    pub limits: Limits,
+    #[allow(missing_docs)]
+    pub head_limits: Rc<HeadLimits>,
+    /// Bytes of payload on their way, for each stream and direction (docs/port-protocol.md, "Credit").
+    pub window: usize,
+    streams: RefCell<HashMap<StreamId, Stream>>,
+    last_id: Cell<StreamId>,
+    /// WebSockets with frames of this turn's commands.
+    dirty: RefCell<Vec<Rc<Websocket>>>,
+    /// Waits for the table to become empty.
+    farewell: Cell<Option<Waker>>,
+}
+
+impl Server {
+    #[allow(missing_docs)]
+    pub fn new(app: App, limits: Limits, window: usize) -> Rc<Self> {
+        Rc::new(Self {
+            app,
+            head_limits: Rc::new(limits.head()),
+            limits,
+            window,
+            streams: RefCell::default(),
+            last_id: Cell::new(0),
+            dirty: RefCell::default(),
+            farewell: Cell::default(),
+        })
+    }
+
+    /// A number for a new stream.
+    pub fn next_id(&self) -> StreamId {
+        self.last_id.set(self.last_id.get() + 1);
+        self.last_id.get()
+    }
+
+    /// From here on commands for this number go to `stream`.
+    pub fn insert(&self, id: StreamId, stream: Stream) {
+        self.streams.borrow_mut().insert(id, stream);
+    }
+
+    /// From here on commands for this number are ignored.
+    pub fn remove(&self, id: StreamId) {
+        self.streams.borrow_mut().remove(&id);
+        if self.streams.borrow().is_empty()
+            && let Some(waker) = self.farewell.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Carries out a command of the VM.
+    pub fn command(&self, id: StreamId, command: Command<'_>) {
+        match self.streams.borrow().get(&id) {
+            Some(Stream::Websocket(websocket)) => websocket.command(command),
+            Some(Stream::Http(exchange)) => exchange.command(command),
+            None => {} // It crossed the stream's end.
+        }
+    }
+
+    /// Has this WebSocket flushed at the end of the turn.
+    pub fn flush_later(&self, websocket: Rc<Websocket>) {
+        self.dirty.borrow_mut().push(websocket);
+    }
+
+    /// Writes the frames of this turn's commands.
+    pub fn flush(&self) {
+        let mut dirty = self.dirty.take();
+        for websocket in dirty.drain(..) {
+            websocket.flush();
+        }
+        self.dirty.replace(dirty);
+    }
+
+    /// Sends all WebSocket clients away with 1001 and waits, for a bounded time, until they have it.
+    pub async fn go_away(&self) {
+        self.websockets().iter().for_each(|websocket| websocket.go_away());
+        let gone = std::future::poll_fn(|cx| {
+            if self.websockets().is_empty() {
+                return std::task::Poll::Ready(());
+            }
+            self.farewell.set(Some(cx.waker().clone()));
+            std::task::Poll::Pending
+        });
+        let _ = tokio::time::timeout(FAREWELL, gone).await;
+    }
+
+    fn websockets(&self) -> Vec<Rc<Websocket>> {
+        let websocket = |stream: &Stream| match stream {
+            Stream::Websocket(websocket) => Some(Rc::clone(websocket)),
+            Stream::Http(_) => None,
+        };
+        self.streams.borrow().values().filter_map(websocket).collect()
+    }
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug)]
+pub struct ListenError {
+    #[allow(missing_docs)]
+    pub address: ListenAddr,
+    #[allow(missing_docs)]
+    pub error: std::io::Error,
+}
+
+/// Binds all addresses.
+pub fn bind(limits: &Limits) -> Result<Vec<Listener>, ListenError> {
+    let bind = |address: &ListenAddr| {
+        Listener::bind(address, limits).map_err(|error| ListenError { address: address.clone(), error })
+    };
+    limits.listen.iter().map(bind).collect()
+}
+
+/// Accepts clients for ever. Dropping this future closes the listening sockets.
+pub async fn accept(server: Rc<Server>, listeners: Vec<Listener>) {
+    let max = server.limits.max_connections.0.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+    let permits = Arc::new(Semaphore::new(max));
+    let mut accepting = tokio::task::JoinSet::new(); // Its tasks end with it.
+    for listener in listeners {
+        accepting.spawn_local(accept_on(Rc::clone(&server), listener, Arc::clone(&permits)));
+    }
+    accepting.spawn_local(keep_house(server));
+    while accepting.join_next().await.is_some() {}
+}
+
+async fn accept_on(server: Rc<Server>, listener: Listener, permits: Arc<Semaphore>) {
+    let mut exhausted = false;
+    loop {
+        // The semaphore is never closed.
+        let permit = Arc::clone(&permits).acquire_owned().await.ok();
+        match listener.accept().await {
+            Ok(socket) => {
+                exhausted = false;
+                tokio::task::spawn_local(http::serve(Rc::clone(&server), socket, permit));
+            }
+            Err(error) if is_exhaustion(&error) => {
+                if !std::mem::replace(&mut exhausted, true) {
+                    warn!(%error, "cannot accept clients for now");
+                }
+                tokio::time::sleep(EXHAUSTED).await;
+            }
+            Err(error) => debug!(%error, "a client left before it was accepted"),
+        }
+    }
+}
+
+/// Whether accepting fails for want of file descriptors or memory, and not because of one client.
+fn is_exhaustion(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let exhaustion = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    exhaustion.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+async fn keep_house(server: Rc<Server>) {
+    let mut clock = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        let now = clock.tick().await;
+        server.websockets().iter().for_each(|websocket| websocket.rest(now));
+    }
+}

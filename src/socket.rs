@@ -1,0 +1,171 @@
+//! A client's socket and the sockets on which clients arrive: TCP or Unix, one type for either.
+//!
+//! Runs in the event loop's thread; nothing here blocks. Reads and writes come in two forms: `poll_*` for hyper, and
+//! `try_*` with readiness for the WebSocket path, which reads into a buffer that all clients share.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
+
+use socket2::{Domain, Protocol, SockRef, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::config::{Limits, ListenAddr};
+
+/// One client's socket.
+#[derive(Debug)]
+pub enum Socket {
+    #[allow(missing_docs)]
+    Tcp(TcpStream),
+    #[allow(missing_docs)]
+    Unix(UnixStream),
+}
+
+/// One end of a connection, as it appears in Cowboy's `peer` and `sock`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `{Ip, Port}`
+    Ip(SocketAddr),
+    /// `{local, Path}`; a client's path is empty.
+    Local(PathBuf),
+}
+
+macro_rules! either {
+    ($self:expr, $socket:ident => $call:expr) => {
+        match $self {
+            Socket::Tcp($socket) => $call,
+            Socket::Unix($socket) => $call,
+        }
+    };
+}
+
+impl Socket {
+    /// Ready when a read would return something: bytes, the end, or an error.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, s => s.poll_read_ready(cx))
+    }
+
+    /// Ready when a write would take something.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, s => s.poll_write_ready(cx))
+    }
+
+    /// Reads what is there, or fails with `WouldBlock`; 0 bytes are the client's end.
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        either!(self, s => s.try_read(buf))
+    }
+
+    /// Writes what the kernel takes, or fails with `WouldBlock`.
+    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+        either!(self, s => s.try_write(buf))
+    }
+
+    /// As [`Socket::try_write`], of several pieces in one system call.
+    pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        either!(self, s => s.try_write_vectored(bufs))
+    }
+
+    /// Tells the client that no more bytes will come (FIN).
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        SockRef::from(self).shutdown(std::net::Shutdown::Write)
+    }
+
+    /// The client's end and ours.
+    pub fn endpoints(&self) -> io::Result<(Endpoint, Endpoint)> {
+        fn local(addr: &tokio::net::unix::SocketAddr) -> Endpoint {
+            Endpoint::Local(addr.as_pathname().unwrap_or(Path::new("")).to_owned())
+        }
+        Ok(match self {
+            Self::Tcp(s) => (Endpoint::Ip(s.peer_addr()?), Endpoint::Ip(s.local_addr()?)),
+            Self::Unix(s) => (local(&s.peer_addr()?), local(&s.local_addr()?)),
+        })
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        either!(self, s => s.as_fd())
+    }
+}
+
+/// A socket on which clients arrive.
+#[derive(Debug)]
+pub enum Listener {
+    #[allow(missing_docs)]
+    Tcp(TcpListener),
+    /// The path is removed when the listener goes.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Binds and listens. An existing Unix socket at the path is replaced, as Ranch does.
+    pub fn bind(addr: &ListenAddr, limits: &Limits) -> io::Result<Self> {
+        match addr {
+            ListenAddr::Tcp(addr) => {
+                let socket = socket2::Socket::new(Domain::for_address(*addr), Type::STREAM, Some(Protocol::TCP))?;
+                socket.set_nonblocking(true)?;
+                socket.set_reuse_address(true)?;
+                if let (Some(only), true) = (limits.ipv6_only, addr.is_ipv6()) {
+                    socket.set_only_v6(only)?;
+                }
+                // Inherited by the accepted sockets, which saves system calls for each.
+                socket.set_tcp_nodelay(limits.nodelay)?;
+                socket.set_keepalive(limits.keepalive)?;
+                if let Some(size) = limits.sndbuf {
+                    socket.set_send_buffer_size(size)?;
+                }
+                if let Some(size) = limits.recbuf {
+                    socket.set_recv_buffer_size(size)?;
+                }
+                socket.bind(&(*addr).into())?;
+                socket.listen(limits.backlog.min(i32::MAX as u32) as i32)?;
+                Ok(Self::Tcp(TcpListener::from_std(socket.into())?))
+            }
+            ListenAddr::Unix(path) => {
+                remove_socket(path)?;
+                let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                socket.set_nonblocking(true)?;
+                socket.bind(&socket2::SockAddr::unix(path)?)?;
+                socket.listen(limits.backlog.min(i32::MAX as u32) as i32)?;
+                Ok(Self::Unix(UnixListener::from_std(socket.into())?, path.clone()))
+            }
+        }
+    }
+
+    /// Where it listens, with the port that the kernel chose.
+    pub fn endpoint(&self) -> io::Result<Endpoint> {
+        Ok(match self {
+            Self::Tcp(l) => Endpoint::Ip(l.local_addr()?),
+            Self::Unix(_, path) => Endpoint::Local(path.clone()),
+        })
+    }
+
+    /// The next client.
+    pub async fn accept(&self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(l) => l.accept().await.map(|(s, _)| Socket::Tcp(s)),
+            Self::Unix(l, _) => l.accept().await.map(|(s, _)| Socket::Unix(s)),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            let _ = remove_socket(path);
+        }
+    }
+}
+
+/// Removes a socket's file, and nothing but a socket's.
+fn remove_socket(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path),
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
