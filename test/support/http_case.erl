@@ -1,0 +1,59 @@
+%% The scenes that the HTTP suites play most: a script for init/2, one request or a few, and what came of it. Each runs
+%% on both servers (see same_test).
+-module(http_case).
+
+-export([answer/2, answer/3, answers/2, noted/2, serve/3]).
+
+%% The response to a GET of this target, or to these bytes, by a handler whose init/2 is this fun of Req.
+-spec answer(fun((cowboy_req:req()) -> cowboy_req:req()), iodata()) -> http_client:response() | closed.
+answer(Reply, Request) ->
+    answer(Reply, Request, #{}).
+
+-spec answer(fun((cowboy_req:req()) -> cowboy_req:req()), iodata(), cowboy:opts()) -> http_client:response() | closed.
+answer(Reply, Request, Protocol) ->
+    #{wire := Response, log := []} = serve(Reply, Protocol, fun(Server) ->
+        Socket = http_client:connect(Server),
+        ok = http_client:send(Socket, request(Request)),
+        http_client:response(Socket, method(Request))
+    end),
+    Response.
+
+%% All that comes back for these bytes until the server closes the connection.
+-spec answers(fun((cowboy_req:req()) -> cowboy_req:req()), iodata()) -> {binary(), closed | timeout}.
+answers(Reply, Bytes) ->
+    #{wire := All, log := []} = serve(Reply, #{}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        ok = http_client:send(Socket, Bytes),
+        http_client:rest(Socket)
+    end),
+    All.
+
+%% What this fun of Req returns in init/2 for this request; the answer is a plain 200.
+-spec noted(fun((cowboy_req:req()) -> term()), iodata()) -> term().
+noted(Look, Request) ->
+    #{calls := Calls, log := []} = same_test:same(#{handler => {http_script_h, #{
+        init => fun(Req, #{probe := Probe} = State) ->
+            probe:note(Probe, {noted, Look(Req)}),
+            {ok, cowboy_req:reply(200, Req), State}
+        end
+    }}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        ok = http_client:send(Socket, request(Request)),
+        #{status := Status} = http_client:response(Socket, method(Request)),
+        Status
+    end),
+    [Noted] = [Noted || {noted, Noted} <- Calls],
+    Noted.
+
+%% Any scenario with a handler whose init/2 answers with this fun of Req.
+-spec serve(fun((cowboy_req:req()) -> cowboy_req:req()), cowboy:opts(), fun((same_test:server()) -> term())) ->
+    same_test:transcript().
+serve(Reply, Protocol, Scenario) ->
+    Init = fun(Req, State) -> {ok, Reply(Req), State} end,
+    same_test:same(#{handler => {http_script_h, #{init => Init}}, protocol => Protocol}, Scenario).
+
+request("/" ++ _ = Target) -> http_client:request("GET", Target);
+request(Bytes) -> Bytes.
+
+method("/" ++ _) -> <<"GET">>;
+method(Bytes) -> hd(binary:split(iolist_to_binary(Bytes), <<" ">>)).
