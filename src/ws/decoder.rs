@@ -290,7 +290,7 @@ impl Decoder {
             message.add(inflated, 0, sink)
         };
         self.state = if done { State::Header } else { State::Data(frame) };
-        let starved = fed.drained && !done && fed.used == available;
+        let starved = fed.drained && !done && fed.used == input.len();
         Ok((fed.used, if starved { ControlFlow::Break(()) } else { flow }))
     }
 
