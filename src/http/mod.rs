@@ -40,8 +40,11 @@ use response::ResponseBody;
 use wire::{HyperIo, Wire};
 
 /// What hyper may hold of a response that the client does not take, and of a head that it parses: more than any head
-/// that `head.rs` accepts by default.
+/// that `head.rs` accepts with the default limits.
 const HYPER_BUFFER: usize = 512 * 1024;
+
+/// The same with higher limits; a head above it is refused.
+const HYPER_BUFFER_MAX: usize = 64 * 1024 * 1024;
 
 /// A timer that is not set: a year.
 const NEVER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
@@ -85,8 +88,8 @@ pub async fn serve(server: Rc<Server>, socket: Socket, permit: Permit) {
         .auto_date_header(false)
         .half_close(false)
         .header_read_timeout(None)
-        .max_headers(connection.server.head_limits.max_headers + 1)
-        .max_buf_size(HYPER_BUFFER)
+        .max_headers(connection.server.head_limits.max_headers())
+        .max_buf_size(connection.server.head_limits.max_head_length().clamp(HYPER_BUFFER, HYPER_BUFFER_MAX))
         .serve_connection(HyperIo(Rc::clone(&connection.wire)), service);
 
     let mut timer = pin!(sleep_until(Instant::now() + NEVER));

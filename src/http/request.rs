@@ -128,8 +128,8 @@ impl RequestHead {
     /// From an absolute request target, else the Host header; empty and 80 where neither says.
     fn host_and_port(&self) -> (&str, u16) {
         let authority = match self.parts.uri.authority() {
-            Some(authority) => authority.as_str(),
-            None => self.parts.headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or(""),
+            Some(authority) if !self.is_http10() || self.parts.headers.contains_key(HOST) => authority.as_str(),
+            _ => self.parts.headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or(""),
         };
         // An IPv6 address has colons of its own, inside brackets.
         let port_at = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
