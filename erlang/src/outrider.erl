@@ -1,0 +1,129 @@
+%%% Outrider's API: cowboy's and ranch's functions for a listener, with their arguments and results.
+%%%
+%%% Replace cowboy:start_clear/3 by start_clear/3 here; routes, handlers, cowboy_req calls and options stay. Functions
+%%% that take the name of a listener fail with badarg where none of that name runs.
+-module(outrider).
+
+-export([start_clear/3, stop_listener/1, child_spec/4]).
+-export([get_port/1, get_addr/1, info/0, info/1, procs/2]).
+-export([set_env/3, get_env/2, get_env/3]).
+
+%% Start a listener for HTTP/1.1 and WebSocket over TCP or a Unix socket. It lives under Outrider's supervisor, not under
+%% the caller. {error, eaddrinuse | eacces} if the address cannot be had, {error, {bad_option, Key}} for an option that
+%% is unknown or of the wrong type, {error, {already_started, Pid}} if the name is taken. Options: see
+%% outrider_options, and docs/cowboy-compatibility.md.
+-spec start_clear(ranch:ref(), ranch:opts(), cowboy:opts()) -> {ok, pid()} | {error, term()}.
+start_clear(Ref, TransOpts0, ProtoOpts0) ->
+    {TransOpts, ProtoOpts} = prepare(TransOpts0, ProtoOpts0),
+    case outrider_options:check(TransOpts, ProtoOpts) of
+        ok -> started(outrider_sup:start_listener(Ref, TransOpts, ProtoOpts));
+        {error, _} = Error -> Error
+    end.
+
+%% Stop a listener started with start_clear/3. Its WebSocket handlers end with terminate(shutdown, …) and their clients
+%% get close code 1001; requests that are being answered have the transport option shutdown (5000 ms) to finish.
+-spec stop_listener(ranch:ref()) -> ok | {error, not_found}.
+stop_listener(Ref) ->
+    _ = outrider_registry:supervisor(Ref),
+    case outrider_sup:stop_listener(Ref) of
+        ok -> outrider_registry:remove(Ref);
+        {error, not_found} = Error -> Error
+    end.
+
+%% The child specification of a listener for a supervisor of your own, as ranch:child_spec/5, less the protocol's module.
+%% The application outrider must run.
+-spec child_spec(ranch:ref(), ranch_tcp, ranch:opts(), cowboy:opts()) -> supervisor:child_spec().
+child_spec(Ref, ranch_tcp, TransOpts0, ProtoOpts0) ->
+    {TransOpts, ProtoOpts} = prepare(TransOpts0, ProtoOpts0),
+    outrider_listener_sup:child_spec(Ref, TransOpts, ProtoOpts).
+
+%% The TCP port that the listener listens on; undefined for a Unix socket.
+-spec get_port(ranch:ref()) -> inet:port_number() | undefined.
+get_port(Ref) ->
+    case get_addr(Ref) of
+        {local, _} -> undefined;
+        {_, Port} -> Port
+    end.
+
+-spec get_addr(ranch:ref()) -> {inet:ip_address(), inet:port_number()} | {local, binary()}.
+get_addr(Ref) ->
+    outrider_registry:address(Ref).
+
+-spec info() -> #{ranch:ref() => #{atom() => term()}}.
+info() ->
+    maps:from_list([{Ref, info(Ref)} || Ref <- outrider_registry:refs()]).
+
+%% What ranch:info/1 tells of a listener, and of its sidecar: all_connections counts streams (requests that are being
+%% answered and WebSockets), active_connections only the former; sidecar is undefined while it is being restarted.
+-spec info(ranch:ref()) -> #{atom() => term()}.
+info(Ref) ->
+    Supervisor = outrider_registry:supervisor(Ref),
+    {Ip, Port} =
+        case get_addr(Ref) of
+            {local, _} = Local -> {Local, undefined};
+            Address -> Address
+        end,
+    TransOpts = outrider_registry:transport_options(Ref),
+    maps:merge(sidecar_info(Supervisor), #{
+        pid => Supervisor,
+        status => running,
+        ip => Ip,
+        port => Port,
+        max_connections => maps:get(max_connections, TransOpts, 10240),
+        transport => ranch_tcp,
+        transport_options => TransOpts,
+        protocol => ?MODULE,
+        protocol_options => outrider_registry:protocol_options(Ref)
+    }).
+
+%% The listener's processes: connections are its streams, acceptors the process that owns the sidecar.
+-spec procs(ranch:ref(), acceptors | connections) -> [pid()].
+procs(Ref, connections) ->
+    _ = outrider_registry:supervisor(Ref),
+    outrider_streams_sup:streams(outrider_registry:streams_sup(Ref));
+procs(Ref, acceptors) ->
+    [Pid || Pid <- [sidecar(outrider_registry:supervisor(Ref))], is_pid(Pid)].
+
+%% Change the listener's env: for the requests that come after.
+-spec set_env(ranch:ref(), atom(), term()) -> ok.
+set_env(Ref, Name, Value) ->
+    ProtoOpts = outrider_registry:protocol_options(Ref),
+    Env = maps:get(env, ProtoOpts, #{}),
+    outrider_registry:set_protocol_options(Ref, ProtoOpts#{env => Env#{Name => Value}}).
+
+-spec get_env(ranch:ref(), atom()) -> term().
+get_env(Ref, Name) ->
+    maps:get(Name, maps:get(env, outrider_registry:protocol_options(Ref), #{})).
+
+-spec get_env(ranch:ref(), atom(), term()) -> term().
+get_env(Ref, Name, Default) ->
+    maps:get(Name, maps:get(env, outrider_registry:protocol_options(Ref), #{}), Default).
+
+%% As Cowboy, a listener tells its stream handlers what type of connection it was started with.
+prepare(TransOpts0, ProtoOpts) ->
+    TransOpts = outrider_options:normalize(TransOpts0),
+    Type = maps:get(connection_type, TransOpts, supervisor),
+    {TransOpts#{connection_type => Type}, ProtoOpts#{connection_type => Type}}.
+
+%% Ranch's short form of the two errors that everybody meets.
+started({error, {{shutdown, {failed_to_start_child, outrider_sidecar, {listen_error, _, Reason}}}, _}}) when
+    Reason =:= eaddrinuse; Reason =:= eacces
+->
+    {error, Reason};
+started({error, {{already_started, Pid}, _}}) ->
+    {error, {already_started, Pid}};
+started({ok, Pid}) when is_pid(Pid) ->
+    {ok, Pid};
+started({error, _} = Error) ->
+    Error.
+
+sidecar_info(Supervisor) ->
+    try
+        outrider_sidecar:info(sidecar(Supervisor))
+    catch
+        exit:_ -> #{active_connections => 0, all_connections => 0, metrics => #{}, sidecar => undefined}
+    end.
+
+sidecar(Supervisor) ->
+    {_, Pid, _, _} = lists:keyfind(outrider_sidecar, 1, supervisor:which_children(Supervisor)),
+    Pid.

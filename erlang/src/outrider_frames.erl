@@ -1,0 +1,107 @@
+%%% What a handler's callback returned, as packets for the sidecar and changes of the WebSocket's state. Pure.
+%%%
+%%% The commands are encoded as they are met, and nothing is written before all are: a bad one fails the callback
+%%% without having sent a part. All packets of one return are written at once, so that frames that were returned
+%%% together leave together.
+-module(outrider_frames).
+
+-export([commands/2, frames/2]).
+-export_type([result/0]).
+
+%% A packet carries so many bytes at most, unless it is of one command.
+-define(PACKET, 65536).
+
+-type packets() :: [{Cost :: non_neg_integer(), iodata()}].
+-type change() :: {active, boolean()} | {shutdown_reason, term()}.
+%% stop: the list held a close frame, which is the last of the packets.
+-type result() :: {more | stop, packets(), [change()]}.
+
+-record(batch, {
+    head :: outrider_protocol:head(),
+    %% The open packet: its commands so far.
+    count = 0 :: non_neg_integer(),
+    cost = 0 :: non_neg_integer(),
+    data = [] :: iodata(),
+    %% Those before it, and the changes, last first.
+    packets = [] :: packets(),
+    changes = [] :: [change()]
+}).
+
+%% The list of a callback's `{Commands, State}`.
+-spec commands(cowboy_websocket:commands(), outrider_protocol:head()) -> result().
+commands([{Type, _} = Frame], Head) when Type =:= text; Type =:= binary ->
+    %% What most callbacks return, without the detour.
+    case outrider_protocol:frame(Frame) of
+        {Cost, Data} -> {more, [{Cost, outrider_protocol:packet(Head, 1, Data)}], []};
+        {large, _, _Size, Payload} -> {more, outrider_protocol:pieces(Head, Type, Payload), []}
+    end;
+commands([], _) ->
+    {more, [], []};
+commands(Commands, Head) ->
+    command(Commands, #batch{head = Head}).
+
+%% The frames of the older `{reply, Frames, State}`, which knows no other commands.
+-spec frames(cow_ws:frame() | [cow_ws:frame()], outrider_protocol:head()) -> result().
+frames(Frames, Head) when is_list(Frames) ->
+    frame(Frames, fun frames_next/2, #batch{head = Head});
+frames(Frame, Head) ->
+    frame([Frame], fun frames_next/2, #batch{head = Head}).
+
+frames_next([], Batch) -> done(more, Batch);
+frames_next(Frames, Batch) -> frame(Frames, fun frames_next/2, Batch).
+
+command([], Batch) ->
+    done(more, Batch);
+command([{active, Active} = Command | Tail], Batch = #batch{changes = Changes}) when is_boolean(Active) ->
+    command(Tail, add(0, Command, Batch#batch{changes = [Command | Changes]}));
+command([{deflate, Deflate} = Command | Tail], Batch) when is_boolean(Deflate) ->
+    command(Tail, add(0, Command, Batch));
+command([{set_options, Options} | Tail], Batch) ->
+    case outrider_upgrade:set_options(Options) of
+        Known when map_size(Known) =:= 0 -> command(Tail, Batch);
+        Known -> command(Tail, add(0, {set_options, Known}, Batch))
+    end;
+command([{shutdown_reason, _} = Change | Tail], Batch = #batch{changes = Changes}) ->
+    command(Tail, Batch#batch{changes = [Change | Changes]});
+command(Frames, Batch) ->
+    frame(Frames, fun command/2, Batch).
+
+frame([], Next, Batch) ->
+    Next([], Batch);
+frame([Frame | Tail], Next, Batch0) ->
+    Batch =
+        case outrider_protocol:frame(Frame) of
+            {Cost, Data} -> add_data(Cost, Data, Batch0);
+            {large, Type, _Size, Payload} -> add_pieces(Type, Payload, flush(Batch0))
+        end,
+    case is_close(Frame) of
+        true -> done(stop, Batch);
+        false -> Next(Tail, Batch)
+    end.
+
+is_close(Frame) when is_atom(Frame) -> Frame =:= close;
+is_close(Frame) -> element(1, Frame) =:= close.
+
+add(Cost, Command, Batch) ->
+    add_data(Cost, outrider_protocol:command(Command), Batch).
+
+add_data(Cost, Data, Batch = #batch{count = Count, cost = Sum}) when Count > 0, Sum + Cost > ?PACKET ->
+    add_data(Cost, Data, flush(Batch));
+add_data(Cost, Data, Batch = #batch{count = Count, cost = Sum, data = Before}) ->
+    Batch#batch{count = Count + 1, cost = Sum + Cost, data = [Before, Data]}.
+
+add_pieces(Type, Payload, Batch = #batch{head = Head, packets = Packets}) ->
+    Batch#batch{packets = lists:reverse(outrider_protocol:pieces(Head, Type, Payload), Packets)}.
+
+flush(Batch = #batch{count = 0}) ->
+    Batch;
+flush(Batch = #batch{head = Head, count = Count, cost = Cost, data = Data, packets = Packets}) ->
+    Packet = {Cost, outrider_protocol:packet(Head, Count, Data)},
+    Batch#batch{count = 0, cost = 0, data = [], packets = [Packet | Packets]}.
+
+%% Most returns are one packet and change nothing.
+done(How, Batch) ->
+    case flush(Batch) of
+        #batch{packets = [_] = Packets, changes = []} -> {How, Packets, []};
+        #batch{packets = Packets, changes = Changes} -> {How, lists:reverse(Packets), lists:reverse(Changes)}
+    end.

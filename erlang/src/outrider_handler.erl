@@ -1,0 +1,30 @@
+%%% The middleware that stands in for cowboy_handler: calls the handler's init/2, and sees to its WebSocket upgrade.
+%%%
+%%% Runs in the request process. The upgrade is Cowboy's own, so that every rule of its handshake holds; only
+%%% permessage-deflate is hidden from it, for it would allocate two zlib contexts, and it is the sidecar that compresses.
+%%% The user's wish travels on in the options under outrider_compress. The upgrade sends the switch_protocol message to
+%%% the stream's process (outrider_stream), as that of a handler would that calls cowboy_websocket:upgrade/4,5 itself.
+-module(outrider_handler).
+-behaviour(cowboy_middleware).
+
+-export([execute/2]).
+
+-spec execute(Req, Env) -> cowboy_middleware_result(Req, Env) when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
+-type cowboy_middleware_result(Req, Env) :: {ok, Req, Env} | {suspend, module(), atom(), [any()]} | {stop, Req}.
+execute(Req, Env = #{handler := Handler, handler_opts := HandlerOpts}) ->
+    try Handler:init(Req, HandlerOpts) of
+        {ok, Req2, State} ->
+            Result = cowboy_handler:terminate(normal, Req2, State, Handler),
+            {ok, Req2, Env#{result => Result}};
+        {Module, Req2, State} ->
+            Module:upgrade(Req2, Env, Handler, State);
+        {cowboy_websocket, Req2, State, Opts = #{compress := Compress}} ->
+            Hidden = Opts#{compress => false, outrider_compress => Compress},
+            cowboy_websocket:upgrade(Req2, Env, Handler, State, Hidden);
+        {Module, Req2, State, Opts} ->
+            Module:upgrade(Req2, Env, Handler, State, Opts)
+    catch
+        Class:Reason:Stacktrace ->
+            _ = cowboy_handler:terminate({crash, Class, Reason}, Req, HandlerOpts, Handler),
+            erlang:raise(Class, Reason, Stacktrace)
+    end.

@@ -1,0 +1,181 @@
+%%% The VM's side of the port protocol (docs/port-protocol.md): packets in, terms out; commands in, packets out. Pure.
+%%%
+%%% The commands that carry a handler's frames are written by hand, byte by byte, in the external term format: the
+%%% payload goes into the packet as the handler gave it, be it binary or deep list, and is never copied or flattened
+%%% here. Everything else goes through term_to_iovec/1. Packets up are read by binary_to_term/2 with safe: all atoms of
+%%% the protocol are in atoms/0, so that a packet can only name an atom that exists, and no client can make one.
+-module(outrider_protocol).
+
+-export([version/0, decode/1, atoms/0]).
+-export([head/1, frame/1, pieces/3, command/1, packet/3, packet/2]).
+-export_type([head/0, frame/0]).
+
+-define(VERSION, 1).
+%% The most payload that one packet carries down, so that one client's message does not hold up the others.
+-define(PIECE, 65536).
+%% What a command costs of a window beside its payload.
+-define(COST, 64).
+
+%% The beginning of each packet of one stream, up to the number of its commands.
+-opaque head() :: binary().
+
+%% A command with its cost of the stream's window; large where it takes more than one packet.
+-type frame() :: {Cost :: pos_integer(), iodata()} | {large, text | binary, Size :: pos_integer(), iodata()}.
+
+-spec version() -> pos_integer().
+version() ->
+    ?VERSION.
+
+%% A packet from the sidecar. One that does not decode is a bug of ours: badarg.
+-spec decode(binary()) -> term().
+decode(Packet) ->
+    binary_to_term(Packet, [safe]).
+
+%% They exist once this module is loaded. The errors of POSIX are those of the kernel's own table.
+-spec atoms() -> [atom()].
+atoms() ->
+    {module, _} = code:ensure_loaded(erl_posix_msg),
+    [
+        hello, listen_error, vsn, os_pid, listening, local,
+        request, data, nofin, fin, part, text, binary, ping, pong, credit, closed, log,
+        remote, timeout, error, badframe, badencoding, badsize, warning, info, debug,
+        method, version, scheme, host, port, path, qs, headers, peer, sock, cert, has_body, body_length, streamid,
+        'HTTP/1.1', 'HTTP/1.0', undefined, true, false
+    ].
+
+-spec head(pos_integer()) -> head().
+head(Stream) ->
+    <<131, Id/binary>> = term_to_binary(Stream),
+    <<131, 104, 2, Id/binary, 108>>.
+
+%% A frame as handlers return it. Fails, as cow_ws:frame/2 does, where a control frame is too long, a payload is no
+%% iodata or the frame is none.
+-spec frame(cow_ws:frame()) -> frame().
+frame({text, Payload}) ->
+    case iolist_size(Payload) of
+        Size when Size =< ?PIECE -> {Size + ?COST, [<<104, 2, 119, 4, "text", 109, Size:32>> | Payload]};
+        Size -> {large, text, Size, Payload}
+    end;
+frame({binary, Payload}) ->
+    case iolist_size(Payload) of
+        Size when Size =< ?PIECE -> {Size + ?COST, [<<104, 2, 119, 6, "binary", 109, Size:32>> | Payload]};
+        Size -> {large, binary, Size, Payload}
+    end;
+frame(ping) ->
+    {?COST, <<119, 4, "ping">>};
+frame(pong) ->
+    {?COST, <<119, 4, "pong">>};
+frame({ping, Payload}) ->
+    control(<<"ping">>, Payload);
+frame({pong, Payload}) ->
+    control(<<"pong">>, Payload);
+frame(close) ->
+    {?COST, <<119, 5, "close">>};
+frame({close, Payload}) ->
+    frame({close, 1000, Payload});
+frame({close, Code, Payload}) when Code >= 0, Code =< 16#ffff ->
+    Size = iolist_size(Payload),
+    true = Size =< 123,
+    {Size + ?COST, [<<104, 3, 119, 5, "close", 98, Code:32, 109, Size:32>> | Payload]}.
+
+control(Name, Payload) ->
+    Size = iolist_size(Payload),
+    true = Size =< 125,
+    {Size + ?COST, [<<104, 2, 119, 4, Name/binary, 109, Size:32>> | Payload]}.
+
+%% The packets of a large message: the announcement of its size, then its pieces.
+-spec pieces(head(), text | binary, iodata()) -> [{Cost :: non_neg_integer(), iodata()}].
+pieces(Head, Type, Payload0) ->
+    Payload = iolist_to_binary(Payload0),
+    Open = packet(Head, 1, command({open, Type, byte_size(Payload)})),
+    [{?COST, Open} | parts(Head, Payload)].
+
+parts(_, <<>>) ->
+    [];
+parts(Head, <<Part:?PIECE/binary, Rest/binary>>) ->
+    [part(Head, Part) | parts(Head, Rest)];
+parts(Head, Part) ->
+    [part(Head, Part)].
+
+part(Head, Part) ->
+    Size = byte_size(Part),
+    {Size + ?COST, packet(Head, 1, [<<104, 2, 119, 4, "part", 109, Size:32>> | Part])}.
+
+%% Any command, for packet/3.
+-spec command(term()) -> iodata().
+command(Command) ->
+    [<<131, First/binary>> | Rest] = erlang:term_to_iovec(Command),
+    [First | Rest].
+
+%% A packet of Count commands of one stream.
+-spec packet(head(), pos_integer(), iodata()) -> iodata().
+packet(Head, Count, Commands) ->
+    [<<Head/binary, Count:32>>, Commands, 106].
+
+%% A packet with these commands.
+-spec packet(pos_integer(), [term()]) -> iodata().
+packet(Stream, Commands) ->
+    erlang:term_to_iovec({Stream, Commands}).
+
+-ifdef(TEST).
+-include_lib("eunit/include/eunit.hrl").
+
+-define(term(Packet), binary_to_term(iolist_to_binary(Packet))).
+
+frames_are_the_terms_they_stand_for_test_() ->
+    Deep = [<<"a">>, ["b", [$c]], <<"d">>],
+    Flat = iolist_to_binary(Deep),
+    Cases = [
+        {ping, ping}, {pong, pong}, {close, close},
+        {{close, <<"bye">>}, {close, 1000, <<"bye">>}}, {{close, 4999, Deep}, {close, 4999, Flat}},
+        {{close, 0, <<>>}, {close, 0, <<>>}}, {{close, 65535, ""}, {close, 65535, <<>>}}
+    ] ++ [{{Type, Deep}, {Type, Flat}} || Type <- [text, binary, ping, pong]] ++
+        [{{Type, binary:copy(<<7>>, 65536)}, {Type, binary:copy(<<7>>, 65536)}} || Type <- [text, binary]],
+    [
+        ?_assertEqual({Id, [Command]}, begin
+            {_, Data} = frame(Frame),
+            ?term(packet(head(Id), 1, Data))
+        end)
+     || {Frame, Command} <- Cases, Id <- [0, 1, 255, 256, 1 bsl 27, 1 bsl 31, 1 bsl 40]
+    ].
+
+commands_of_one_packet_keep_their_order_test() ->
+    {_, A} = frame({text, <<"a">>}),
+    {_, B} = frame(close),
+    ?assertEqual({3, [{text, <<"a">>}, {active, false}, close]},
+        ?term(packet(head(3), 3, [A, command({active, false}), B]))).
+
+a_frame_costs_its_payload_and_64_bytes_test() ->
+    ?assertMatch({64, _}, frame({text, ""})),
+    ?assertMatch({164, _}, frame({binary, lists:duplicate(100, $x)})),
+    ?assertMatch({64, _}, frame(ping)),
+    ?assertMatch({67, _}, frame({close, 1000, "bye"})).
+
+control_frames_have_their_limits_test() ->
+    X = fun(Size) -> binary:copy(<<"x">>, Size) end,
+    _ = [?assertMatch({_, _}, frame({Type, X(Size)})) || Type <- [ping, pong], Size <- [124, 125]],
+    _ = [?assertError({badmatch, false}, frame({Type, X(126)})) || Type <- [ping, pong]],
+    ?assertMatch({_, _}, frame({close, 1000, X(123)})),
+    ?assertError({badmatch, false}, frame({close, 1000, X(124)})),
+    ?assertError(function_clause, frame({close, 65536, <<>>})),
+    ?assertError(function_clause, frame({fragment, fin, text, <<>>})),
+    ?assertError(badarg, frame({text, [300]})).
+
+a_large_message_crosses_in_pieces_that_add_up_test_() ->
+    [
+        fun() ->
+            Payload = rand:bytes(Size),
+            {large, binary, Size, Payload} = frame({binary, Payload}),
+            [{64, Open} | Parts] = pieces(head(9), binary, Payload),
+            ?assertEqual({9, [{open, binary, Size}]}, ?term(Open)),
+            Terms = [{Cost, ?term(Part)} || {Cost, Part} <- Parts],
+            _ = [?assertEqual(byte_size(P) + 64, Cost) || {Cost, {9, [{part, P}]}} <- Terms],
+            ?assertEqual(Payload, << <<P/binary>> || {_, {9, [{part, P}]}} <- Terms, byte_size(P) =< 65536 >>)
+        end
+     || Size <- [65537, 131072, 200000]
+    ].
+
+no_packet_makes_an_atom_test() ->
+    ?assertError(badarg, decode(<<131, 119, 21, "an_atom_nobody_wrote_">>)).
+
+-endif.

@@ -1,0 +1,100 @@
+%%% What is known about each listener, for whoever asks: a public table, and one persistent term for each listener.
+%%%
+%%% Written by the processes of a listener and by the functions of module outrider; read by any process. The protocol
+%%% options are a persistent term because every request needs them and they hold the compiled routes: a process that
+%%% reads them copies nothing. A listener that a user's supervisor stopped leaves its rows behind; they count for
+%%% nothing, since its supervisor is not alive, and the next start of that name overwrites them.
+-module(outrider_registry).
+
+-export([new/0, add/4, remove/1, refs/0, supervisor/1, transport_options/1]).
+-export([protocol_options/1, set_protocol_options/2, effective_options/1]).
+-export([address/1, last_address/1, set_address/2]).
+-export([streams_sup/1, set_streams_sup/2]).
+
+-define(TABLE, ?MODULE).
+-define(OPTIONS(Ref), {outrider, Ref}).
+
+-type address() :: {inet:ip_address(), inet:port_number()} | {local, binary()}.
+-export_type([address/0]).
+
+-spec new() -> ok.
+new() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
+    ok.
+
+-spec add(ranch:ref(), pid(), map(), cowboy:opts()) -> ok.
+add(Ref, Supervisor, TransOpts, ProtoOpts) ->
+    true = ets:insert(?TABLE, {{listener, Ref}, Supervisor, TransOpts, ProtoOpts}),
+    persistent_term:put(?OPTIONS(Ref), outrider_options:effective(ProtoOpts)).
+
+-spec remove(ranch:ref()) -> ok.
+remove(Ref) ->
+    [true = ets:delete(?TABLE, {Key, Ref}) || Key <- [listener, address, streams_sup]],
+    _ = persistent_term:erase(?OPTIONS(Ref)),
+    ok.
+
+-spec refs() -> [ranch:ref()].
+refs() ->
+    [Ref || [Ref, Pid] <- ets:match(?TABLE, {{listener, '$1'}, '$2', '_', '_'}), is_process_alive(Pid)].
+
+%% The functions below fail with badarg for a listener that does not run, as Ranch's do.
+
+-spec supervisor(ranch:ref()) -> pid().
+supervisor(Ref) ->
+    element(2, listener(Ref)).
+
+-spec transport_options(ranch:ref()) -> map().
+transport_options(Ref) ->
+    element(3, listener(Ref)).
+
+-spec protocol_options(ranch:ref()) -> cowboy:opts().
+protocol_options(Ref) ->
+    element(4, listener(Ref)).
+
+-spec set_protocol_options(ranch:ref(), cowboy:opts()) -> ok.
+set_protocol_options(Ref, ProtoOpts) ->
+    {_, Supervisor, TransOpts, _} = listener(Ref),
+    add(Ref, Supervisor, TransOpts, ProtoOpts).
+
+%% What the streams use: the user's protocol options, and what Outrider puts into them.
+-spec effective_options(ranch:ref()) -> cowboy:opts().
+effective_options(Ref) ->
+    persistent_term:get(?OPTIONS(Ref)).
+
+-spec address(ranch:ref()) -> address().
+address(Ref) ->
+    _ = listener(Ref),
+    ets:lookup_element(?TABLE, {address, Ref}, 2).
+
+%% Where the listener listened before, if it did: a restarted sidecar goes back there.
+-spec last_address(ranch:ref()) -> address() | undefined.
+last_address(Ref) ->
+    case ets:lookup(?TABLE, {address, Ref}) of
+        [{_, Address}] -> Address;
+        [] -> undefined
+    end.
+
+-spec set_address(ranch:ref(), address()) -> ok.
+set_address(Ref, Address) ->
+    true = ets:insert(?TABLE, {{address, Ref}, Address}),
+    ok.
+
+-spec streams_sup(ranch:ref()) -> pid().
+streams_sup(Ref) ->
+    ets:lookup_element(?TABLE, {streams_sup, Ref}, 2).
+
+-spec set_streams_sup(ranch:ref(), pid()) -> ok.
+set_streams_sup(Ref, Pid) ->
+    true = ets:insert(?TABLE, {{streams_sup, Ref}, Pid}),
+    ok.
+
+listener(Ref) ->
+    case ets:lookup(?TABLE, {listener, Ref}) of
+        [Row = {_, Supervisor, _, _}] ->
+            case is_process_alive(Supervisor) of
+                true -> Row;
+                false -> error(badarg, [Ref])
+            end;
+        [] ->
+            error(badarg, [Ref])
+    end.

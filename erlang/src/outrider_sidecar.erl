@@ -1,0 +1,297 @@
+%%% The owner of one sidecar: starts the OS process as a port, reads its packets, and hands each event to its stream.
+%%%
+%%% A gen_server. A packet is a list of events of one turn of the sidecar's loop; it is decoded once and dispatched in one
+%%% pass, each event as the message {Port, Event} to the process of its stream. Streams write to the port themselves, so
+%%% nothing that goes to a client passes here. This process spawns the streams, keeps their number → process, and
+%%% monitors them: for one that dies without having ended its stream, it has the client's connection closed.
+%%%
+%%% The sidecar's life is this process's: if either ends, the port closes, and the other follows. The streams are not
+%%% linked to it; they monitor the port.
+-module(outrider_sidecar).
+-behaviour(gen_server).
+
+-export([start_link/2, info/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
+
+%% How long a sidecar may take to bind and say hello.
+-define(HELLO_TIMEOUT_MS, 10000).
+%% How long a restarted sidecar tries to get its TCP port back, which its predecessor may still hold, and how often.
+-define(REBIND_MS, 5000).
+-define(REBIND_PAUSE_MS, 50).
+%% What may wait in the VM for the sidecar to read it before a process that writes is suspended: {resume, suspend}. The
+%% default of a few KiB would suspend every handler long before the pipe is full.
+-define(BUSY_LIMITS, {1048576, 2097152}).
+
+%% Events that go to a handler; all others are for the stream's process itself.
+-define(IS_FRAME(Event),
+    (is_atom(Event) orelse element(1, Event) =:= text orelse element(1, Event) =:= binary orelse
+        element(1, Event) =:= part orelse element(1, Event) =:= ping orelse element(1, Event) =:= pong)
+).
+
+-record(sidecar, {
+    ref :: ranch:ref(),
+    port :: port(),
+    hello :: #{atom() => term()},
+    shutdown :: timeout() | brutal_kill,
+    context :: outrider_stream:context(),
+    streams = #{} :: #{pos_integer() => pid()},
+    %% Which of them are WebSockets, for info/1.
+    websockets = #{} :: #{pos_integer() => []},
+    accepted = 0 :: non_neg_integer()
+}).
+
+-spec start_link(ranch:ref(), map()) -> {ok, pid()} | {error, term()}.
+start_link(Ref, TransOpts) ->
+    gen_server:start_link(?MODULE, {Ref, TransOpts}, [{spawn_opt, [{message_queue_data, off_heap}]}]).
+
+-spec info(pid()) -> #{atom() => term()}.
+info(Pid) ->
+    gen_server:call(Pid, info).
+
+-spec init({ranch:ref(), map()}) -> {ok, #sidecar{}} | {stop, term()}.
+init({Ref, TransOpts}) ->
+    process_flag(trap_exit, true),
+    _ = outrider_protocol:atoms(),
+    ProtoOpts = outrider_registry:protocol_options(Ref),
+    Last = outrider_registry:last_address(Ref),
+    _ = Last =:= undefined andalso outrider_options:log_unsupported(Ref, TransOpts, ProtoOpts),
+    LastPort =
+        case Last of
+            {Ip, LastTcpPort} when is_tuple(Ip) -> LastTcpPort;
+            _ -> undefined
+        end,
+    Arguments = outrider_options:arguments(Ref, TransOpts, ProtoOpts, LastPort),
+    Deadline =
+        case Last of
+            undefined -> now_ms();
+            _ -> now_ms() + ?REBIND_MS
+        end,
+    case open(Arguments, Deadline) of
+        {ok, Port, Hello = #{listening := [Address | _]}} ->
+            ok = outrider_registry:set_address(Ref, Address),
+            Context = outrider_stream:context(Ref, Port, TransOpts),
+            Shutdown = outrider_options:shutdown(TransOpts),
+            {ok, #sidecar{ref = Ref, port = Port, hello = Hello, shutdown = Shutdown, context = Context}};
+        {error, Reason} ->
+            ranch:log(error, "Failed to start Outrider listener ~p (outrider ~0p): ~0p (~s)~n",
+                [Ref, Arguments, Reason, describe(Reason)], outrider_options:logger(TransOpts)),
+            {stop, reason(Ref, Reason)}
+    end.
+
+-spec handle_call(term(), gen_server:from(), #sidecar{}) -> {reply, term(), #sidecar{}}.
+handle_call(info, _From, State = #sidecar{hello = Hello, streams = Streams, websockets = WebSockets, accepted = Accepted}) ->
+    All = map_size(Streams),
+    Info = #{
+        all_connections => All,
+        active_connections => All - map_size(WebSockets),
+        metrics => #{{conns_sup, 1, accept} => Accepted, {conns_sup, 1, terminate} => Accepted - All},
+        sidecar => maps:with([vsn, os_pid], Hello)
+    },
+    {reply, Info, State};
+handle_call(_Request, _From, State) ->
+    {reply, {error, ?MODULE}, State}.
+
+-spec handle_cast(term(), #sidecar{}) -> {noreply, #sidecar{}}.
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), #sidecar{}) -> {noreply, #sidecar{}} | {stop, term(), #sidecar{}}.
+handle_info({Port, {data, Packet}}, State = #sidecar{port = Port, streams = Streams}) ->
+    {noreply, dispatch(outrider_protocol:decode(Packet), Port, Streams, State)};
+handle_info({{stream, Stream}, _Monitor, process, _Pid, Reason}, State) ->
+    {noreply, stream_down(Stream, Reason, State)};
+handle_info({upgraded, Stream}, State = #sidecar{websockets = WebSockets}) ->
+    {noreply, State#sidecar{websockets = WebSockets#{Stream => []}}};
+handle_info({over, Stream}, State) ->
+    {noreply, stream_down(Stream, normal, State)};
+handle_info({Port, {exit_status, Status}}, State = #sidecar{port = Port}) ->
+    {stop, {sidecar_exit, Status}, State};
+handle_info({'EXIT', Port, Reason}, State = #sidecar{port = Port}) ->
+    {stop, {sidecar_port, Reason}, State};
+handle_info(_Message, State) ->
+    {noreply, State}.
+
+%% An orderly stop: the streams are told as by an exit signal from their parent (a message, so that handlers that do not
+%% trap exits get their terminate/3, too) and have the shutdown time; then the port closes, which sends the sidecar away.
+-spec terminate(term(), #sidecar{}) -> ok.
+terminate(Reason, State = #sidecar{port = Port, streams = Streams, shutdown = Shutdown, context = Context}) when
+    Reason =:= shutdown, Shutdown =/= brutal_kill
+->
+    Exit = {'EXIT', outrider_stream:parent(Context), shutdown},
+    _ = [Pid ! Exit || Pid <- maps:values(Streams)],
+    Timer =
+        case Shutdown of
+            infinity -> undefined;
+            Ms -> erlang:start_timer(Ms, self(), kill)
+        end,
+    drain(Timer, State),
+    close(Port);
+terminate(_Reason, #sidecar{port = Port}) ->
+    close(Port).
+
+%% What a crash report may show: counts, no requests and no payloads.
+-spec format_status(map()) -> map().
+format_status(Status) ->
+    maps:map(
+        fun
+            (state, State = #sidecar{streams = Streams, websockets = WebSockets}) ->
+                State#sidecar{streams = #{map_size(Streams) => self()}, websockets = #{map_size(WebSockets) => []}};
+            (message, {Port, {data, Packet}}) when is_binary(Packet) ->
+                {Port, {data, byte_size(Packet)}};
+            (log, _) ->
+                [];
+            (_, Value) ->
+                Value
+        end,
+        Status
+    ).
+
+%% The hot path. An event of a stream that is over finds no process: it crossed the stream's end on its way.
+dispatch([], _Port, Streams, State) ->
+    State#sidecar{streams = Streams};
+dispatch([{Stream, {request, Req}} | Events], Port, Streams, State = #sidecar{context = Context, accepted = Accepted}) ->
+    {Pid, _} = proc_lib:spawn_opt(outrider_stream, start, [Context, Stream, Req], [{monitor, [{tag, {stream, Stream}}]}]),
+    dispatch(Events, Port, Streams#{Stream => Pid}, State#sidecar{accepted = Accepted + 1});
+dispatch([{0, {log, Level, Target, Text}} | Events], Port, Streams, State = #sidecar{ref = Ref}) ->
+    logger:log(Level, "~ts", [Text], #{domain => [outrider], target => Target, listener => Ref}),
+    dispatch(Events, Port, Streams, State);
+dispatch([{Stream, First}, {Stream, Second} | Events0], Port, Streams, State) when ?IS_FRAME(First), ?IS_FRAME(Second) ->
+    %% Frames that were read together arrive together: no message of the handler to itself can come between them.
+    {Frames, Events} = frames(Stream, Events0, [Second, First]),
+    case Streams of
+        #{Stream := Pid} -> Pid ! {Port, Frames};
+        #{} -> over
+    end,
+    dispatch(Events, Port, Streams, State);
+dispatch([{Stream, Event} | Events], Port, Streams, State) ->
+    case Streams of
+        #{Stream := Pid} -> Pid ! {Port, Event};
+        #{} -> over
+    end,
+    dispatch(Events, Port, Streams, State).
+
+frames(Stream, [{Stream, Frame} | Events], Frames) when ?IS_FRAME(Frame) ->
+    frames(Stream, Events, [Frame | Frames]);
+frames(_, Events, Frames) ->
+    {lists:reverse(Frames), Events}.
+
+%% A stream that ended by itself has told the sidecar to end it, too, and exits normally or says that it is over. Any
+%% other left its client's connection open.
+stream_down(Stream, Reason, State = #sidecar{port = Port, streams = Streams, websockets = WebSockets}) ->
+    _ = Reason =/= normal andalso is_map_key(Stream, Streams) andalso command(Port, Stream, abort),
+    State#sidecar{streams = maps:remove(Stream, Streams), websockets = maps:remove(Stream, WebSockets)}.
+
+%% The rest of the streams' lives: like handle_info/2, but nothing new is begun.
+drain(_Timer, #sidecar{streams = Streams}) when map_size(Streams) =:= 0 ->
+    ok;
+drain(Timer, State = #sidecar{port = Port, streams = Streams}) ->
+    receive
+        {Port, {data, Packet}} ->
+            {New, Events} = lists:partition(fun is_request/1, outrider_protocol:decode(Packet)),
+            _ = [command(Port, Stream, abort) || {Stream, _} <- New],
+            drain(Timer, dispatch(Events, Port, Streams, State));
+        {{stream, Stream}, _, process, _, Reason} ->
+            drain(Timer, stream_down(Stream, Reason, State));
+        {over, Stream} ->
+            drain(Timer, stream_down(Stream, normal, State));
+        {Port, {exit_status, _}} ->
+            ok;
+        {timeout, Timer, kill} ->
+            _ = [exit(Pid, kill) || Pid <- maps:values(Streams)],
+            ok
+    end.
+
+is_request({_, {request, _}}) -> true;
+is_request(_) -> false.
+
+command(Port, Stream, Command) ->
+    try
+        erlang:port_command(Port, outrider_protocol:packet(Stream, [Command]))
+    catch
+        error:badarg -> false
+    end.
+
+close(Port) ->
+    try port_close(Port) of
+        true -> ok
+    catch
+        error:badarg -> ok
+    end.
+
+%% Start the OS process and wait for its hello. Until the deadline, an address in use is tried again: it is that of the
+%% sidecar before this one, which is about to leave.
+open(Arguments, Deadline) ->
+    case hello(Arguments) of
+        {error, {listen_error, _, eaddrinuse}} = Error ->
+            case now_ms() < Deadline of
+                true ->
+                    receive
+                    after ?REBIND_PAUSE_MS -> open(Arguments, Deadline)
+                    end;
+                false ->
+                    Error
+            end;
+        Result ->
+            Result
+    end.
+
+hello(Arguments) ->
+    Options = [
+        {args, Arguments}, {packet, 4}, binary, exit_status, use_stdio, hide,
+        {busy_limits_port, ?BUSY_LIMITS}, {busy_limits_msgq, ?BUSY_LIMITS}
+    ],
+    Version = outrider_protocol:version(),
+    try open_port({spawn_executable, executable()}, Options) of
+        Port ->
+            receive
+                {Port, {data, Packet}} ->
+                    case outrider_protocol:decode(Packet) of
+                        {hello, Version, Hello} ->
+                            true = erlang:port_command(Port, term_to_binary({hello, Version})),
+                            {ok, Port, Hello};
+                        {hello, Other, _} ->
+                            failed(Port, {protocol_version, [{vm, Version}, {sidecar, Other}]});
+                        {listen_error, Address, Posix} ->
+                            failed(Port, {listen_error, Address, Posix})
+                    end;
+                {Port, {exit_status, Status}} ->
+                    failed(Port, {sidecar_exit, Status})
+            after ?HELLO_TIMEOUT_MS ->
+                failed(Port, hello_timeout)
+            end
+    catch
+        error:Posix -> {error, {executable, executable(), Posix}}
+    end.
+
+%% Leave no message of the port behind.
+failed(Port, Reason) ->
+    unlink(Port),
+    close(Port),
+    flush(Port),
+    {error, Reason}.
+
+flush(Port) ->
+    receive
+        {Port, _} -> flush(Port);
+        {'EXIT', Port, _} -> flush(Port)
+    after 0 -> ok
+    end.
+
+executable() ->
+    case application:get_env(outrider, executable) of
+        {ok, Path} -> Path;
+        undefined -> filename:join([code:priv_dir(outrider), "bin", "outrider"])
+    end.
+
+describe({listen_error, _, Posix}) -> inet:format_error(Posix);
+describe({executable, _, Posix}) -> inet:format_error(Posix);
+describe({protocol_version, _}) -> "the sidecar is of another version than the application";
+describe({sidecar_exit, _}) -> "the sidecar has said why on stderr";
+describe(hello_timeout) -> "the sidecar did not say hello".
+
+%% As Ranch's acceptors name it.
+reason(Ref, {listen_error, _, Posix}) -> {listen_error, Ref, Posix};
+reason(_, Reason) -> Reason.
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).

@@ -1,0 +1,29 @@
+%%% The top supervisor: its children are the listeners started with outrider:start_clear/3.
+%%%
+%%% It owns the registry's table, so that the table lives as long as any listener of the application.
+-module(outrider_sup).
+-behaviour(supervisor).
+
+-export([start_link/0, start_listener/3, stop_listener/1]).
+-export([init/1]).
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+
+-spec start_listener(ranch:ref(), map(), cowboy:opts()) -> supervisor:startchild_ret().
+start_listener(Ref, TransOpts, ProtoOpts) ->
+    supervisor:start_child(?MODULE, outrider_listener_sup:child_spec(Ref, TransOpts, ProtoOpts)).
+
+-spec stop_listener(ranch:ref()) -> ok | {error, not_found}.
+stop_listener(Ref) ->
+    Id = outrider_listener_sup:id(Ref),
+    case supervisor:terminate_child(?MODULE, Id) of
+        ok -> supervisor:delete_child(?MODULE, Id);
+        {error, not_found} = Error -> Error
+    end.
+
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    ok = outrider_registry:new(),
+    {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, []}}.

@@ -1,0 +1,283 @@
+%%% The process of a stream after its upgrade: runs the handler's websocket callbacks.
+%%%
+%%% It is the process that was the stream's before (Req's pid), with nothing kept of that time. Frames come from the
+%%% sidecar as {Port, Frame} or {Port, [Frame]}; what the callbacks return goes straight to the port. The sidecar frames,
+%%% masks, compresses, checks, answers pings and watches the idle timeout; here are the order of the callbacks, the
+%%% commands' effect on the process, the two windows, and the end, with terminate/3 exactly once.
+%%%
+%%% Every message that is not the sidecar's, the parent's or a system message is the handler's: websocket_info/2 gets it.
+-module(outrider_websocket).
+
+-export([start/7, loop/2]).
+-export([system_continue/3, system_terminate/4, system_code_change/4]).
+
+%% What an event costs of its window beside its payload; docs/port-protocol.md, "Credit".
+-define(COST, 64).
+
+-record(ws, {
+    port :: port(),
+    monitor :: reference(),
+    parent :: pid(),
+    writer :: outrider_writer:writer(),
+    head :: outrider_protocol:head(),
+    handler :: module(),
+    req :: term(),
+    %% Frames that were received and not yet handled, in order; then those that came while not active, last first.
+    inbox = [] :: [frame()],
+    parked = [] :: [[frame()]],
+    %% The pieces of a large message so far, last first.
+    pieces = [] :: [binary()],
+    %% Bytes that were handled, and not yet credited; credit is given in steps of half a window.
+    handled = 0 :: non_neg_integer(),
+    step :: pos_integer(),
+    active = true :: boolean(),
+    hibernate = false :: boolean(),
+    shutdown_reason = normal :: term(),
+    sidecar :: {pid(), pos_integer()}
+}).
+
+-type frame() :: ping | pong | {text | binary | part | ping | pong, binary()} | {closed, term()}.
+
+-spec start(port(), reference(), pid(), pos_integer(), outrider_writer:writer(), {pid(), pos_integer()}, Init) ->
+    no_return()
+when
+    Init :: outrider_upgrade:init().
+start(Port, Monitor, Parent, Window, Writer, {_, Number} = Sidecar, {Handler, HandlerState, Req}) ->
+    WS = #ws{
+        port = Port,
+        monitor = Monitor,
+        parent = Parent,
+        writer = outrider_writer:set_parent(Parent, Writer),
+        head = outrider_protocol:head(Number),
+        handler = Handler,
+        req = Req,
+        step = max(1, Window div 2),
+        sidecar = Sidecar
+    },
+    case erlang:function_exported(Handler, websocket_init, 1) of
+        true -> call(websocket_init, undefined, WS, HandlerState);
+        false -> tidy(WS, HandlerState)
+    end.
+
+%% What the request left behind goes now, not when some later message grows the heap.
+tidy(WS, HandlerState) ->
+    true = erlang:garbage_collect(),
+    next(WS, HandlerState).
+
+%% Between two callbacks: first what was received before, then the mailbox. While the client takes nothing, neither.
+next(WS = #ws{writer = Writer}, HandlerState) ->
+    case outrider_writer:is_full(Writer) of
+        false -> next_frame(WS, HandlerState);
+        true -> written(outrider_writer:wait(Writer), fun next_frame/2, WS, HandlerState)
+    end.
+
+next_frame(WS = #ws{handled = Handled, step = Step}, HandlerState) when Handled >= Step ->
+    next_frame(give_credit(WS), HandlerState);
+next_frame(WS = #ws{inbox = [Frame | Inbox], active = true}, HandlerState) ->
+    frame(Frame, WS#ws{inbox = Inbox}, HandlerState);
+next_frame(WS = #ws{parked = [_ | _] = Parked, active = true}, HandlerState) ->
+    next_frame(WS#ws{inbox = lists:append(lists:reverse(Parked)), parked = []}, HandlerState);
+next_frame(WS = #ws{hibernate = true}, HandlerState) ->
+    case process_info(self(), message_queue_len) of
+        {_, 0} -> proc_lib:hibernate(?MODULE, loop, [WS#ws{hibernate = false}, HandlerState]);
+        _ -> loop(WS, HandlerState)
+    end;
+next_frame(WS, HandlerState) ->
+    loop(WS, HandlerState).
+
+-spec loop(#ws{}, term()) -> no_return().
+loop(WS = #ws{port = Port, parent = Parent, monitor = Monitor}, HandlerState) ->
+    receive
+        {Port, Event} ->
+            event(Event, WS, HandlerState);
+        {'DOWN', Monitor, port, _, _} ->
+            terminate({error, closed}, WS, HandlerState);
+        {'EXIT', Parent, Reason} ->
+            stop(Reason, WS, HandlerState);
+        {system, From, Request} ->
+            sys:handle_system_msg(Request, From, Parent, ?MODULE, [], {WS, HandlerState, sidecar});
+        {'$gen_call', From, Call} ->
+            ok = cowboy_children:handle_supervisor_call(Call, From, [], ?MODULE),
+            next(WS, HandlerState);
+        Message ->
+            call(websocket_info, Message, WS, HandlerState)
+    end.
+
+event({credit, Bytes}, WS = #ws{writer = Writer}, HandlerState) ->
+    next(WS#ws{writer = outrider_writer:credit(Bytes, Writer)}, HandlerState);
+%% The request's body; it is over.
+event({data, _, _}, WS, HandlerState) ->
+    next(WS, HandlerState);
+event(Frame, WS = #ws{active = true, inbox = [], parked = []}, HandlerState) when not is_list(Frame) ->
+    frame(Frame, WS, HandlerState);
+event(Frames, WS = #ws{active = true, inbox = [], parked = []}, HandlerState) ->
+    next(WS#ws{inbox = Frames}, HandlerState);
+%% Not active. The client's frames wait; its loss and its silence do not.
+event({closed, timeout} = Closed, WS, HandlerState) ->
+    frame(Closed, WS, HandlerState);
+event({closed, {error, Reason}} = Closed, WS, HandlerState) when
+    Reason =/= badframe, Reason =/= badencoding, Reason =/= badsize
+->
+    frame(Closed, WS, HandlerState);
+event(Frames, WS = #ws{parked = Parked}, HandlerState) when is_list(Frames) ->
+    next(WS#ws{parked = [Frames | Parked]}, HandlerState);
+event(Frame, WS = #ws{parked = Parked}, HandlerState) ->
+    next(WS#ws{parked = [[Frame] | Parked]}, HandlerState).
+
+frame({part, Piece}, WS = #ws{pieces = Pieces}, HandlerState) ->
+    next(handled(Piece, WS#ws{pieces = [Piece | Pieces]}), HandlerState);
+frame({Type, Payload} = Frame, WS = #ws{pieces = []}, HandlerState) when Type =/= closed ->
+    call(websocket_handle, Frame, handled(Payload, WS), HandlerState);
+frame({Type, Last}, WS = #ws{pieces = Pieces}, HandlerState) when Type =:= text; Type =:= binary ->
+    Message = iolist_to_binary(lists:reverse(Pieces, [Last])),
+    call(websocket_handle, {Type, Message}, handled(Last, WS#ws{pieces = []}), HandlerState);
+frame({closed, {error, Reason} = Error}, WS, HandlerState) when
+    Reason =/= badframe, Reason =/= badencoding, Reason =/= badsize
+->
+    terminate(Error, WS, HandlerState);
+frame({closed, Reason}, WS, HandlerState) ->
+    last(finish, WS),
+    terminate(Reason, WS, HandlerState);
+%% A control frame between the pieces of a message, or one without payload.
+frame({_, Payload} = Frame, WS, HandlerState) ->
+    call(websocket_handle, Frame, handled(Payload, WS), HandlerState);
+frame(Frame, WS, HandlerState) ->
+    call(websocket_handle, Frame, handled(<<>>, WS), HandlerState).
+
+%% Counted before the callback, credited after it.
+handled(Payload, WS = #ws{handled = Handled}) ->
+    WS#ws{handled = Handled + byte_size(Payload) + ?COST}.
+
+give_credit(WS = #ws{handled = Handled}) ->
+    last({credit, Handled}, WS),
+    WS#ws{handled = 0}.
+
+%% The callbacks.
+
+call(Callback, Message, WS = #ws{handler = Handler}, HandlerState) ->
+    try
+        case Callback of
+            websocket_init -> Handler:websocket_init(HandlerState);
+            websocket_handle -> Handler:websocket_handle(Message, HandlerState);
+            websocket_info -> Handler:websocket_info(Message, HandlerState)
+        end
+    of
+        Result -> returned(Result, Callback, WS, HandlerState)
+    catch
+        Class:Reason:Stacktrace -> crash(Class, Reason, Stacktrace, WS, HandlerState)
+    end.
+
+returned({Commands, HandlerState}, Callback, WS, _) when is_list(Commands) ->
+    commands(commands, Commands, Callback, WS, HandlerState);
+returned({Commands, HandlerState, hibernate}, Callback, WS, _) when is_list(Commands) ->
+    commands(commands, Commands, Callback, WS#ws{hibernate = true}, HandlerState);
+returned({ok, HandlerState}, Callback, WS, _) ->
+    continue(Callback, WS, HandlerState);
+returned({ok, HandlerState, hibernate}, Callback, WS, _) ->
+    continue(Callback, WS#ws{hibernate = true}, HandlerState);
+returned({reply, Frames, HandlerState}, Callback, WS, _) ->
+    commands(frames, Frames, Callback, WS, HandlerState);
+returned({reply, Frames, HandlerState, hibernate}, Callback, WS, _) ->
+    commands(frames, Frames, Callback, WS#ws{hibernate = true}, HandlerState);
+returned({stop, HandlerState}, _, WS, _) ->
+    last({close, 1000, <<>>}, WS),
+    terminate(stop, WS, HandlerState);
+returned(Value, _, WS, HandlerState) ->
+    %% What Cowboy's process exits with.
+    try
+        error({try_clause, Value})
+    catch
+        Class:Reason:Stacktrace -> crash(Class, Reason, Stacktrace, WS, HandlerState)
+    end.
+
+commands(Kind, Commands, Callback, WS = #ws{head = Head}, HandlerState) ->
+    try outrider_frames:Kind(Commands, Head) of
+        {more, Packets, []} ->
+            write(Packets, Callback, WS, HandlerState);
+        {more, Packets, Changes} ->
+            write(Packets, Callback, lists:foldl(fun change/2, WS, Changes), HandlerState);
+        {stop, Packets, Changes} ->
+            close(Packets, lists:foldl(fun change/2, WS, Changes), HandlerState)
+    catch
+        Class:Reason:Stacktrace -> crash(Class, Reason, Stacktrace, WS, HandlerState)
+    end.
+
+change({active, Active}, WS) -> WS#ws{active = Active};
+change({shutdown_reason, Reason}, WS) -> WS#ws{shutdown_reason = Reason}.
+
+write(Packets, websocket_init, WS = #ws{writer = Writer}, HandlerState) ->
+    written(outrider_writer:write(Packets, Writer), fun tidy/2, WS, HandlerState);
+write(Packets, _, WS = #ws{writer = Writer0}, HandlerState) ->
+    case outrider_writer:write(Packets, Writer0) of
+        {ok, Writer} -> next(WS#ws{writer = Writer}, HandlerState);
+        End -> written(End, fun next/2, WS, HandlerState)
+    end.
+
+written({ok, Writer}, Next, WS, HandlerState) -> Next(WS#ws{writer = Writer}, HandlerState);
+written({error, _} = Error, _, WS, HandlerState) -> terminate(Error, WS, HandlerState);
+written({exit, Reason}, _, WS, HandlerState) -> stop(Reason, WS, HandlerState).
+
+continue(websocket_init, WS, HandlerState) -> tidy(WS, HandlerState);
+continue(_, WS, HandlerState) -> next(WS, HandlerState).
+
+%% The ends.
+
+%% The handler sent a close frame; as in Cowboy whether it could be written makes no difference.
+close(Packets, WS = #ws{writer = Writer}, HandlerState) ->
+    case outrider_writer:write(Packets, Writer) of
+        {ok, _} -> ok;
+        {error, _} -> ok;
+        {exit, _} -> last(abort, WS)
+    end,
+    terminate(stop, WS, HandlerState).
+
+%% The parent ends: the listener stops, or the application.
+stop(Reason, WS, HandlerState) ->
+    last({close, 1001, <<>>}, WS),
+    terminate(Reason, WS, HandlerState).
+
+-spec crash(error | exit | throw, term(), list(), #ws{}, term()) -> no_return().
+crash(Class, Reason, Stacktrace, WS, HandlerState) ->
+    last({close, 1011, <<>>}, WS),
+    handler_terminate({crash, Class, Reason}, WS, HandlerState),
+    over(WS),
+    erlang:raise(Class, Reason, Stacktrace).
+
+-spec terminate(term(), #ws{}, term()) -> no_return().
+terminate(Reason, WS = #ws{shutdown_reason = Shutdown}, HandlerState) ->
+    handler_terminate(Reason, WS, HandlerState),
+    case Shutdown of
+        normal ->
+            exit(normal);
+        _ ->
+            over(WS),
+            exit({shutdown, Shutdown})
+    end.
+
+handler_terminate(Reason, #ws{handler = Handler, req = Req}, HandlerState) ->
+    _ = cowboy_handler:terminate(Reason, Req, HandlerState, Handler),
+    ok.
+
+%% What costs no window and needs no answer.
+last(Command, #ws{head = Head, writer = Writer}) ->
+    outrider_writer:write_last(outrider_protocol:packet(Head, 1, outrider_protocol:command(Command)), Writer).
+
+%% This process is about to exit abnormally, yet has ended its stream: the client's connection is not to be aborted.
+over(#ws{sidecar = {Sidecar, Number}}) ->
+    Sidecar ! {over, Number},
+    ok.
+
+%% Callbacks of module sys. The state is Cowboy's triple, without what is the sidecar's.
+
+-spec system_continue(pid(), [sys:dbg_opt()], {#ws{}, term(), sidecar}) -> no_return().
+system_continue(_Parent, _Debug, {WS, HandlerState, sidecar}) ->
+    next(WS, HandlerState).
+
+-spec system_terminate(term(), pid(), [sys:dbg_opt()], {#ws{}, term(), sidecar}) -> no_return().
+system_terminate(Reason, _Parent, _Debug, {WS, HandlerState, sidecar}) ->
+    last(abort, WS),
+    terminate(Reason, WS, HandlerState).
+
+-spec system_code_change(State, module(), term(), term()) -> {ok, State} when State :: {#ws{}, term(), sidecar}.
+system_code_change(State, _Module, _OldVsn, _Extra) ->
+    {ok, State}.
