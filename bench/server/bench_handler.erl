@@ -1,0 +1,54 @@
+%% The one handler that both servers run, unchanged.
+%%
+%% The route says what it does: see bench_server. Every WebSocket offers compression and takes it if the client asks, and
+%% none has an idle timeout, because some rows leave their connections silent. State is the list of what a callback
+%% returns besides commands: [] or [hibernate].
+-module(bench_handler).
+-behaviour(cowboy_websocket).
+
+-export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2]).
+
+-define(ROOM, bench_room).
+
+init(Req, reply) ->
+    Headers = #{<<"content-type">> => <<"text/plain">>},
+    {ok, cowboy_req:reply(200, Headers, binary:copy(<<"x">>, 100), Req), reply};
+init(Req, Route) ->
+    {cowboy_websocket, Req, {Route, cowboy_req:parse_qs(Req)}, #{compress => true, idle_timeout => infinity}}.
+
+websocket_init({push, Query}) ->
+    Every = binary_to_integer(proplists:get_value(<<"every">>, Query)),
+    Size = binary_to_integer(proplists:get_value(<<"size">>, Query)),
+    {[], tick(#{route => push, every => Every, padding => binary:copy(<<"x">>, Size - 16), number => 0,
+        next => erlang:monotonic_time(millisecond)})};
+websocket_init({room, _}) ->
+    ok = pg:join(?ROOM, self()),
+    {[{text, <<"joined">>}], room};
+websocket_init({idle, _}) ->
+    {[], idle, hibernate};
+websocket_init({echo, _}) ->
+    {[], echo}.
+
+%% An echo of the same kind.
+websocket_handle({Kind, Data}, echo) when Kind =:= text; Kind =:= binary ->
+    {[{Kind, Data}], echo};
+websocket_handle({Kind, Data}, idle) when Kind =:= text; Kind =:= binary ->
+    {[{Kind, Data}], idle, hibernate};
+%% What one says, all hear, the speaker too.
+websocket_handle({Kind, Data}, room) when Kind =:= text; Kind =:= binary ->
+    _ = [Member ! {said, {Kind, Data}} || Member <- pg:get_members(?ROOM)],
+    {[], room};
+websocket_handle(_Control, State) ->
+    {[], State}.
+
+websocket_info({said, Frame}, room) ->
+    {[Frame], room};
+%% A message of the timer tells when it was sent (nanoseconds of the system's clock) and its number.
+websocket_info(tick, #{number := Number, padding := Padding} = State) ->
+    {[{binary, <<(os:system_time(nanosecond)):64, Number:64, Padding/binary>>}], tick(State#{number := Number + 1})}.
+
+%% The next tick counts from the last one's due time, not from now: a slow server sends late, and not less.
+tick(#{every := Every, next := Last} = State) ->
+    Next = Last + Every,
+    _ = erlang:send_after(Next, self(), tick, [{abs, true}]),
+    State#{next := Next}.

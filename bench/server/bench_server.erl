@@ -1,0 +1,47 @@
+%% Starts one of the two servers with bench_handler and tells where it listens.
+%%
+%% usage: erl -noshell -s bench_server -extra cowboy|outrider
+%%
+%% Prints one line, `ready` and then key=value words, and lives until its standard input ends: so it cannot outlive the
+%% load generator that started it.
+-module(bench_server).
+
+-export([start/0]).
+
+start() ->
+    [Name] = init:get_plain_arguments(),
+    Server = list_to_existing_atom(Name),
+    {ok, _} = application:ensure_all_started(Server),
+    {ok, _} = pg:start(pg),
+    {ok, _} = Server:start_clear(bench, transport_options(), protocol_options()),
+    io:format("ready port=~b pid=~s otp=~s erts=~s cowboy=~s server=~s~n", [
+        port(Server), os:getpid(), erlang:system_info(otp_release), erlang:system_info(version),
+        vsn(cowboy), vsn(Server)]),
+    eof = wait_for_eof(),
+    halt(0).
+
+transport_options() ->
+    #{socket_opts => [{ip, {127, 0, 0, 1}}, {port, 0}, {backlog, 4096}], max_connections => infinity}.
+
+protocol_options() ->
+    Dispatch = cowboy_router:compile([{'_', [
+        {"/echo", bench_handler, echo},
+        {"/push", bench_handler, push},
+        {"/room", bench_handler, room},
+        {"/idle", bench_handler, idle},
+        {"/reply", bench_handler, reply}
+    ]}]),
+    #{env => #{dispatch => Dispatch}, max_keepalive => infinity}.
+
+port(cowboy) -> ranch:get_port(bench);
+port(outrider) -> outrider:get_port(bench).
+
+vsn(Application) ->
+    {ok, Vsn} = application:get_key(Application, vsn),
+    Vsn.
+
+wait_for_eof() ->
+    case io:get_line("") of
+        eof -> eof;
+        _Line -> wait_for_eof()
+    end.

@@ -1,0 +1,269 @@
+//! Cowboy and Outrider side by side: starts both with the same handler, drives them in turn with the same load, and writes
+//! what it found as JSON, a table and plots. docs/performance.md describes the method.
+//!
+//! One thread, one epoll. The servers are children of this process, and are the only processes that it ends.
+
+mod crowd;
+mod frame;
+mod handshake;
+mod load;
+mod meter;
+mod plot;
+mod probe;
+mod process;
+mod report;
+mod response;
+mod result;
+mod row;
+mod server;
+mod svg;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+
+use crate::meter::{Sample, Timing};
+use crate::process::Machine;
+use crate::result::{RowResult, Run};
+use crate::row::Row;
+use crate::server::{Launcher, Side};
+
+/// Measures Cowboy and Outrider side by side.
+#[derive(Parser)]
+#[command(name = "bench/run", version)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Every row of the table: 5 rounds of 3 s each, about half an hour.
+    Full,
+    /// The rows with goals, 2 rounds of 1 s, 2,000 idle connections: under 3 minutes, and rough.
+    Quick,
+    /// The same load on more and more connections, up to the limit of open files.
+    Growth,
+    /// Cowboy against itself: the difference that means nothing.
+    Noise,
+    /// Only these rows.
+    Row {
+        /// As `list` names them.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Tells the rows' names.
+    List,
+    /// Makes the table and the plots of a result again.
+    Report {
+        /// A file of bench/results.
+        result: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Options {
+    /// Rounds per row.
+    #[arg(long, global = true)]
+    rounds: Option<usize>,
+    /// Seconds of each measuring; the warm-up takes 0.3 of it.
+    #[arg(long, global = true)]
+    seconds: Option<f64>,
+    /// Connections of the idle rows.
+    #[arg(long, global = true)]
+    idle: Option<usize>,
+    /// Compare these two in every row, as in `--sides cowboy,cowboy`.
+    #[arg(long, global = true, value_delimiter = ',')]
+    sides: Option<Vec<Side>>,
+    /// Flags for both VMs, as in `--erl-flags '+sbwt none'`.
+    #[arg(long, global = true, default_value = "", allow_hyphen_values = true)]
+    erl_flags: String,
+    /// The sidecar's executable, for the rows of the engine alone.
+    #[arg(long, global = true, default_value = "priv/bin/outrider")]
+    sidecar: PathBuf,
+    /// Where results go.
+    #[arg(long, global = true, default_value = "bench/results")]
+    out: PathBuf,
+    /// A text file whose part between `<!-- bench: NAME -->` and `<!-- /bench -->` becomes the table.
+    #[arg(long, global = true)]
+    into: Vec<PathBuf>,
+}
+
+/// What is to be run.
+struct Plan {
+    name: &'static str,
+    rows: Vec<Row>,
+    rounds: usize,
+    timing: Timing,
+    /// No measuring begins later than this after the first.
+    time_limit: Duration,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let options = &cli.options;
+    let open_files = process::raise_open_files()?;
+    let idle = options.idle.unwrap_or(if matches!(cli.what, What::Quick | What::Noise) { 2_000 } else { 10_000 });
+    let table = row::table(idle);
+    let quick = || table.iter().filter(|row| row.quick).cloned();
+    let plan = |name, rows, rounds, seconds, minutes: u64| Plan {
+        name,
+        rows,
+        rounds: options.rounds.unwrap_or(rounds),
+        timing: row::timing(options.seconds.unwrap_or(seconds)),
+        time_limit: Duration::from_secs(60 * minutes),
+    };
+    let mut plan = match &cli.what {
+        What::Full => plan("full", table.clone(), 5, 3.0, 90),
+        What::Quick => plan("quick", quick().collect(), 2, 1.0, 5),
+        What::Growth => plan("growth", row::growth(most_connections(open_files)), 3, 3.0, 30),
+        What::Noise => {
+            let rows = quick().filter(|row| row.sides[0] == Side::Cowboy);
+            plan("noise", rows.map(|row| Row { sides: [Side::Cowboy; 2], ..row }).collect(), 5, 2.0, 30)
+        }
+        What::Row { names } => plan("rows", named(&table, names)?, 3, 2.0, 30),
+        What::List => {
+            table.iter().for_each(|row| println!("{:22} {}", row.name, row.title));
+            return Ok(());
+        }
+        What::Report { result } => return report(&Run::load(result)?, options),
+    };
+    if let Some(sides) = &options.sides {
+        let sides: [Side; 2] = sides[..].try_into().context("--sides takes two, with a comma between them")?;
+        plan.rows.iter_mut().for_each(|row| row.sides = sides);
+    }
+    let result = measure(&plan, options, Machine::here(open_files)?)?;
+    report(&result, options)?;
+    let failures = result.rows.iter().filter(|row| row.failure.is_some()).count();
+    if failures > 0 {
+        bail!("{failures} of {} rows failed", result.rows.len());
+    }
+    Ok(())
+}
+
+/// Each connection is one open file of the server and one of ours; some are left for everything else. Erlang's own
+/// default limit of ports is 65,536.
+fn most_connections(open_files: u64) -> usize {
+    (open_files.saturating_sub(500) as usize).min(60_000)
+}
+
+fn named(table: &[Row], names: &[String]) -> Result<Vec<Row>> {
+    let find = |name: &String| table.iter().find(|row| &row.name == name).cloned();
+    names.iter().map(|name| find(name).with_context(|| format!("no row is called {name}; see `list`"))).collect()
+}
+
+fn measure(plan: &Plan, options: &Options, machine: Machine) -> Result<Run> {
+    let launcher = launcher(options)?;
+    let mut run = Run {
+        name: plan.name.to_owned(),
+        began: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        machine,
+        versions: tool_versions(),
+        erl_flags: launcher.erl_flags.clone(),
+        seconds: (plan.timing.warm_up.as_secs_f64(), plan.timing.measure.as_secs_f64()),
+        rows: Vec::new(),
+    };
+    std::fs::create_dir_all(&options.out)?;
+    let began = Instant::now();
+    for row in &plan.rows {
+        eprintln!("{} — {}", row.name, row.title);
+        let mut result = RowResult {
+            name: row.name.clone(),
+            title: row.title.clone(),
+            sides: row.sides.map(|side| side.name().to_owned()),
+            rounds: Vec::new(),
+            failure: None,
+        };
+        for _ in 0..plan.rounds {
+            if began.elapsed() > plan.time_limit {
+                result.failure = Some(format!("not measured: the run took longer than {:?}", plan.time_limit));
+                break;
+            }
+            match one_round(&launcher, row, plan.timing, &mut run.versions) {
+                Ok(round) => result.rounds.push(round),
+                Err(error) => {
+                    eprintln!("  FAILED: {error:#}");
+                    result.failure = Some(format!("{error:#}"));
+                    break;
+                }
+            }
+        }
+        run.rows.push(result);
+        // After each row, so that a run which is interrupted leaves what it has.
+        run.save(&options.out.join(format!("{}.json", plan.name)))?;
+    }
+    Ok(run)
+}
+
+fn one_round(
+    launcher: &Launcher,
+    row: &Row,
+    timing: Timing,
+    versions: &mut Vec<(String, String)>,
+) -> Result<[Sample; 2]> {
+    let mut one = |side: Side| -> Result<Sample> {
+        let server = launcher.start(side)?;
+        for (name, fact) in server.versions() {
+            if !versions.iter().any(|(known, _)| *known == name) {
+                versions.push((name, fact));
+            }
+        }
+        let sample = row.load.run(&server, timing).with_context(|| format!("{} at {}", row.name, side.name()))?;
+        server.stop()?;
+        eprintln!("  {:9} {}", side.name(), report::one_line(&sample));
+        Ok(sample)
+    };
+    Ok([one(row.sides[0])?, one(row.sides[1])?])
+}
+
+fn launcher(options: &Options) -> Result<Launcher> {
+    let base = std::env::var("REBAR_BASE_DIR").unwrap_or_else(|_| "_build".to_owned());
+    let mut erl_libs = vec![format!("{base}/default/lib"), "_build/erl_libs".to_owned()];
+    erl_libs.extend(std::env::var("ERL_LIBS"));
+    let launcher = Launcher {
+        ebin: Path::new(&base).join("bench"),
+        erl_libs: erl_libs.join(":"),
+        erl_flags: options.erl_flags.split_whitespace().map(str::to_owned).collect(),
+        sidecar: options.sidecar.clone(),
+    };
+    launcher.compile(Path::new("bench/server"))?;
+    Ok(launcher)
+}
+
+/// Versions of what built the sidecar and of what is measured; `unknown` where a tool does not tell.
+fn tool_versions() -> Vec<(String, String)> {
+    let say = |name: &str, command: &[&str]| {
+        let output = Command::new(command[0]).args(&command[1..]).output().ok().filter(|out| out.status.success());
+        let text = output.map_or("unknown".to_owned(), |out| String::from_utf8_lossy(&out.stdout).trim().to_owned());
+        (name.to_owned(), text.trim_start_matches("rustc ").to_owned())
+    };
+    vec![say("commit", &["git", "describe", "--always", "--dirty"]), say("rustc", &["rustc", "--version"])]
+}
+
+fn report(run: &Run, options: &Options) -> Result<()> {
+    let table = report::markdown(run, &row::table(0));
+    std::fs::write(options.out.join(format!("{}.md", run.name)), &table)?;
+    for (name, picture) in plot::all(run) {
+        std::fs::write(options.out.join(format!("{}-{name}.svg", run.name)), picture)?;
+    }
+    for file in &options.into {
+        report::put_into(file, &run.name, &table)?;
+    }
+    println!("{table}");
+    Ok(())
+}

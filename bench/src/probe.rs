@@ -1,0 +1,60 @@
+//! Asks a server one question before it is measured and reads the whole answer: that a server which answers quickly
+//! also answers rightly, with messages that the load itself only counts. It also makes the VM load its code.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use flate2::{Decompress, FlushDecompress};
+
+use crate::frame::{Script, TEXT};
+use crate::handshake::Target;
+use crate::text;
+
+/// Has one JSON text echoed at `path` and compares every byte.
+pub fn echo(address: SocketAddr, path: &str, deflate: bool) -> Result<()> {
+    echo_once(address, path, deflate).with_context(|| format!("probing {path} (deflate: {deflate})"))
+}
+
+fn echo_once(address: SocketAddr, path: &str, deflate: bool) -> Result<()> {
+    let question = text::json(1, 1024).remove(0);
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(Target::websocket(address, path, deflate).request())?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(read_some::<1>(&mut stream)?[0]);
+    }
+    stream.write_all(&Script::new(TEXT, std::slice::from_ref(&question), deflate).bytes)?;
+    let [first, second] = read_some(&mut stream)?;
+    if first != 0x80 | u8::from(deflate) << 6 | TEXT {
+        bail!("the answer begins with {first:#04x} {second:#04x}");
+    }
+    let len = match second {
+        126 => u16::from_be_bytes(read_some(&mut stream)?).into(),
+        127 => bail!("the answer is much too long"),
+        len => usize::from(len),
+    };
+    let mut payload = vec![0; len];
+    stream.read_exact(&mut payload)?;
+    let answer = if deflate { inflated(payload)? } else { payload };
+    if answer != question {
+        bail!("the answer is not what was asked: {:?}", String::from_utf8_lossy(&answer));
+    }
+    Ok(())
+}
+
+fn read_some<const N: usize>(stream: &mut TcpStream) -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    stream.read_exact(&mut bytes).context("waiting for an answer")?;
+    Ok(bytes)
+}
+
+/// RFC 7692 §7.2.2.
+fn inflated(mut payload: Vec<u8>) -> Result<Vec<u8>> {
+    payload.extend_from_slice(&[0, 0, 0xff, 0xff]);
+    let mut out = Vec::with_capacity(64 * 1024);
+    Decompress::new(false).decompress_vec(&payload, &mut out, FlushDecompress::Sync)?;
+    Ok(out)
+}

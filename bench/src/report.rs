@@ -1,0 +1,200 @@
+//! The results as Markdown: the goals first, then one table per kind of figure.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::meter::{Latency, Sample};
+use crate::result::{Figure, RowResult, Run};
+use crate::row::{Bound, Goal, Measure, Row};
+
+/// A sample in one line, for whoever watches the run.
+pub fn one_line(sample: &Sample) -> String {
+    let mut line = format!("{:5} connections", sample.connections);
+    if let Some(rate) = sample.rate {
+        write!(line, "  {rate:9.0}/s").expect("writing to a string");
+    }
+    if let Some(Latency { p50, p99, p999 }) = sample.latency {
+        write!(line, "  p50 {p50:.0} p99 {p99:.0} p99.9 {p999:.0} µs").expect("writing to a string");
+    }
+    if let Some(cpu) = sample.cpu {
+        write!(line, "  CPU µs: VM {:.1} sidecar {:.1} generator {:.1}", cpu.vm, cpu.sidecar, cpu.generator)
+            .expect("writing to a string");
+    }
+    if let Some(others) = sample.others {
+        write!(line, " others {others:.2} cores").expect("writing to a string");
+    }
+    if let Some(memory) = sample.memory {
+        write!(line, "  memory B: VM {:.0} sidecar {:.0}", memory.vm, memory.sidecar).expect("writing to a string");
+    }
+    line
+}
+
+/// The whole report: the goals, then the figures of each pair of servers that the run compares.
+pub fn markdown(run: &Run, rows: &[Row]) -> String {
+    let mut parts = vec![Some(provenance(run)), goals(run, rows)];
+    let mut pairs: Vec<&[String; 2]> = run.rows.iter().map(|row| &row.sides).collect();
+    pairs.dedup();
+    for sides in pairs {
+        let pair = Pair { sides, rows: run.rows.iter().filter(|row| row.sides == *sides).collect() };
+        parts.extend([throughput(&pair), cpu(&pair), latency(&pair), memory(&pair)]);
+    }
+    parts.push(failures(run));
+    parts.into_iter().flatten().collect::<Vec<_>>().join("\n")
+}
+
+/// Rows that compare the same two.
+struct Pair<'a> {
+    sides: &'a [String; 2],
+    rows: Vec<&'a RowResult>,
+}
+
+/// Puts the table between the marks of a text that has them.
+pub fn put_into(file: &Path, name: &str, table: &str) -> Result<()> {
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let (before, rest) = text
+        .split_once(&format!("<!-- bench: {name} -->\n"))
+        .with_context(|| format!("{} has no mark `<!-- bench: {name} -->`", file.display()))?;
+    let (_, after) = rest.split_once("<!-- /bench -->").context("the mark `<!-- /bench -->` is missing")?;
+    let new = format!("{before}<!-- bench: {name} -->\n\n{table}\n<!-- /bench -->{after}");
+    fs::write(file, new).with_context(|| format!("writing {}", file.display()))
+}
+
+fn provenance(run: &Run) -> String {
+    let machine = &run.machine;
+    let versions: Vec<_> = run.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let rounds = run.rows.iter().map(|row| row.rounds.len()).max().unwrap_or(0);
+    let others = run.rows.iter().flat_map(|row| row.rounds.iter().flatten()).filter_map(|sample| sample.others);
+    format!(
+        "{}; {}, {} cores, {:.0} GiB; {}, Linux {}; {}. Up to {rounds} rounds of {} s each. \
+         Whatever else ran used up to {:.2} cores meanwhile.\n",
+        run.began,
+        machine.processor,
+        machine.cores,
+        machine.memory as f64 / 1024f64.powi(3),
+        machine.system,
+        machine.kernel,
+        versions.join(", "),
+        run.seconds.1,
+        others.fold(0.0, f64::max),
+    )
+}
+
+fn goals(run: &Run, rows: &[Row]) -> Option<String> {
+    let mut lines = Vec::new();
+    for result in run.rows.iter().filter(|result| result.sides[1] == "outrider") {
+        let goals = rows.iter().find(|row| row.name == result.name).map_or(&[][..], |row| &row.goals);
+        lines.extend(goals.iter().map(|goal| goal_line(result, goal)));
+    }
+    table("Goals", "| row | measure | goal | median | rounds | |\n|---|---|--:|--:|--:|---|", lines)
+}
+
+fn goal_line(result: &RowResult, goal: &Goal) -> String {
+    let (figure, wanted) = match goal.bound {
+        Bound::AtLeast(ratio) => (result.ratio(goal.measure), format!("≥ {ratio:.2}×")),
+        Bound::AtMost(ratio) => (result.ratio(goal.measure), format!("≤ {ratio:.2}×")),
+        Bound::Below(value) => (result.figure(1, goal.measure), format!("< {value:.0}")),
+    };
+    let Some(Figure { median, low, high }) = figure else {
+        return format!("| {} | {} | {wanted} | – | – | not measured |", result.title, goal.measure.title());
+    };
+    let (is_reached, found) = match goal.bound {
+        Bound::AtLeast(ratio) => (median >= ratio, format!("{median:.2}× | {low:.2}–{high:.2}")),
+        Bound::AtMost(ratio) => (median <= ratio, format!("{median:.2}× | {low:.2}–{high:.2}")),
+        Bound::Below(value) => (median < value, format!("{median:.0} | {low:.0}–{high:.0}")),
+    };
+    let verdict = if is_reached { "reached" } else { "**missed**" };
+    format!("| {} | {} | {wanted} | {found} | {verdict} |", result.title, goal.measure.title())
+}
+
+fn throughput(pair: &Pair) -> Option<String> {
+    let lines = pair.rows.iter().filter_map(|row| {
+        let [first, second] = [row.figure(0, Measure::Rate)?, row.figure(1, Measure::Rate)?];
+        let figure = ratio(row.ratio(Measure::Rate));
+        let (name, rounds) = (&row.title, per_round(row));
+        Some(format!("| {name} | {:.0} | {:.0} | {rounds} | {figure} |", first.median, second.median))
+    });
+    let head = "| row | first /s | second /s | ratio per round | median | spread |\n|---|--:|--:|---|--:|--:|";
+    pair.table("Throughput", head, lines.collect())
+}
+
+fn cpu(pair: &Pair) -> Option<String> {
+    let lines = pair.rows.iter().filter_map(|row| {
+        let vm = [row.figure(0, Measure::VmCpu)?, row.figure(1, Measure::VmCpu)?];
+        let total = [row.figure(0, Measure::TotalCpu)?, row.figure(1, Measure::TotalCpu)?];
+        let generator = row.over_rounds(|round| round[1].cpu.map(|cpu| cpu.generator))?;
+        Some(format!(
+            "| {} | {:.1} | {:.1} + {:.1} | {} | {} | {:.1} |",
+            row.title,
+            total[0].median,
+            vm[1].median,
+            (total[1].median - vm[1].median).max(0.0),
+            ratio(row.ratio(Measure::VmCpu)),
+            ratio(row.ratio(Measure::TotalCpu)),
+            generator.median,
+        ))
+    });
+    let head = "| row | first | second (VM + sidecar) | VM ratio | spread | total ratio | spread | generator |\n\
+                |---|--:|--:|--:|--:|--:|--:|--:|";
+    pair.table("CPU per message, µs", head, lines.collect())
+}
+
+fn latency(pair: &Pair) -> Option<String> {
+    let lines = pair.rows.iter().filter_map(|row| {
+        let quantiles = |side: usize| {
+            let one = |of: fn(Latency) -> f64| row.over_rounds(|round| round[side].latency.map(of));
+            let all = [one(|l| l.p50)?, one(|l| l.p99)?, one(|l| l.p999)?];
+            Some(all.map(|figure| format!("{:.0}", figure.median)).join(" / "))
+        };
+        let figure = ratio(row.ratio(Measure::P50));
+        Some(format!("| {} | {} | {} | {figure} |", row.title, quantiles(0)?, quantiles(1)?))
+    });
+    let head =
+        "| row | first p50 / p99 / p99.9 | second p50 / p99 / p99.9 | p50 ratio | spread |\n|---|--:|--:|--:|--:|";
+    pair.table("Latency, µs", head, lines.collect())
+}
+
+fn memory(pair: &Pair) -> Option<String> {
+    let lines = pair.rows.iter().filter_map(|row| {
+        let total = [row.figure(0, Measure::Memory)?, row.figure(1, Measure::Memory)?];
+        let vm = row.over_rounds(|round| round[1].memory.map(|memory| memory.vm))?;
+        let sidecar = row.over_rounds(|round| round[1].memory.map(|memory| memory.sidecar))?;
+        let figure = ratio(row.ratio(Measure::Memory));
+        let connections = row.rounds[0][1].connections;
+        Some(format!(
+            "| {} | {connections} | {:.0} | {:.0} ({:.0} + {:.0}) | {figure} |",
+            row.title, total[0].median, total[1].median, vm.median, sidecar.median,
+        ))
+    });
+    let head = "| row | connections | first | second (VM + sidecar) | ratio | spread |\n|---|--:|--:|--:|--:|--:|";
+    pair.table("Memory per connection, bytes", head, lines.collect())
+}
+
+fn failures(run: &Run) -> Option<String> {
+    let failed = run.rows.iter().filter_map(|row| row.failure.as_ref().map(|why| format!("| {} | {why} |", row.title)));
+    table("Failed", "| row | why |\n|---|---|", failed.collect())
+}
+
+impl Pair<'_> {
+    /// A table in whose head the words `first` and `second` become names.
+    fn table(&self, title: &str, head: &str, lines: Vec<String>) -> Option<String> {
+        let [first, second] = self.sides;
+        let title = format!("{title}: {first} and {second}");
+        table(&title, &head.replace("first", first).replace("second", second), lines)
+    }
+}
+
+fn table(title: &str, head: &str, lines: Vec<String>) -> Option<String> {
+    (!lines.is_empty()).then(|| format!("**{title}**\n\n{head}\n{}\n", lines.join("\n")))
+}
+
+fn ratio(figure: Option<Figure>) -> String {
+    figure.map_or("– | –".to_owned(), |Figure { median, low, high }| format!("{median:.2}× | {low:.2}–{high:.2}"))
+}
+
+fn per_round(row: &RowResult) -> String {
+    let ratios = row.rounds.iter().filter_map(|[first, second]| Some(second.rate? / first.rate?));
+    ratios.map(|ratio| format!("{ratio:.2}")).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,226 @@
+//! The rows of the benchmark: what each one loads, which two it compares, and what is to be reached.
+
+use std::time::Duration;
+
+use crate::load::{Load, Payload};
+use crate::meter::{Sample, Timing};
+use crate::server::Side;
+
+/// One comparison.
+#[derive(Clone)]
+pub struct Row {
+    /// For the command line and the results.
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// What is done to both.
+    pub load: Load,
+    /// Which two: ratios are the second to the first.
+    pub sides: [Side; 2],
+    /// Whether `quick` runs it.
+    pub quick: bool,
+    /// What is to be reached.
+    pub goals: Vec<Goal>,
+}
+
+/// What can be compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Measure {
+    /// Messages per second.
+    Rate,
+    /// CPU time per message of the VM, in microseconds.
+    VmCpu,
+    /// CPU time per message of the VM and its sidecars, in microseconds.
+    TotalCpu,
+    /// Median latency in microseconds.
+    P50,
+    /// Memory per connection of the VM and its sidecars, in bytes.
+    Memory,
+}
+
+impl Measure {
+    /// Its value in a sample, if the sample has it.
+    pub fn of(self, sample: &Sample) -> Option<f64> {
+        match self {
+            Measure::Rate => sample.rate,
+            Measure::VmCpu => sample.cpu.map(|cpu| cpu.vm),
+            Measure::TotalCpu => sample.cpu.map(|cpu| cpu.vm + cpu.sidecar),
+            Measure::P50 => sample.latency.map(|latency| latency.p50),
+            Measure::Memory => sample.memory.map(|memory| memory.vm + memory.sidecar),
+        }
+    }
+
+    /// For people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Measure::Rate => "throughput",
+            Measure::VmCpu => "VM CPU per message",
+            Measure::TotalCpu => "total CPU per message",
+            Measure::P50 => "median latency",
+            Measure::Memory => "memory per connection",
+        }
+    }
+}
+
+/// What a row is to reach.
+#[derive(Clone, Copy)]
+pub struct Goal {
+    /// Of what.
+    pub measure: Measure,
+    /// How much.
+    pub bound: Bound,
+}
+
+/// The limit of a goal.
+#[derive(Clone, Copy)]
+pub enum Bound {
+    /// The ratio is not lower.
+    AtLeast(f64),
+    /// The ratio is not higher.
+    AtMost(f64),
+    /// The second side's own figure is lower.
+    Below(f64),
+}
+
+const fn at_least(measure: Measure, ratio: f64) -> Goal {
+    Goal { measure, bound: Bound::AtLeast(ratio) }
+}
+
+const fn at_most(measure: Measure, ratio: f64) -> Goal {
+    Goal { measure, bound: Bound::AtMost(ratio) }
+}
+
+const ECHO_64: &[Goal] =
+    &[at_least(Measure::Rate, 1.5), at_most(Measure::VmCpu, 0.30), at_most(Measure::TotalCpu, 0.70)];
+const ECHO_1K: &[Goal] =
+    &[at_least(Measure::Rate, 2.0), at_most(Measure::VmCpu, 0.20), at_most(Measure::TotalCpu, 0.40)];
+const ECHO_16K: &[Goal] =
+    &[at_least(Measure::Rate, 5.0), at_most(Measure::VmCpu, 0.08), at_most(Measure::TotalCpu, 0.15)];
+const ECHO_DEFLATE: &[Goal] = &[at_least(Measure::Rate, 2.0), at_most(Measure::VmCpu, 0.12)];
+const IDLE: &[Goal] = &[at_most(Measure::Memory, 0.7), Goal { measure: Measure::Memory, bound: Bound::Below(4500.0) }];
+
+const BOTH: [Side; 2] = [Side::Cowboy, Side::Outrider];
+
+/// All rows of the table. `idle` is the number of idle connections.
+pub fn table(idle: usize) -> Vec<Row> {
+    let mut rows = vec![
+        echo(1, 64, 1, true, &[at_most(Measure::P50, 1.5)]),
+        echo(100, 64, 1, true, ECHO_64),
+        echo(100, 64, 16, false, &[]),
+        echo(100, 1024, 1, true, ECHO_1K),
+        echo(100, 1024, 16, false, &[]),
+        echo(100, 16384, 1, true, ECHO_16K),
+        echo(100, 16384, 16, false, &[]),
+    ];
+    for size in [64, 1024, 16384] {
+        for window in [1, 16] {
+            rows.push(echo(1000, size, window, false, &[]));
+        }
+    }
+    let deflated = |payload| Load::Echo { connections: 100, size: 1024, window: 1, payload };
+    let fan_out = |payload, size| Load::FanOut { connections: 1000, size, payload };
+    let idle = |deflate, messages| Load::Idle { connections: idle, deflate, messages };
+    rows.extend([
+        row(
+            "echo-deflate",
+            "Echo, deflated 1 KiB JSON, 100 connections",
+            deflated(Payload::Deflated),
+            true,
+            ECHO_DEFLATE,
+        ),
+        row(
+            "echo-deflate-same",
+            "Echo, deflated 1 KiB JSON, always the same",
+            deflated(Payload::DeflatedSame),
+            true,
+            ECHO_DEFLATE,
+        ),
+        row(
+            "push",
+            "Push, 200 B from each of 1,000 processes every 50 ms",
+            Load::Push { connections: 1000, every_ms: 50 },
+            true,
+            &[],
+        ),
+        row(
+            "fanout",
+            "Fan-out by pg, 200 B to 1,000",
+            fan_out(Payload::Plain, 200),
+            true,
+            &[at_least(Measure::Rate, 1.5)],
+        ),
+        row("fanout-deflate", "Fan-out by pg, deflated 1 KiB to 1,000", fan_out(Payload::Deflated, 1024), true, &[]),
+        row("idle", "Idle, plain", idle(false, 0), true, IDLE),
+        row("idle-deflate", "Idle, deflate negotiated, silent", idle(true, 0), false, &[]),
+        row(
+            "idle-deflate-used",
+            "Idle, deflate, after two messages",
+            idle(true, 2),
+            true,
+            &[at_most(Measure::Memory, 0.25)],
+        ),
+        row(
+            "connect",
+            "Handshakes, 64 at a time",
+            Load::Connect { at_a_time: 64 },
+            true,
+            &[at_least(Measure::Rate, 1.0)],
+        ),
+        row(
+            "http",
+            "HTTP reply of 100 B, 100 kept connections",
+            Load::Http { connections: 100 },
+            true,
+            &[at_least(Measure::Rate, 0.8)],
+        ),
+    ]);
+    for size in [64, 1024, 16384] {
+        rows.push(Row {
+            name: format!("engine-{}", short(size)),
+            title: format!("Echo, {}, 100 connections: Outrider and its engine alone", long(size)),
+            load: Load::Echo { connections: 100, size, window: 1, payload: Payload::Plain },
+            sides: [Side::Outrider, Side::Engine],
+            quick: size == 64,
+            goals: Vec::new(),
+        });
+    }
+    rows
+}
+
+/// The rows that show growth: the same load on more and more connections, up to `most`.
+pub fn growth(most: usize) -> Vec<Row> {
+    let counts = [100, 1000, 10_000].into_iter().filter(|count| *count < most).chain([most]);
+    counts
+        .flat_map(|connections| {
+            let echo = Load::Echo { connections, size: 64, window: 1, payload: Payload::Plain };
+            let idle = Load::Idle { connections, deflate: false, messages: 0 };
+            [("echo", "Echo, 64 B", echo), ("idle", "Idle, plain", idle)].map(|(name, title, load)| {
+                row(&format!("{name}-{connections}"), &format!("{title}, {connections} connections"), load, false, &[])
+            })
+        })
+        .collect()
+}
+
+/// How long an ordinary run and a quick one measure.
+pub fn timing(seconds: f64) -> Timing {
+    Timing { warm_up: Duration::from_secs_f64(seconds * 0.3), measure: Duration::from_secs_f64(seconds) }
+}
+
+fn row(name: &str, title: &str, load: Load, quick: bool, goals: &[Goal]) -> Row {
+    Row { name: name.to_owned(), title: title.to_owned(), load, sides: BOTH, quick, goals: goals.to_vec() }
+}
+
+fn echo(connections: usize, size: usize, window: usize, quick: bool, goals: &[Goal]) -> Row {
+    let name = format!("echo-{connections}x{}-w{window}", short(size));
+    let plural = if connections == 1 { "" } else { "s" };
+    let title = format!("Echo, {}, {connections} connection{plural}, window {window}", long(size));
+    row(&name, &title, Load::Echo { connections, size, window, payload: Payload::Plain }, quick, goals)
+}
+
+fn short(size: usize) -> String {
+    if size < 1024 { format!("{size}") } else { format!("{}k", size / 1024) }
+}
+
+fn long(size: usize) -> String {
+    if size < 1024 { format!("{size} B") } else { format!("{} KiB", size / 1024) }
+}
