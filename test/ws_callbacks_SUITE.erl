@@ -145,8 +145,8 @@ each_length_form(_) ->
     Sizes = [byte_size(Payload) || {binary, Payload} <- ws_case:handled([{binary, binary:copy(<<7>>, Size)} || Size <- Sizes])].
 
 %% Larger than a piece of the port protocol, and than its window.
-a_message_of_a_mebibyte(_) ->
-    Message = binary:copy(<<"0123456789abcdef">>, 65536),
+a_message_of_nearly_a_million_bytes(_) ->
+    Message = binary:copy(<<"0123456789abcdef">>, 62500),
     [{binary, Message}] = ws_case:handled([{binary, Message}]).
 
 empty_pings_and_pongs_are_atoms(_) ->

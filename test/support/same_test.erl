@@ -15,8 +15,8 @@
 %% `rows/3' runs a table of inputs and reports every row that is wrong at once.
 %%
 %% Each run has a listener of its own and a process of its own for the scenario: its sockets close when it ends.
-%% The transcript is taken after every watched process has ended and the listener has stopped, so that nothing
-%% that is still under way can be missed.
+%% The transcript is taken after every connection and every watched process has ended and the listener has stopped, so
+%% that nothing that is still under way can be missed.
 %%
 %% The environment variable OUTRIDER_TEST_SERVERS narrows the run to `cowboy' or `outrider'.
 -module(same_test).
@@ -50,8 +50,9 @@ same(Setup, Scenario) ->
         [{_, Transcript}, {_, Transcript}] ->
             passed(Transcript);
         [{One, A}, {Other, B}] ->
-            error({the_servers_differ, [{Key, [{One, maps:get(Key, A)}, {Other, maps:get(Key, B)}]}
-                || Key <- maps:keys(A), maps:get(Key, A) =/= maps:get(Key, B)]})
+            error({the_servers_differ, transcript:brief([
+                {Key, [{One, maps:get(Key, A)}, {Other, maps:get(Key, B)}]}
+                || Key <- maps:keys(A), maps:get(Key, A) =/= maps:get(Key, B)])})
     end.
 
 -spec differ(atom(), setup(), fun((server()) -> term()), #{name() := fun((transcript()) -> term())}) -> ok.
@@ -88,7 +89,7 @@ rows(Setup, Scenario, Rows) ->
         Got <- [transcript:plain(wire(Outcome))],
         Got =/= Expected
     ],
-    Wrong =:= [] orelse error({wrong_rows, Wrong}),
+    Wrong =:= [] orelse error({wrong_rows, transcript:brief(Wrong)}),
     ok.
 
 expected(_, {_, _, Expected}) ->
@@ -127,6 +128,7 @@ run(Name, Setup, Scenario) ->
         try
             in_process(fun() -> Scenario(Server) end)
         after
+            quiet(Server) orelse probe:note(Probe, still_running),
             probe:settle(Probe),
             stop_listener(Server),
             probe_log:detach()
@@ -161,6 +163,17 @@ stop_listener(#{name := Name, ref := Ref}) ->
 ranch_api(cowboy) -> ranch;
 ranch_api(outrider) -> outrider.
 
+%% Waits until the listener has no connections any more; there is no event for that. False if it still has some.
+quiet(Server) -> quiet(Server, 500).
+
+quiet(_, 0) ->
+    false;
+quiet(#{name := Name, ref := Ref} = Server, Looks) ->
+    case (ranch_api(Name)):procs(Ref, connections) of
+        [] -> true;
+        [_ | _] -> timer:sleep(10), quiet(Server, Looks - 1)
+    end.
+
 %% Runs a fun in a process of its own, so that what it opened is closed when it ends.
 in_process(Fun) ->
     {Pid, Monitor} = spawn_monitor(fun() ->
@@ -173,5 +186,5 @@ in_process(Fun) ->
 wire({done, Result}) -> Result;
 wire(Failed) -> Failed.
 
-passed(#{wire := {failed, Why}} = Transcript) -> error({scenario_failed, Why, Transcript});
+passed(#{wire := {failed, _}} = Transcript) -> error({scenario_failed, transcript:brief(Transcript)});
 passed(Transcript) -> Transcript.

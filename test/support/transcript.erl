@@ -2,7 +2,7 @@
 %% And brings log events down to what they say.
 -module(transcript).
 
--export([plain/1, log_entry/1]).
+-export([plain/1, brief/1, log_entry/1]).
 
 -spec plain(term()) -> term().
 plain(Pid) when is_pid(Pid) -> pid;
@@ -17,6 +17,14 @@ plain([{Module, Function, Arity, Location} | _]) when
     stack;
 plain([Head | Tail]) -> [plain(Head) | plain(Tail)];
 plain(Term) -> Term.
+
+%% For a failure's report: long binaries by their size and hash.
+-spec brief(term()) -> term().
+brief(Binary) when byte_size(Binary) > 200 -> {bytes, byte_size(Binary), erlang:phash2(Binary)};
+brief(Tuple) when is_tuple(Tuple) -> list_to_tuple(brief(tuple_to_list(Tuple)));
+brief(Map) when is_map(Map) -> maps:map(fun(_, Value) -> brief(Value) end, Map);
+brief([Head | Tail]) -> [brief(Head) | brief(Tail)];
+brief(Term) -> Term.
 
 %% A crash report becomes `{crash_report, Class, Reason}', an error of a server about a process
 %% `{Level, connection_process | request_process, Reason}', anything else `{Level, Text}'.
