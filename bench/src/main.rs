@@ -3,9 +3,11 @@
 //!
 //! One thread, one epoll. The servers are children of this process, and are the only processes that it ends.
 
+mod cli;
 mod crowd;
 mod frame;
 mod handshake;
+mod launcher;
 mod load;
 mod meter;
 mod plot;
@@ -19,81 +21,20 @@ mod server;
 mod svg;
 mod text;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::Parser;
 
+use crate::cli::{Cli, Options, What};
+use crate::launcher::Launcher;
 use crate::meter::{Sample, Timing};
 use crate::process::Machine;
 use crate::result::{RowResult, Run};
 use crate::row::Row;
-use crate::server::{Launcher, Side};
-
-/// Measures Cowboy and Outrider side by side.
-#[derive(Parser)]
-#[command(name = "bench/run", version)]
-struct Cli {
-    #[command(subcommand)]
-    what: What,
-    #[command(flatten)]
-    options: Options,
-}
-
-#[derive(Subcommand)]
-enum What {
-    /// Every row of the table: 5 rounds of 3 s each, about half an hour.
-    Full,
-    /// The rows with goals, 2 rounds of 1 s, 2,000 idle connections: under 3 minutes, and rough.
-    Quick,
-    /// The same load on more and more connections, up to the limit of open files.
-    Growth,
-    /// Cowboy against itself: the difference that means nothing.
-    Noise,
-    /// Only these rows.
-    Row {
-        /// As `list` names them.
-        #[arg(required = true)]
-        names: Vec<String>,
-    },
-    /// Tells the rows' names.
-    List,
-    /// Makes the table and the plots of a result again.
-    Report {
-        /// A file of bench/results.
-        result: PathBuf,
-    },
-}
-
-#[derive(Args)]
-struct Options {
-    /// Rounds per row.
-    #[arg(long, global = true)]
-    rounds: Option<usize>,
-    /// Seconds of each measuring; the warm-up takes 0.3 of it.
-    #[arg(long, global = true)]
-    seconds: Option<f64>,
-    /// Connections of the idle rows.
-    #[arg(long, global = true)]
-    idle: Option<usize>,
-    /// Compare these two in every row, as in `--sides cowboy,cowboy`.
-    #[arg(long, global = true, value_delimiter = ',')]
-    sides: Option<Vec<Side>>,
-    /// Flags for both VMs, as in `--erl-flags '+sbwt none'`.
-    #[arg(long, global = true, default_value = "", allow_hyphen_values = true)]
-    erl_flags: String,
-    /// The sidecar's executable, for the rows of the engine alone.
-    #[arg(long, global = true, default_value = "priv/bin/outrider")]
-    sidecar: PathBuf,
-    /// Where results go.
-    #[arg(long, global = true, default_value = "bench/results")]
-    out: PathBuf,
-    /// A text file whose part between `<!-- bench: NAME -->` and `<!-- /bench -->` becomes the table.
-    #[arg(long, global = true)]
-    into: Vec<PathBuf>,
-}
+use crate::server::Side;
 
 /// What is to be run.
 struct Plan {

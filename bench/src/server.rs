@@ -1,13 +1,7 @@
-//! The servers under test: starts one in an operating system process of its own, knows its process ids, ends it.
-//!
-//! A VM runs `bench_server` (bench/server), which both servers share; it ends with its standard input, so it cannot
-//! outlive us. `Side::Engine` is the sidecar alone, without a VM.
+//! A server under test: its process ids, what it used so far, and its end.
 
-use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -43,129 +37,6 @@ impl Side {
     }
 }
 
-/// What it takes to start servers.
-#[derive(Clone)]
-pub struct Launcher {
-    /// Where the compiled `bench_server` and `bench_handler` are.
-    pub ebin: PathBuf,
-    /// `ERL_LIBS` of the VMs: Cowboy's applications and Outrider's.
-    pub erl_libs: String,
-    /// Flags for both VMs.
-    pub erl_flags: Vec<String>,
-    /// The sidecar's executable, for `Side::Engine`.
-    pub sidecar: PathBuf,
-}
-
-impl Launcher {
-    /// Compiles the handler and the server's start into `ebin`.
-    pub fn compile(&self, sources: &Path) -> Result<()> {
-        std::fs::create_dir_all(&self.ebin)?;
-        let status = Command::new("erlc")
-            .arg("+debug_info")
-            .arg("-o")
-            .arg(&self.ebin)
-            .args(["bench_handler.erl", "bench_server.erl"].map(|file| sources.join(file)))
-            .env("ERL_LIBS", &self.erl_libs)
-            .status()
-            .context("starting erlc")?;
-        if !status.success() {
-            bail!("erlc failed: is Cowboy in one of {}?", self.erl_libs);
-        }
-        Ok(())
-    }
-
-    /// Starts a server and waits until it listens.
-    pub fn start(&self, side: Side) -> Result<Server> {
-        let server = match side {
-            Side::Cowboy | Side::Outrider => self.start_vm(side),
-            Side::Engine => self.start_engine(),
-        };
-        server.with_context(|| format!("starting {}", side.name()))
-    }
-
-    fn start_vm(&self, side: Side) -> Result<Server> {
-        let mut child = Command::new("erl")
-            .args(["-noshell", "-pa"])
-            .arg(&self.ebin)
-            .args(&self.erl_flags)
-            .args(["-s", "bench_server", "-extra", side.name()])
-            .env("ERL_LIBS", &self.erl_libs)
-            .env("ERL_CRASH_DUMP_SECONDS", "0")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting erl")?;
-        let lines = lines_of(child.stdout.take().expect("a pipe was asked for"), false);
-        let mut server = Server { side, child, lines, port: 0, vm: None, sidecars: Vec::new(), facts: Vec::new() };
-        let ready = server.wait_for_line("ready ")?;
-        server.facts = ready.split_whitespace().filter_map(|word| word.split_once('=')).map(owned).collect();
-        server.port = server.fact("port")?.parse()?;
-        let vm = server.fact("pid")?.parse()?;
-        server.vm = Some(vm);
-        if side == Side::Outrider {
-            server.sidecars = descendants(vm, "outrider")?;
-            if server.sidecars.is_empty() {
-                bail!("the VM {vm} has no child process `outrider`");
-            }
-        }
-        Ok(server)
-    }
-
-    fn start_engine(&self) -> Result<Server> {
-        let mut child = Command::new(&self.sidecar)
-            .args(["echo", "--listen", "127.0.0.1:0"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .ends_with_us()
-            .spawn()
-            .with_context(|| format!("starting {}", self.sidecar.display()))?;
-        let sidecars = vec![child.id()];
-        let lines = lines_of(child.stderr.take().expect("a pipe was asked for"), true);
-        let mut server = Server { side: Side::Engine, child, lines, port: 0, vm: None, sidecars, facts: Vec::new() };
-        let address = server.wait_for_line("listening on ")?;
-        server.port = address.trim().rsplit(':').next().unwrap_or_default().parse().context("its port")?;
-        Ok(server)
-    }
-}
-
-trait EndsWithUs {
-    /// Has the kernel end the child when this process is gone, however that happens.
-    fn ends_with_us(&mut self) -> &mut Self;
-}
-
-impl EndsWithUs for Command {
-    fn ends_with_us(&mut self) -> &mut Self {
-        // SAFETY: prctl is a plain system call, safe between fork and exec.
-        unsafe {
-            self.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            })
-        }
-    }
-}
-
-fn owned((key, value): (&str, &str)) -> (String, String) {
-    (key.to_owned(), value.to_owned())
-}
-
-/// The lines that a child writes, read by a thread of their own: so that a child which prints nothing cannot hold us up,
-/// and one that prints much is not stopped by a full pipe. Only the first lines are kept.
-fn lines_of(pipe: impl Read + Send + 'static, to_stderr: bool) -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::sync_channel(100);
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if to_stderr && !line.contains("listening on ") {
-                eprintln!("{line}");
-            }
-            // A full channel means that nobody waits for lines any more.
-            let _ = sender.try_send(line);
-        }
-    });
-    receiver
-}
-
 /// A server that runs. Dropping it ends it.
 pub struct Server {
     side: Side,
@@ -191,6 +62,31 @@ pub struct Usage {
 }
 
 impl Server {
+    /// Takes a child that was just started, and the lines that it writes; waits until it listens.
+    pub fn when_ready(side: Side, child: Child, lines: mpsc::Receiver<String>) -> Result<Self> {
+        // From here on the child ends with this value, also if it never becomes ready.
+        let mut server = Self { side, child, lines, port: 0, vm: None, sidecars: Vec::new(), facts: Vec::new() };
+        if side == Side::Engine {
+            let address = server.wait_for_line("listening on ")?;
+            server.port = address.trim().rsplit(':').next().unwrap_or_default().parse().context("its port")?;
+            server.sidecars = vec![server.child.id()];
+            return Ok(server);
+        }
+        let ready = server.wait_for_line("ready ")?;
+        let words = ready.split_whitespace().filter_map(|word| word.split_once('='));
+        server.facts = words.map(|(key, fact)| (key.to_owned(), fact.to_owned())).collect();
+        server.port = server.fact("port")?.parse().context("its port")?;
+        let vm = server.fact("pid")?.parse().context("its process id")?;
+        server.vm = Some(vm);
+        if side == Side::Outrider {
+            server.sidecars = descendants(vm, "outrider")?;
+            if server.sidecars.is_empty() {
+                bail!("the VM {vm} has no child process `outrider`");
+            }
+        }
+        Ok(server)
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()

@@ -1,0 +1,74 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::server::Side;
+
+/// Measures Cowboy and Outrider side by side.
+#[derive(Parser)]
+#[command(name = "bench/run", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: What,
+    /// How.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum What {
+    /// Every row of the table: 5 rounds of 3 s each, about half an hour.
+    Full,
+    /// The rows with goals, 2 rounds of 1 s, 2,000 idle connections: under 3 minutes, and rough.
+    Quick,
+    /// The same load on more and more connections, up to the limit of open files.
+    Growth,
+    /// Cowboy against itself: the difference that means nothing.
+    Noise,
+    /// Only these rows.
+    Row {
+        /// As `list` names them.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Tells the rows' names.
+    List,
+    /// Makes the table and the plots of a result again.
+    Report {
+        /// A file of bench/results.
+        result: PathBuf,
+    },
+}
+
+/// How to do it; what is not given depends on what is done.
+#[derive(Args)]
+pub struct Options {
+    /// Rounds per row.
+    #[arg(long, global = true)]
+    pub rounds: Option<usize>,
+    /// Seconds of each measuring; the warm-up takes 0.3 of it.
+    #[arg(long, global = true)]
+    pub seconds: Option<f64>,
+    /// Connections of the idle rows.
+    #[arg(long, global = true)]
+    pub idle: Option<usize>,
+    /// Compare these two in every row, as in `--sides cowboy,cowboy`.
+    #[arg(long, global = true, value_delimiter = ',')]
+    pub sides: Option<Vec<Side>>,
+    /// Flags for both VMs, as in `--erl-flags '+sbwt none'`.
+    #[arg(long, global = true, default_value = "", allow_hyphen_values = true)]
+    pub erl_flags: String,
+    /// The sidecar's executable, for the rows of the engine alone.
+    #[arg(long, global = true, default_value = "priv/bin/outrider")]
+    pub sidecar: PathBuf,
+    /// Where results go.
+    #[arg(long, global = true, default_value = "bench/results")]
+    pub out: PathBuf,
+    /// A text file whose part between `<!-- bench: NAME -->` and `<!-- /bench -->` becomes the table.
+    #[arg(long, global = true)]
+    pub into: Vec<PathBuf>,
+}

@@ -1,0 +1,67 @@
+//! Connections that do nothing: what they cost in memory.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::{DRAIN, Payload, script};
+use crate::crowd::Crowd;
+use crate::handshake::Target;
+use crate::meter::{Memory, Sample};
+use crate::probe;
+use crate::server::Server;
+
+/// How many connections speak at a time, where they do before they fall silent.
+const SPEAKING: usize = 100;
+
+/// Opens `connections`, has each echo `messages` messages of 1 KiB, and compares the memory with that before.
+pub fn run(server: &Server, connections: usize, messages: usize, deflate: bool) -> Result<Sample> {
+    let target = Target::websocket(server.address(), "/idle", deflate);
+    probe::echo(server.address(), "/idle", deflate)?;
+    let before = settled_memory(server)?;
+    let payload = if deflate { Payload::Deflated } else { Payload::Plain };
+    let mut crowd = Crowd::open(&target, connections, script(1024, payload))?;
+    for first in (0..connections).step_by(SPEAKING) {
+        for _ in 0..messages {
+            ask_some(&mut crowd, first..connections.min(first + SPEAKING))?;
+        }
+    }
+    let after = settled_memory(server)?;
+    // One that was closed meanwhile would be seen here.
+    crowd.turn(|_, _, _| bail!("a silent connection got a message"))?;
+    let per_connection = |after: u64, before: u64| (after as f64 - before as f64) / connections as f64;
+    let memory = Memory { vm: per_connection(after.0, before.0), sidecar: per_connection(after.1, before.1) };
+    Ok(Sample { connections, messages: (connections * messages) as u64, memory: Some(memory), ..Sample::default() })
+}
+
+/// Sends one message on each of these connections and waits for the answers.
+fn ask_some(crowd: &mut Crowd, some: std::ops::Range<usize>) -> Result<()> {
+    let expect = crowd.expect();
+    let mut missing = some.len();
+    for number in some {
+        crowd.send(number, 1)?;
+    }
+    let deadline = Instant::now() + DRAIN;
+    while missing > 0 {
+        missing -= crowd.turn(|_, message, _| message.check(&expect).map(|()| 0))? as usize;
+        if Instant::now() > deadline {
+            bail!("{missing} messages had no answer in {DRAIN:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Memory once it has stopped changing: two readings half a second apart within half a percent, or the last of 20.
+fn settled_memory(server: &Server) -> Result<(u64, u64)> {
+    let mut last = server.memory()?;
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(500));
+        let now = server.memory()?;
+        let is_near = |a: u64, b: u64| a.abs_diff(b) <= b / 200;
+        if is_near(now.0, last.0) && is_near(now.1, last.1) {
+            return Ok(now);
+        }
+        last = now;
+    }
+    Ok(last)
+}

@@ -1,0 +1,121 @@
+//! The kinds of load, each a function from a running server to a sample.
+//!
+//! All but `push` are closed loops: a connection sends when an answer came, so a slow server gets less to do and no queue
+//! grows without end. Latencies therefore tell of a server under exactly this load, not of one with arrivals of its own.
+
+mod closed_loop;
+mod connect;
+mod fan_out;
+mod idle;
+mod push;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::frame::{Script, TEXT};
+use crate::handshake::Target;
+use crate::meter::{Sample, Timing};
+use crate::probe;
+use crate::server::Server;
+use crate::text;
+
+/// What is sent where, how often, by how many.
+#[derive(Clone, Copy, Debug)]
+pub enum Load {
+    /// Every connection has `window` messages of `size` bytes under way; each answer is followed by the next.
+    Echo {
+        /// How many connections.
+        connections: usize,
+        /// Bytes of payload.
+        size: usize,
+        /// Messages under way per connection.
+        window: usize,
+        /// What they say.
+        payload: Payload,
+    },
+    /// The same with HTTP requests on connections that are kept.
+    Http {
+        /// How many connections.
+        connections: usize,
+    },
+    /// Every connection's process sends 200 bytes each `every_ms`.
+    Push {
+        /// How many connections.
+        connections: usize,
+        /// Milliseconds.
+        every_ms: u64,
+    },
+    /// One connection speaks, all hear it; when all have, the next message is due. Two are under way at a time.
+    FanOut {
+        /// How many connections.
+        connections: usize,
+        /// Bytes of payload.
+        size: usize,
+        /// What they say.
+        payload: Payload,
+    },
+    /// Connections that stay open: each has echoed `messages` messages of 1 KiB, and its process hibernates.
+    Idle {
+        /// How many connections.
+        connections: usize,
+        /// With permessage-deflate.
+        deflate: bool,
+        /// How many messages each has echoed before.
+        messages: usize,
+    },
+    /// Connections come, shake hands, and leave.
+    Connect {
+        /// How many at a time.
+        at_a_time: usize,
+    },
+}
+
+/// What messages say. All are text frames.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Payload {
+    /// Letters, not compressed.
+    Plain,
+    /// JSON in permessage-deflate. The messages differ, and there are more of them than deflate's window of 32 KiB holds.
+    Deflated,
+    /// One JSON text again and again in permessage-deflate: the least work that compression can have.
+    DeflatedSame,
+}
+
+/// How many different messages there are.
+const DIFFERENT: u64 = 256;
+/// How long the answers to what was sent may take in the end.
+const DRAIN: Duration = Duration::from_secs(60);
+
+impl Load {
+    /// Runs the load once.
+    pub fn run(self, server: &Server, timing: Timing) -> Result<Sample> {
+        match self {
+            Load::Echo { connections, size, window, payload } => {
+                let script = script(size, payload);
+                let target = Target::websocket(server.address(), "/echo", script.expect.deflated);
+                probe::echo(server.address(), "/echo", script.expect.deflated)?;
+                closed_loop::run(server, timing, &target, connections, window, script)
+            }
+            Load::Http { connections } => {
+                let request = format!("GET /reply HTTP/1.1\r\nHost: {}\r\n\r\n", server.address());
+                let target = Target::http(server.address());
+                closed_loop::run(server, timing, &target, connections, 1, Script::of_request(&request, 100))
+            }
+            Load::Push { connections, every_ms } => push::run(server, timing, connections, every_ms),
+            Load::FanOut { connections, size, payload } => {
+                fan_out::run(server, timing, connections, script(size, payload))
+            }
+            Load::Idle { connections, deflate, messages } => idle::run(server, connections, messages, deflate),
+            Load::Connect { at_a_time } => connect::run(server, timing, at_a_time),
+        }
+    }
+}
+
+fn script(size: usize, payload: Payload) -> Script {
+    match payload {
+        Payload::Plain => Script::new(TEXT, &[text::plain(size)], false),
+        Payload::Deflated => Script::new(TEXT, &text::json(DIFFERENT, size), true),
+        Payload::DeflatedSame => Script::new(TEXT, &text::json(1, size), true),
+    }
+}
