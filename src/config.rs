@@ -102,36 +102,36 @@ pub struct Limits {
     /// How long to read on and discard after the last byte was sent, so that the client gets it, in ms.
     #[arg(long, default_value = "1000", value_name = "MS")]
     pub linger_timeout: Timeout,
-    /// Requests on one connection.
-    #[arg(long, default_value_t = 1000, value_name = "N")]
-    pub max_keepalive: u64,
+    /// Requests on one connection, or infinity.
+    #[arg(long, default_value = "1000", value_name = "N")]
+    pub max_keepalive: OrInfinity<u64>,
     /// Empty lines before a request line.
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    pub max_empty_lines: usize,
+    #[arg(long, default_value = "5", value_name = "N")]
+    pub max_empty_lines: OrInfinity<usize>,
     /// Length of a request line in bytes.
-    #[arg(long, default_value_t = 8000, value_name = "BYTES")]
-    pub max_request_line_length: usize,
+    #[arg(long, default_value = "8000", value_name = "BYTES")]
+    pub max_request_line_length: OrInfinity<usize>,
     /// Length of a method in bytes.
-    #[arg(long, default_value_t = 32, value_name = "BYTES")]
-    pub max_method_length: usize,
+    #[arg(long, default_value = "32", value_name = "BYTES")]
+    pub max_method_length: OrInfinity<usize>,
     /// Length of a host with port in bytes.
-    #[arg(long, default_value_t = 255, value_name = "BYTES")]
-    pub max_authority_length: usize,
+    #[arg(long, default_value = "255", value_name = "BYTES")]
+    pub max_authority_length: OrInfinity<usize>,
     /// Header lines of one request.
-    #[arg(long, default_value_t = 100, value_name = "N")]
-    pub max_headers: usize,
+    #[arg(long, default_value = "100", value_name = "N")]
+    pub max_headers: OrInfinity<usize>,
     /// Length of a header's name in bytes.
-    #[arg(long, default_value_t = 64, value_name = "BYTES")]
-    pub max_header_name_length: usize,
+    #[arg(long, default_value = "64", value_name = "BYTES")]
+    pub max_header_name_length: OrInfinity<usize>,
     /// Length of a header's value in bytes.
-    #[arg(long, default_value_t = 4096, value_name = "BYTES")]
-    pub max_header_value_length: usize,
+    #[arg(long, default_value = "4096", value_name = "BYTES")]
+    pub max_header_value_length: OrInfinity<usize>,
     /// Bytes of an unread request body to skip for the sake of keep-alive.
-    #[arg(long, default_value_t = 1_000_000, value_name = "BYTES")]
-    pub max_skip_body_length: u64,
+    #[arg(long, default_value = "1000000", value_name = "BYTES")]
+    pub max_skip_body_length: OrInfinity<u64>,
     /// Bytes of a request's body to pass on before the handler asks for them.
-    #[arg(long, default_value_t = 65_535, value_name = "BYTES")]
-    pub initial_stream_flow_size: u64,
+    #[arg(long, default_value = "65535", value_name = "BYTES")]
+    pub initial_stream_flow_size: OrInfinity<u64>,
     /// Keep HTTP/1.0 connections open when the client asks for it.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub http10_keepalive: bool,
@@ -141,13 +141,13 @@ impl Limits {
     /// The part that concerns one request's head.
     pub fn head(&self) -> HeadLimits {
         HeadLimits {
-            max_empty_lines: self.max_empty_lines,
-            max_request_line_length: self.max_request_line_length,
-            max_method_length: self.max_method_length,
-            max_authority_length: self.max_authority_length,
-            max_headers: self.max_headers,
-            max_header_name_length: self.max_header_name_length,
-            max_header_value_length: self.max_header_value_length,
+            max_empty_lines: self.max_empty_lines.0.unwrap_or(usize::MAX),
+            max_request_line_length: self.max_request_line_length.0.unwrap_or(usize::MAX),
+            max_method_length: self.max_method_length.0.unwrap_or(usize::MAX),
+            max_authority_length: self.max_authority_length.0.unwrap_or(usize::MAX),
+            max_headers: self.max_headers.0.unwrap_or(usize::MAX),
+            max_header_name_length: self.max_header_name_length.0.unwrap_or(usize::MAX),
+            max_header_value_length: self.max_header_value_length.0.unwrap_or(usize::MAX),
         }
     }
 }

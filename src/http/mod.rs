@@ -200,8 +200,10 @@ async fn exchange_with(
     connection.requests.set(number);
     let server = Rc::clone(&connection.server);
     let head = RequestHead::new(parts, Rc::clone(&connection.info), number);
-    let exchange = Rc::new(Exchange::new(server.next_id(), &head, server.limits.initial_stream_flow_size));
-    let last = number >= server.limits.max_keepalive || (head.is_http10() && !server.limits.http10_keepalive);
+    let exchange =
+        Rc::new(Exchange::new(server.next_id(), &head, server.limits.initial_stream_flow_size.0.unwrap_or(u64::MAX)));
+    let last = server.limits.max_keepalive.0.is_some_and(|max| number >= max)
+        || (head.is_http10() && !server.limits.http10_keepalive);
 
     connection.wire.borrow_mut().begin_exchange();
     connection.current.replace(Some(Rc::clone(&exchange)));
@@ -247,7 +249,7 @@ async fn pump_body(server: Rc<Server>, exchange: Rc<Exchange>, mut body: Incomin
                 };
                 if exchange.is_over() {
                     skipped += data.len() as u64;
-                    if skipped > server.limits.max_skip_body_length {
+                    if server.limits.max_skip_body_length.0.is_some_and(|max| skipped > max) {
                         return;
                     }
                     continue;
