@@ -1,5 +1,7 @@
 //! What the tests of the WebSocket engine share: a client's frames, and a caller of the decoder that keeps its contract.
 
+#![allow(dead_code, reason = "each of its users needs a part of it")]
+
 use std::ops::ControlFlow;
 
 use outrider::ws::{Decoder, Error, Event, Kind};

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Fuzzes what reads bytes of others. Fails if a target finds anything; the input is then in fuzz/artifacts.
+#
+# usage: fuzz.sh SECONDS [TARGET ...]
+#
+# Runs each target (all of fuzz/targets by default) for so many seconds, on its corpus (fuzz/corpus, which grows) and its
+# seeds (fuzz/seeds, which are part of the repository). Installs cargo-fuzz if it is missing.
+set -eu
+seconds=${1:?usage: fuzz.sh SECONDS [TARGET ...]}
+shift
+cd "$(dirname "$0")/.."
+
+# The instrumentation is not in the stable language, but any compiler has it.
+export RUSTC_BOOTSTRAP=1
+command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+if [ $# -eq 0 ]; then
+    set -- $(cargo fuzz list)
+fi
+cargo fuzz build
+for target in "$@"; do
+    echo "fuzz: $target, $seconds s"
+    mkdir -p "fuzz/corpus/$target"
+    cargo fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
+        -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1
+done
