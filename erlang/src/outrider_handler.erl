@@ -9,13 +9,19 @@
 
 -export([execute/2]).
 
--spec execute(Req, Env) -> cowboy_middleware_result(Req, Env) when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
--type cowboy_middleware_result(Req, Env) :: {ok, Req, Env} | {suspend, module(), atom(), [any()]} | {stop, Req}.
+-type result(Req, Env) :: {ok, Req, Env} | {suspend, module(), atom(), [any()]} | {stop, Req}.
+
+-spec execute(Req, Env) -> result(Req, Env) when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
 execute(Req, Env = #{handler := Handler, handler_opts := HandlerOpts}) ->
     try Handler:init(Req, HandlerOpts) of
         {ok, Req2, State} ->
             Result = cowboy_handler:terminate(normal, Req2, State, Handler),
             {ok, Req2, Env#{result => Result}};
+        %% As Cowboy 2.13 and newer: HTTP/1.0 has no upgrade. Cowboy 2.12 answers 400.
+        {cowboy_websocket, Req2 = #{version := 'HTTP/1.0'}, _State} ->
+            {ok, cowboy_req:reply(501, Req2), Env};
+        {cowboy_websocket, Req2 = #{version := 'HTTP/1.0'}, _State, _Opts} ->
+            {ok, cowboy_req:reply(501, Req2), Env};
         {Module, Req2, State} ->
             Module:upgrade(Req2, Env, Handler, State);
         {cowboy_websocket, Req2, State, Opts = #{compress := Compress}} ->

@@ -124,7 +124,7 @@ terminate(Reason, State = #sidecar{port = Port, streams = Streams, shutdown = Sh
             infinity -> undefined;
             Ms -> erlang:start_timer(Ms, self(), kill)
         end,
-    drain(Timer, State),
+    ok = drain(Timer, State),
     close(Port);
 terminate(_Reason, #sidecar{port = Port}) ->
     close(Port).
@@ -184,7 +184,7 @@ stream_down(Stream, Reason, State = #sidecar{port = Port, streams = Streams, web
 %% The rest of the streams' lives: like handle_info/2, but nothing new is begun.
 drain(_Timer, #sidecar{streams = Streams}) when map_size(Streams) =:= 0 ->
     ok;
-drain(Timer, State = #sidecar{port = Port, streams = Streams}) ->
+drain(Timer, State = #sidecar{port = Port, streams = Streams, context = Context}) ->
     receive
         {Port, {data, Packet}} ->
             {New, Events} = lists:partition(fun is_request/1, outrider_protocol:decode(Packet)),
@@ -197,8 +197,7 @@ drain(Timer, State = #sidecar{port = Port, streams = Streams}) ->
         {Port, {exit_status, _}} ->
             ok;
         {timeout, Timer, kill} ->
-            _ = [exit(Pid, kill) || Pid <- maps:values(Streams)],
-            ok
+            outrider_streams_sup:kill(outrider_stream:parent(Context), maps:values(Streams))
     end.
 
 is_request({_, {request, _}}) -> true;

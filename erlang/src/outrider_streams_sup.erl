@@ -7,7 +7,7 @@
 -module(outrider_streams_sup).
 -behaviour(gen_server).
 
--export([start_link/2, streams/1]).
+-export([start_link/2, streams/1, kill/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
@@ -25,6 +25,11 @@ start_link(Ref, TransOpts) ->
 -spec streams(pid()) -> [pid()].
 streams(Pid) ->
     [Child || {_, Child, _, _} <- supervisor:which_children(Pid)].
+
+%% Kill streams that did not end in the shutdown time. Silently, as supervisors do.
+-spec kill(pid(), [pid()]) -> ok.
+kill(Supervisor, Streams) ->
+    gen_server:call(Supervisor, {kill, Streams}).
 
 -spec init({ranch:ref(), pid(), map()}) -> {ok, #state{}}.
 init({Ref, Parent, TransOpts}) ->
@@ -44,6 +49,8 @@ handle_call(which_children, _From, State) ->
 handle_call(count_children, _From, State) ->
     Count = length(children(State)),
     {reply, [{specs, 1}, {active, Count}, {supervisors, 0}, {workers, Count}], State};
+handle_call({kill, Streams}, _From, State) ->
+    {reply, kill(Streams), State};
 handle_call(_Request, _From, State) ->
     {reply, {error, ?MODULE}, State}.
 
@@ -83,8 +90,13 @@ wait(Monitors, Timer) ->
     end.
 
 kill(Pids) ->
-    _ = [exit(Pid, kill) || Pid <- Pids],
-    ok.
+    lists:foreach(
+        fun(Pid) ->
+            unlink(Pid),
+            exit(Pid, kill)
+        end,
+        Pids
+    ).
 
 children(#state{parent = Parent}) ->
     {links, Links} = process_info(self(), links),

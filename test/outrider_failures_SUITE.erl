@@ -1,0 +1,254 @@
+%% What dies, and what then happens: the rows of docs/architecture.md, each by killing the thing for real.
+%%
+%% Only Outrider has these parts, so these cases have no twin on Cowboy. The row of a callback that crashes is in
+%% ws_process_SUITE, that of a client that vanishes in ws_close_SUITE, held to Cowboy's.
+-module(outrider_failures_SUITE).
+
+-export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([the_sidecar_is_killed/1, the_port_owner_is_killed/1, a_stream_is_killed/1, the_parent_of_the_streams_is_killed/1]).
+-export([a_request_is_being_answered_when_the_sidecar_is_killed/1]).
+-export([the_listener_stops/1, a_request_is_being_answered_when_the_listener_stops/1, a_handler_that_does_not_end_is_killed/1]).
+-export([the_application_stops/1, a_supervisor_of_ones_own_stops/1]).
+-export([the_vm_is_killed/1, the_sidecar_is_killed_again_and_again/1]).
+
+%% Far longer than anything here takes, even on a busy machine.
+-define(PATIENCE_MS, 20000).
+
+all() ->
+    same_test:cases(?MODULE) -- [init_per_suite, end_per_suite].
+
+init_per_suite(Config) ->
+    same_test:start([outrider]),
+    Config.
+
+end_per_suite(_) ->
+    ok.
+
+init_per_testcase(Case, Config) ->
+    Probe = probe:start(),
+    {ok, _} = outrider:start_clear(Case, #{socket_opts => [{port, 0}], shutdown => 2000}, #{env => env(Probe)}),
+    [{server, #{name => outrider, ref => Case, port => outrider:get_port(Case), probe => Probe}} | Config].
+
+end_per_testcase(Case, _) ->
+    %% Some cases have stopped it.
+    try outrider:stop_listener(Case) catch error:badarg -> ok end.
+
+env(Probe) ->
+    Script = #{probe => Probe, websocket_handle => fun(Frame, State) -> {[Frame], State} end},
+    #{dispatch => cowboy_router:compile([{'_', [
+        {"/", ws_script_h, Script},
+        {"/slow", http_script_h, #{probe => Probe, init => fun slow/2}},
+        {"/stubborn", ws_script_h, Script#{terminate => fun(_, _, _) -> receive after infinity -> ok end end}}
+    ]}])}.
+
+%% Says that it has begun; goes on when it is told.
+slow(Req, #{probe := Probe} = State) ->
+    probe:note(Probe, begun),
+    go_on = probe:await(Probe, go_on),
+    {ok, cowboy_req:reply(200, #{}, <<"done">>, Req), State}.
+
+the_sidecar_is_killed(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Socket = ws_client:open(Server),
+    OsPid = os_pid(Server),
+    kill_9(OsPid),
+    [closed] = ws_client:recv_all(Socket),
+    {exit, normal} = probe:await_exit(Probe),
+    [websocket_init, {terminate, {error, closed}}, {exit, normal}] = probe:calls(Probe),
+    is_back(Server, OsPid).
+
+the_port_owner_is_killed(Config) ->
+    #{ref := Ref, probe := Probe} = Server = server(Config),
+    Socket = ws_client:open(Server),
+    OsPid = os_pid(Server),
+    [Owner] = outrider:procs(Ref, acceptors),
+    exit(Owner, kill),
+    [{close, 1001, <<>>}, closed] = ws_client:recv_all(Socket),
+    {exit, normal} = probe:await_exit(Probe),
+    [websocket_init, {terminate, {error, closed}}, {exit, normal}] = probe:calls(Probe),
+    is_gone(OsPid),
+    is_back(Server, OsPid).
+
+a_stream_is_killed(Config) ->
+    #{ref := Ref, probe := Probe} = Server = server(Config),
+    Socket = ws_client:open(Server),
+    [Stream] = outrider:procs(Ref, connections),
+    Other = ws_client:open(Server),
+    exit(Stream, kill),
+    [closed] = ws_client:recv_all(Socket),
+    {exit, killed} = probe:await_exit(Probe),
+    echoes(Other),
+    [_] = outrider:procs(Ref, connections).
+
+the_parent_of_the_streams_is_killed(Config) ->
+    #{ref := Ref, probe := Probe} = Server = server(Config),
+    Socket = ws_client:open(Server),
+    #{pid := Listener} = outrider:info(Ref),
+    OsPid = os_pid(Server),
+    {_, Parent, _, _} = lists:keyfind(outrider_streams_sup, 1, supervisor:which_children(Listener)),
+    exit(Parent, kill),
+    {exit, killed} = probe:await_exit(Probe),
+    closed = lists:last(ws_client:recv_all(Socket)),
+    is_gone(OsPid),
+    is_back(Server, OsPid).
+
+a_request_is_being_answered_when_the_sidecar_is_killed(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Socket = http_client:connect(Server),
+    ok = http_client:send(Socket, http_client:request("GET", "/slow")),
+    begun = probe:await(Probe, begun),
+    kill_9(os_pid(Server)),
+    closed = http_client:closed(Socket),
+    %% As when the client goes away: cowboy_req's process gets an exit signal.
+    {exit, shutdown} = probe:await_exit(Probe).
+
+the_listener_stops(Config) ->
+    #{ref := Ref, port := Port, probe := Probe} = Server = server(Config),
+    Socket = ws_client:open(Server),
+    OsPid = os_pid(Server),
+    ok = outrider:stop_listener(Ref),
+    [{close, 1001, <<>>}, closed] = ws_client:recv_all(Socket),
+    [websocket_init, {terminate, shutdown}, {exit, normal}] = probe:calls(Probe),
+    is_gone(OsPid),
+    %% The address is free at once.
+    {ok, _} = outrider:start_clear(Ref, [{port, Port}], #{}),
+    Port = outrider:get_port(Ref).
+
+a_request_is_being_answered_when_the_listener_stops(Config) ->
+    #{ref := Ref, probe := Probe} = Server = server(Config),
+    Socket = http_client:connect(Server),
+    ok = http_client:send(Socket, http_client:request("GET", "/slow")),
+    begun = probe:await(Probe, begun),
+    {Stopper, Monitor} = spawn_monitor(fun() -> outrider:stop_listener(Ref) end),
+    [Stream] = outrider:procs(Ref, connections),
+    %% The stop has come to the stream when the stopper waits for it.
+    until(fun() -> process_info(Stopper, status) =:= {status, waiting} andalso is_told(Stream) end),
+    probe:note(Probe, go_on),
+    #{status := 200, headers := Headers} = http_client:response(Socket),
+    {_, <<"close">>} = lists:keyfind(<<"connection">>, 1, Headers),
+    receive {'DOWN', Monitor, process, Stopper, normal} -> ok end.
+
+a_handler_that_does_not_end_is_killed(Config) ->
+    #{ref := Ref, probe := Probe} = Server = server(Config),
+    Socket = http_client:connect(Server),
+    ok = http_client:send(Socket, ws_client:handshake("/stubborn")),
+    #{status := 101} = http_client:response(Socket),
+    websocket_init = probe:await(Probe, websocket_init),
+    OsPid = os_pid(Server),
+    ok = outrider:stop_listener(Ref),
+    [websocket_init, {terminate, shutdown}, {exit, killed}] = probe:calls(Probe),
+    is_gone(OsPid).
+
+the_application_stops(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Socket = ws_client:open(Server),
+    OsPid = os_pid(Server),
+    ok = application:stop(outrider),
+    [{close, 1001, <<>>}, closed] = ws_client:recv_all(Socket),
+    [websocket_init, {terminate, shutdown}, {exit, normal}] = probe:calls(Probe),
+    is_gone(OsPid),
+    ok = application:start(outrider).
+
+a_supervisor_of_ones_own_stops(Config) ->
+    #{probe := Probe} = server(Config),
+    Ref = {?MODULE, embedded},
+    #{start := {Module, Function, Args}} = outrider:child_spec(Ref, ranch_tcp, [{port, 0}], #{env => env(Probe)}),
+    {ok, Pid} = apply(Module, Function, Args),
+    Server = #{name => outrider, ref => Ref, port => outrider:get_port(Ref), probe => Probe},
+    Socket = ws_client:open(Server),
+    OsPid = os_pid(Server),
+    {error, {already_started, Pid}} = outrider:start_clear(Ref, [{port, 0}], #{}),
+    unlink(Pid),
+    Monitor = monitor(process, Pid),
+    exit(Pid, shutdown),
+    receive {'DOWN', Monitor, process, Pid, _} -> ok end,
+    [{close, 1001, <<>>}, closed] = ws_client:recv_all(Socket),
+    [websocket_init, {terminate, shutdown}, {exit, normal}] = probe:calls(Probe),
+    is_gone(OsPid),
+    false = maps:is_key(Ref, outrider:info()).
+
+%% The VM of another OS process, by SIGKILL: nothing on its side can tell the sidecar.
+the_vm_is_killed(_) ->
+    {ok, Peer, _} = peer:start(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
+    Call = fun(Module, Function, Args) -> peer:call(Peer, Module, Function, Args) end,
+    _ = [Call(application, set_env, [outrider, executable, Path]) || {ok, Path} <- [application:get_env(outrider, executable)]],
+    ok = Call(same_test, start, [[outrider]]),
+    Routes = Call(cowboy_router, compile, [[{'_', [{"/", ws_bare_h, #{}}]}]]),
+    %% The listener's processes live under their application, so the call may end.
+    {ok, _} = Call(outrider, start_clear, [peer, [{port, 0}], #{env => #{dispatch => Routes}}]),
+    #{port := Port, sidecar := #{os_pid := OsPid}} = Call(outrider, info, [peer]),
+    Socket = ws_client:open(#{name => outrider, ref => peer, port => Port, probe => none}),
+    echoes(Socket),
+    kill_9(list_to_integer(Call(os, getpid, []))),
+    [{close, 1001, <<>>}, closed] = ws_client:recv_all(Socket),
+    is_gone(OsPid).
+
+the_sidecar_is_killed_again_and_again(Config) ->
+    Server = server(Config),
+    %% Ports with an OS process behind them.
+    Ports = fun() ->
+        length([Port || Port <- erlang:ports(), {os_pid, Pid} <- [erlang:port_info(Port, os_pid)], is_integer(Pid)])
+    end,
+    Before = Ports(),
+    _ = [begin
+        OsPid = os_pid(Server),
+        kill_9(OsPid),
+        is_back(Server, OsPid)
+    end || _ <- lists:seq(1, 5)],
+    Before = Ports().
+
+%% Helpers
+
+server(Config) ->
+    proplists:get_value(server, Config).
+
+os_pid(#{ref := Ref}) ->
+    #{sidecar := #{os_pid := OsPid}} = outrider:info(Ref),
+    OsPid.
+
+kill_9(OsPid) ->
+    "" = os:cmd("kill -9 " ++ integer_to_list(OsPid)).
+
+echoes(Socket) ->
+    ws_client:send(Socket, {text, <<"are you there">>}),
+    {text, <<"are you there">>} = ws_client:recv(Socket).
+
+%% The listener listens again on the same TCP port, with another OS process, and serves.
+is_back(#{ref := Ref, port := Port} = Server, Before) ->
+    until(fun() ->
+        case outrider:info(Ref) of
+            #{sidecar := #{os_pid := OsPid}} -> OsPid =/= Before;
+            #{sidecar := undefined} -> false
+        end
+    end),
+    Port = outrider:get_port(Ref),
+    echoes(ws_client:open(Server)).
+
+%% No OS process of that number runs. One that nobody has waited for yet (Z) has ended.
+is_gone(OsPid) ->
+    until(fun() ->
+        case file:read_file("/proc/" ++ integer_to_list(OsPid) ++ "/stat") of
+            {ok, Stat} -> hd(string:lexemes(lists:last(binary:split(Stat, <<") ">>, [global])), " ")) =:= <<"Z">>;
+            {error, _} -> true
+        end
+    end).
+
+%% Whether the stream has taken the order to close its connection after the answer: the last field of its response,
+%% which is the last of its state.
+is_told(Stream) ->
+    State = sys:get_state(Stream),
+    Response = element(tuple_size(State), State),
+    element(tuple_size(Response), Response).
+
+%% For what sends no event: the end of an OS process that is not our child, the start of a process by a supervisor.
+until(Condition) ->
+    until(Condition, erlang:monotonic_time(millisecond) + ?PATIENCE_MS).
+
+until(Condition, Deadline) ->
+    case Condition() of
+        true ->
+            ok;
+        false ->
+            erlang:monotonic_time(millisecond) < Deadline orelse error(too_late),
+            receive after 10 -> until(Condition, Deadline) end
+    end.
