@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Waker};
 
 use super::request::RequestHead;
 use super::response::is_sendable;
-use crate::port::message::{Body, Command, Headers, OVERHEAD, Status, StreamId, WebsocketOptions};
+use crate::port::message::{Body, Command, Headers, OVERHEAD, Status, StreamId};
+use crate::websocket::Session;
 use bytes::Bytes;
 use hyper::header::SEC_WEBSOCKET_EXTENSIONS;
 
@@ -18,7 +19,7 @@ pub struct Exchange {
     #[allow(missing_docs)]
     pub id: StreamId,
     /// The request's `sec-websocket-extensions`, for the upgrade.
-    pub extensions: Option<Box<[u8]>>,
+    extensions: Option<Box<[u8]>>,
     /// The request's HTTP version is 1.0: no interim responses.
     is_http10: bool,
     /// The request's method is HEAD: the response has no body.
@@ -39,7 +40,8 @@ struct State {
     body: VecDeque<Body>,
     end: Option<End>,
     informs: VecDeque<(Status, Headers)>,
-    upgrade: Option<(Headers, Box<WebsocketOptions>)>,
+    /// The WebSocket that this becomes as soon as its socket is free.
+    upgrade: Option<Box<Session>>,
     /// The response's head has been given to hyper.
     begun: bool,
     /// All of the response has been given to hyper.
@@ -86,9 +88,25 @@ impl Exchange {
         }
     }
 
-    /// Carries out a command of the VM. Commands of WebSockets are ignored: they crossed the end of this stream.
+    /// Carries out a command of the VM.
     pub fn command(&self, command: Command<'_>) {
         let mut state = self.state.borrow_mut();
+        match (command, &mut state.upgrade) {
+            (Command::Abort, _) => state.aborted = true,
+            (command, Some(session)) => {
+                if session.command(command).is_err() {
+                    tracing::error!(stream = self.id, "a command that is not allowed in a WebSocket");
+                    state.aborted = true;
+                }
+            }
+            (command, None) => self.http_command(command, &mut state),
+        }
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    fn http_command(&self, command: Command<'_>, state: &mut State) {
         match command {
             // Hyper itself writes the 100, when the body is first asked for.
             Command::Inform(Status { code: 100, .. }, _) => self.release_body(),
@@ -115,12 +133,11 @@ impl Exchange {
                     reader.wake();
                 }
             }
-            Command::Websocket(headers, options) => state.upgrade = Some((headers, options)),
-            Command::Abort => state.aborted = true,
-            _ => return,
-        }
-        if let Some(task) = self.task.take() {
-            task.wake();
+            Command::Websocket(headers, options) => {
+                let session = Session::new(headers, self.extensions.as_deref(), &options);
+                state.upgrade = Some(Box::new(session));
+            }
+            _ => tracing::error!(stream = self.id, "a command that is not allowed in an HTTP request"),
         }
     }
 
@@ -187,7 +204,7 @@ impl Exchange {
     }
 
     /// The order to become a WebSocket.
-    pub fn take_upgrade(&self) -> Option<(Headers, Box<WebsocketOptions>)> {
+    pub fn take_upgrade(&self) -> Option<Box<Session>> {
         let mut state = self.state.borrow_mut();
         let upgrade = state.upgrade.take();
         state.upgraded |= upgrade.is_some();

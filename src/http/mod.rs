@@ -30,10 +30,10 @@ use hyper::{Request, Response};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
-use crate::port::message::{Headers, Reason, Status, WebsocketOptions};
+use crate::port::message::{Headers, Reason, Status, StreamId};
 use crate::server::{App, Permit, Server, Stream};
 use crate::socket::Socket;
-use crate::websocket;
+use crate::websocket::{self, Session};
 use exchange::Exchange;
 use request::{ConnectionInfo, RequestHead};
 use response::ResponseBody;
@@ -67,7 +67,7 @@ enum Outcome {
     /// A timeout; with a status if the client is told.
     Late(Option<u16>),
     Aborted,
-    Upgrade(Rc<Exchange>, Headers, Box<WebsocketOptions>),
+    Upgrade(StreamId, Box<Session>),
 }
 
 /// Serves a client until it leaves. `permit` counts the connection as long as it speaks HTTP.
@@ -112,9 +112,9 @@ pub async fn serve(server: Rc<Server>, socket: Socket, permit: Permit) {
     let Ok(wire) = Rc::try_unwrap(wire).map(RefCell::into_inner) else { return };
     let (socket, rest) = wire.into_rest(&hyper_rest);
     match outcome {
-        Outcome::Upgrade(exchange, headers, options) => {
+        Outcome::Upgrade(stream, session) => {
             drop(permit);
-            websocket::start(server, socket, rest, &exchange, headers, *options);
+            websocket::start(server, socket, rest, stream, *session);
         }
         Outcome::Refused(status) | Outcome::Late(Some(status)) => {
             let _ = socket.try_write(&head::refusal(status)); // Fits every socket's buffer; nothing else is in it.
@@ -143,9 +143,9 @@ impl Connection {
                     wire.inject(&response::head_bytes(&status, &headers));
                 }
                 if wire.poll_inject(cx).is_ready()
-                    && let Some((headers, options)) = exchange.take_upgrade()
+                    && let Some(session) = exchange.take_upgrade()
                 {
-                    return Poll::Ready(Outcome::Upgrade(exchange, headers, options));
+                    return Poll::Ready(Outcome::Upgrade(exchange.id, session));
                 }
             }
         }

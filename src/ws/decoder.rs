@@ -14,10 +14,10 @@
 use std::mem;
 use std::ops::ControlFlow;
 
-use super::frame::{Context, Control, Data, Header, MAX_HEADER, OpCode};
+use super::frame::{Context, Control, Data, Header, MAX_HEADER, OpCode, Payload};
 use super::inflate::{self, Inflater};
-use super::message::Message;
-use super::{Agreement, CHUNK, Error, Event, Kind, close, mask};
+use super::message::{Message, Sink};
+use super::{Agreement, CHUNK, Error, Event, Kind, close};
 
 /// The limits of one WebSocket.
 #[derive(Clone, Copy, Debug)]
@@ -46,20 +46,10 @@ pub struct Decoder {
 #[derive(Clone, Copy)]
 enum State {
     Header,
-    Control(Control, Frame),
+    Control(Control, Payload),
     /// In a frame of `Decoder::message`.
-    Data(Frame),
+    Data(Payload),
     Over,
-}
-
-/// What is left of a frame.
-#[derive(Clone, Copy)]
-struct Frame {
-    fin: bool,
-    /// The key of the next byte.
-    mask: [u8; 4],
-    /// Bytes of payload that are still to come.
-    left: u64,
 }
 
 /// How many bytes a step used, and whether another step may follow now.
@@ -119,7 +109,7 @@ impl Decoder {
         self.options.max_frame_size = max;
     }
 
-    fn step(&mut self, input: &mut [u8], sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>) -> Step {
+    fn step(&mut self, input: &mut [u8], sink: &mut impl Sink) -> Step {
         match self.state {
             State::Header => self.header(input),
             State::Control(control, frame) => self.control(control, frame, input, sink),
@@ -158,7 +148,7 @@ impl Decoder {
             Some(max) if header.length > max => return Err(Error::LongFrame { size: header.length, max }),
             _ => {}
         }
-        let frame = Frame { fin: header.fin, mask: header.mask, left: header.length };
+        let frame = header.payload();
         let kind = match header.opcode {
             OpCode::Control(control) => {
                 self.state = State::Control(control, frame);
@@ -176,13 +166,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn control(
-        &mut self,
-        control: Control,
-        mut frame: Frame,
-        input: &mut [u8],
-        sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Step {
+    fn control(&mut self, control: Control, mut frame: Payload, input: &mut [u8], sink: &mut impl Sink) -> Step {
         let piece = frame.unmask(input);
         let used = piece.len();
         if frame.left > 0 {
@@ -216,7 +200,7 @@ impl Decoder {
         Ok((used, if matches!(self.state, State::Over) { ControlFlow::Continue(()) } else { flow }))
     }
 
-    fn data(&mut self, frame: Frame, input: &mut [u8], sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>) -> Step {
+    fn data(&mut self, frame: Payload, input: &mut [u8], sink: &mut impl Sink) -> Step {
         // A data frame always has its message: `begin` made it, and only the last byte of the last frame takes it away.
         match &self.message {
             Some(message) if message.compressed => self.deflated(frame, input, sink),
@@ -225,12 +209,7 @@ impl Decoder {
         }
     }
 
-    fn plain(
-        &mut self,
-        mut frame: Frame,
-        input: &mut [u8],
-        sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Step {
+    fn plain(&mut self, mut frame: Payload, input: &mut [u8], sink: &mut impl Sink) -> Step {
         let Some(message) = &mut self.message else { return Ok((0, ControlFlow::Break(()))) };
         if frame.left > 0 && message.room() == 0 && message.flush(sink).is_break() {
             return Ok((0, ControlFlow::Break(())));
@@ -253,12 +232,7 @@ impl Decoder {
         Ok((used, if used == input.len() { ControlFlow::Break(()) } else { flow }))
     }
 
-    fn deflated(
-        &mut self,
-        mut frame: Frame,
-        input: &mut [u8],
-        sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Step {
+    fn deflated(&mut self, mut frame: Payload, input: &mut [u8], sink: &mut impl Sink) -> Step {
         let (Some(message), Some(inflater)) = (&mut self.message, &mut self.inflater) else {
             return Ok((0, ControlFlow::Break(())));
         };
@@ -304,27 +278,9 @@ impl Decoder {
     }
 }
 
-impl Frame {
-    /// Takes as much of `input` as belongs to the frame, and unmasks it.
-    fn unmask<'a>(&mut self, input: &'a mut [u8]) -> &'a mut [u8] {
-        let size = self.left.min(input.len() as u64) as usize;
-        let piece = &mut input[..size];
-        mask::apply(piece, self.mask);
-        self.mask = mask::advance(self.mask, size);
-        self.left -= size as u64;
-        piece
-    }
-
-    /// Undoes `unmask` for the end of its piece, which could not be used yet.
-    fn give_back(&mut self, piece: &mut [u8]) {
-        self.mask = mask::retreat(self.mask, piece.len());
-        self.left += piece.len() as u64;
-        mask::apply(piece, self.mask);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::mask;
     use super::*;
 
     const OPTIONS: Options = Options { max_frame_size: Some(1_000_000), validate_utf8: true };
@@ -399,28 +355,6 @@ mod tests {
         assert_eq!(decoder.decode(&mut input, &mut sink), Ok(input.len()));
         assert_eq!(decoder.decode(&mut [0xff; 3], &mut sink), Ok(3));
         assert_eq!(events, 1);
-    }
-
-    #[test]
-    fn a_wrong_first_byte_is_refused_alone() {
-        assert_eq!(error(vec![0xc1]), Some(Error::ReservedBits(4)));
-        assert_eq!(error(vec![0x91]), Some(Error::ReservedBits(1)));
-        for opcode in (3..=7).chain(11..=15) {
-            assert_eq!(error(vec![0x80 | opcode]), Some(Error::Opcode(opcode)));
-        }
-        assert_eq!(error(vec![0x08]), Some(Error::FragmentedControl));
-        assert_eq!(error(vec![0x80]), Some(Error::StrayContinuation));
-        assert_eq!(error([frame(0x01, b""), vec![0x81]].concat()), Some(Error::MissingContinuation));
-    }
-
-    #[test]
-    fn a_wrong_length_is_refused() {
-        assert_eq!(error(vec![0x81, 0x05]), Some(Error::Unmasked));
-        assert_eq!(error(vec![0x89, 0xfe]), Some(Error::LongControl(126)));
-        assert_eq!(error(vec![0x88, 0x81]), Some(Error::HalfCloseCode));
-        assert_eq!(error(vec![0x81, 0xfe, 0, 125]), Some(Error::Length(125)));
-        assert_eq!(error(vec![0x81, 0xff, 0, 0, 0, 0, 0, 0, 255, 255]), Some(Error::Length(65535)));
-        assert_eq!(error(vec![0x81, 0xff, 128, 0, 0, 0, 0, 0, 0, 0]), Some(Error::Length(1 << 63)));
     }
 
     #[test]

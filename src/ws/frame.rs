@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 pub use tungstenite::handshake::derive_accept_key;
 pub use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
-use super::Error;
+use super::{Error, mask};
 
 /// Two bytes, the longest length, the mask.
 pub const MAX_HEADER: usize = 2 + 8 + 4;
@@ -63,6 +63,41 @@ impl Header {
         let Some(&mask) = bytes[at..].first_chunk::<4>() else { return Ok(None) };
         let header = Header { fin, rsv1: rsv & 4 != 0, opcode, length, mask };
         Ok(Some((header, at + 4)))
+    }
+
+    /// The payload that follows.
+    pub fn payload(&self) -> Payload {
+        Payload { fin: self.fin, left: self.length, mask: self.mask }
+    }
+}
+
+/// What is left of a frame's payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Payload {
+    /// Of the frame.
+    pub fin: bool,
+    /// Bytes that are still to come.
+    pub left: u64,
+    /// The key of the mask, turned so that it begins with the next byte's.
+    mask: [u8; 4],
+}
+
+impl Payload {
+    /// Takes as much of `input` as belongs to the frame, and unmasks it.
+    pub fn unmask<'a>(&mut self, input: &'a mut [u8]) -> &'a mut [u8] {
+        let size = self.left.min(input.len() as u64) as usize;
+        let piece = &mut input[..size];
+        mask::apply(piece, self.mask);
+        self.mask = mask::advance(self.mask, size);
+        self.left -= size as u64;
+        piece
+    }
+
+    /// Undoes `unmask` for the end of its piece, which could not be used yet.
+    pub fn give_back(&mut self, piece: &mut [u8]) {
+        self.mask = mask::retreat(self.mask, piece.len());
+        self.left += piece.len() as u64;
+        mask::apply(piece, self.mask);
     }
 }
 
@@ -130,5 +165,79 @@ impl Written {
     /// The header as it goes out.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.size]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Context = Context { deflate: false, message: None };
+
+    fn error(bytes: &[u8], context: Context) -> Option<Error> {
+        Header::parse(bytes, context).err()
+    }
+
+    #[test]
+    fn a_wrong_first_byte_is_refused_alone() {
+        for opcode in (3..=7).chain(11..=15) {
+            assert_eq!(error(&[0x80 | opcode], PLAIN), Some(Error::Opcode(opcode)));
+        }
+        for opcode in 8..=10 {
+            assert_eq!(error(&[opcode], PLAIN), Some(Error::FragmentedControl));
+        }
+        assert_eq!(error(&[0x80], PLAIN), Some(Error::StrayContinuation));
+        let within = Context { message: Some(false), ..PLAIN };
+        assert_eq!(error(&[0x81], within), Some(Error::MissingContinuation));
+        assert_eq!(error(&[0x80], within), None);
+    }
+
+    #[test]
+    fn the_reserved_bits_mean_nothing_without_compression() {
+        for bits in 1..=7 {
+            assert_eq!(error(&[0x81 | bits << 4], PLAIN), Some(Error::ReservedBits(bits)));
+        }
+    }
+
+    #[test]
+    fn the_first_reserved_bit_means_a_compressed_message() {
+        let (idle, within) =
+            (Context { deflate: true, ..PLAIN }, |compressed| Context { deflate: true, message: Some(compressed) });
+        assert_eq!(error(&[0xc1], idle), None);
+        assert_eq!(error(&[0xc0], within(true)), None);
+        for (byte, context) in [(0xc0, within(false)), (0xc0, idle), (0xc8, idle), (0xc9, within(true)), (0xca, idle)] {
+            assert_eq!(error(&[byte], context), Some(Error::ReservedBits(4)));
+        }
+        assert_eq!(error(&[0xe1], idle), Some(Error::ReservedBits(6)));
+    }
+
+    #[test]
+    fn a_length_is_refused_in_a_form_that_is_not_its_shortest() {
+        for (bytes, length) in [
+            (&[0x82, 0xfe, 0, 125][..], 125),
+            (&[0x82, 0xff, 0, 0, 0, 0, 0, 0, 255, 255], 65535),
+            (&[0x82, 0xff, 128, 0, 0, 0, 0, 0, 0, 0], 1 << 63),
+        ] {
+            assert_eq!(error(bytes, PLAIN), Some(Error::Length(length)));
+        }
+        for (bytes, length) in [
+            (&[0x82, 0x80 | 125][..], 125),
+            (&[0x82, 0xfe, 0, 126], 126),
+            (&[0x82, 0xfe, 255, 255], 65535),
+            (&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0], 65536),
+            (&[0x82, 0xff, 127, 255, 255, 255, 255, 255, 255, 255], i64::MAX as u64),
+        ] {
+            assert_eq!(Header::parse(bytes, PLAIN), Ok(None));
+            let (header, size) = Header::parse(&[bytes, &[1, 2, 3, 4, 5]].concat(), PLAIN).unwrap().unwrap();
+            assert_eq!((header.length, header.mask, size), (length, [1, 2, 3, 4], bytes.len() + 4));
+        }
+    }
+
+    #[test]
+    fn a_frame_is_masked_and_a_control_frame_is_short() {
+        assert_eq!(error(&[0x81, 0x05], PLAIN), Some(Error::Unmasked));
+        assert_eq!(error(&[0x89, 0xfe], PLAIN), Some(Error::LongControl(126)));
+        assert_eq!(error(&[0x88, 0x81], PLAIN), Some(Error::HalfCloseCode));
+        assert_eq!(error(&[0x89, 0x80 | 125], PLAIN), None);
     }
 }

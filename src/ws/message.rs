@@ -13,6 +13,11 @@ use super::{CHUNK, Error, Event, Kind};
 /// because each event has a price of its own.
 const WORTH_AN_EVENT: usize = 16 * 1024;
 
+/// Where events go: takes each, and breaks to stop after it.
+pub trait Sink: FnMut(Event<'_>) -> ControlFlow<()> {}
+
+impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Sink for F {}
+
 /// A message of which the first frame's header has been read.
 pub struct Message {
     kind: Kind,
@@ -65,7 +70,7 @@ impl Message {
     }
 
     /// Gives away what is gathered. The message goes on.
-    pub fn flush(&mut self, sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+    pub fn flush(&mut self, sink: &mut impl Sink) -> ControlFlow<()> {
         self.given = true;
         let flow = sink(Event::Part(&self.gathered));
         self.gathered.clear();
@@ -73,12 +78,7 @@ impl Message {
     }
 
     /// Takes a piece which is not the last and for which there is room. `left` more bytes are known to come.
-    pub fn add(
-        &mut self,
-        piece: &[u8],
-        left: u64,
-        sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    pub fn add(&mut self, piece: &[u8], left: u64, sink: &mut impl Sink) -> ControlFlow<()> {
         let long = self.given || piece.len() as u64 + left > CHUNK as u64;
         if long && self.gathered.is_empty() && piece.len() >= WORTH_AN_EVENT {
             self.given = true;
@@ -94,7 +94,7 @@ impl Message {
     }
 
     /// Takes the last piece, for which there is room, and gives the message or what is left of it.
-    pub fn end(mut self, piece: &[u8], sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+    pub fn end(mut self, piece: &[u8], sink: &mut impl Sink) -> ControlFlow<()> {
         if self.gathered.is_empty() {
             return sink(Event::Message(self.kind, piece));
         }

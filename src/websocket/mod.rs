@@ -2,17 +2,14 @@
 //!
 //! Two callers in one thread: the stream's own task, which reads, keeps time, and writes what could not be written at
 //! once; and the port's reader, which carries out the VM's commands and has their frames written at the end of its turn.
-//! An idle WebSocket holds no buffer.
-//!
-//! ```text
-//!            client's close, protocol error, timeout          finish, close
-//!   Open ──────────────────────────────────────► Closing ───────────────────► Ending ── written ──► FIN, linger
-//!     └───────────────────────────── close ──────────────────────────────────────┘
-//!   any ── socket failed, abort ──► Gone
-//! ```
+//! An idle WebSocket holds no buffer. Its state is in `session.rs`.
 //!
 //! Nothing is unbounded: above the window of events that the application has not used up, or of frames that the client
 //! has not taken, the socket is not read (docs/port-protocol.md, "Credit").
+
+mod session;
+
+pub use session::Session;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -25,12 +22,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::http::exchange::Exchange;
-use crate::port::message::{Command, Headers, OVERHEAD, Reason, StreamId, WebsocketOptions};
+use crate::port::message::{Command, OVERHEAD, Reason, StreamId};
 use crate::server::{App, Server, Stream};
 use crate::socket::Socket;
-use crate::ws::{self, Decoder, Encoder, Event};
+use crate::ws::Event;
 use crate::{http, scratch};
+use session::{Misplaced, Phase};
 
 /// A deadline that never comes.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -40,103 +37,24 @@ pub struct Websocket {
     id: StreamId,
     server: Rc<Server>,
     socket: Socket,
-    state: RefCell<State>,
+    state: RefCell<Session>,
     task: Cell<Option<Waker>>,
     /// In the server's list of streams to be flushed.
     dirty: Cell<bool>,
 }
 
-struct State {
-    phase: Phase,
-    decoder: Decoder,
-    encoder: Encoder,
-    /// Received and not decoded: the window was full. At most one read.
-    unread: Vec<u8>,
-    /// Frames to be written, from `written` on.
-    out: Vec<u8>,
-    written: usize,
-    /// Cost of the events that the application has not used up.
-    unused: usize,
-    /// Cost of the commands whose frames are in `out`.
-    queued: usize,
-    /// Cost of the commands whose frames have been written, not yet told to the VM.
-    credit: usize,
-    /// A pong that must wait for the end of a message that is being sent in pieces.
-    pong: Option<Box<[u8]>>,
-    active: bool,
-    idle_timeout: Option<Duration>,
-    /// When bytes were last received.
-    received: Instant,
-    /// Since when the client has taken nothing of `out`.
-    blocked: Option<Instant>,
-    /// The decoder was stopped by a full window: it, or `unread`, has more.
-    paused: bool,
-    /// The timer must be set anew: `idle_timeout` has changed.
-    rearm: bool,
-    /// The task is woken by the client's next bytes.
-    waits_for_client: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// The application has been told the end; the close frame with this code (or none) goes out when it says `finish`.
-    Closing(Option<u16>),
-    /// A close frame is the last of what is to be written.
-    Ending,
-    Gone,
-}
-
-/// Answers the upgrade and runs the WebSocket from here on, in a task of its own: what HTTP needed is freed.
-pub fn start(
-    server: Rc<Server>,
-    socket: Socket,
-    received: Vec<u8>,
-    exchange: &Exchange,
-    mut headers: Headers,
-    options: WebsocketOptions,
-) {
-    let offers = exchange.extensions.as_deref().and_then(|offers| std::str::from_utf8(offers).ok());
-    let agreed = match (offers, &options.deflate) {
-        (Some(offers), Some(deflate)) => ws::extension::negotiate(offers, deflate),
-        _ => None,
-    };
-    if let Some((answer, _)) = &agreed {
-        let name = "sec-websocket-extensions";
-        let at = headers.iter().position(|(other, _)| other.as_ref() > name.as_bytes()).unwrap_or(headers.len());
-        headers.insert(at, (name.into(), answer.clone().into()));
-    }
-    let agreement = agreed.as_ref().map(|(_, agreement)| agreement);
+/// Runs the WebSocket from here on, in a task of its own: what HTTP needed is freed. `received` came behind the request.
+pub fn start(server: Rc<Server>, socket: Socket, received: Vec<u8>, id: StreamId, mut session: Session) {
+    session.unread = received;
     let websocket = Rc::new(Websocket {
-        id: exchange.id,
+        id,
+        server: Rc::clone(&server),
         socket,
-        state: RefCell::new(State {
-            phase: Phase::Open,
-            decoder: Decoder::new(
-                ws::Options { max_frame_size: options.max_frame_size, validate_utf8: options.validate_utf8 },
-                agreement,
-            ),
-            encoder: Encoder::new(agreement),
-            unread: received,
-            out: http::switching_protocols(&headers),
-            written: 0,
-            unused: 0,
-            queued: 0,
-            credit: 0,
-            pong: None,
-            active: options.active,
-            idle_timeout: options.idle_timeout.map(Duration::from_millis),
-            received: Instant::now(),
-            blocked: None,
-            paused: true,
-            rearm: false,
-            waits_for_client: false,
-        }),
+        state: RefCell::new(session),
         task: Cell::default(),
         dirty: Cell::new(false),
-        server: Rc::clone(&server),
     });
-    server.insert(exchange.id, Stream::Websocket(Rc::clone(&websocket)));
+    server.insert(id, Stream::Websocket(Rc::clone(&websocket)));
     tokio::task::spawn_local(run(websocket));
 }
 
@@ -228,7 +146,7 @@ impl Websocket {
     }
 
     /// Decodes what was left, or reads once. Says whether something has changed.
-    fn read(&self, state: &mut State, cx: &mut Context<'_>) -> bool {
+    fn read(&self, state: &mut Session, cx: &mut Context<'_>) -> bool {
         if std::mem::take(&mut state.paused) {
             let mut unread = std::mem::take(&mut state.unread);
             let used = self.decode(state, &mut unread);
@@ -255,8 +173,8 @@ impl Websocket {
     }
 
     /// Decodes, tells the application, and says how much of `input` was used: all, unless the window is full.
-    fn decode(&self, state: &mut State, input: &mut [u8]) -> usize {
-        let State { decoder, encoder, out, unused, pong, phase, paused, .. } = state;
+    fn decode(&self, state: &mut Session, input: &mut [u8]) -> usize {
+        let Session { decoder, encoder, out, unused, pong, phase, paused, .. } = state;
         let window = self.server.window;
         let result = decoder.decode(input, &mut |event| {
             match (&event, &self.server.app) {
@@ -302,7 +220,7 @@ impl Websocket {
     }
 
     /// The client's side has ended: tells the application, whose `finish` sends the close frame.
-    fn end(&self, state: &mut State, reason: Reason, code: Option<u16>) {
+    fn end(&self, state: &mut Session, reason: Reason, code: Option<u16>) {
         match &self.server.app {
             App::Vm(port) => {
                 port.closed(self.id, &reason);
@@ -313,7 +231,7 @@ impl Websocket {
     }
 
     /// The socket has failed.
-    fn lost(&self, state: &mut State, error: &io::Error) {
+    fn lost(&self, state: &mut Session, error: &io::Error) {
         if let (App::Vm(port), Phase::Open) = (&self.server.app, state.phase) {
             port.closed(self.id, &Reason::Socket(posix(error)));
         }
@@ -321,7 +239,7 @@ impl Websocket {
     }
 
     /// Writes as much as the socket takes now.
-    fn write(&self, state: &mut State) {
+    fn write(&self, state: &mut Session) {
         while state.written < state.out.len() {
             match self.socket.try_write(&state.out[state.written..]) {
                 Ok(n) => {
@@ -339,15 +257,15 @@ impl Websocket {
                 }
             }
         }
-        if state.credit >= self.server.window / 2
-            && let (App::Vm(port), Phase::Open) = (&self.server.app, state.phase)
+        if let (App::Vm(port), Phase::Open | Phase::Closing(_)) = (&self.server.app, state.phase)
+            && let Some(credit) = state.take_credit(self.server.window / 2)
         {
-            port.credit(self.id, std::mem::take(&mut state.credit));
+            port.credit(self.id, credit);
         }
     }
 
     /// Ready when a deadline has passed and something was done about it.
-    fn poll_timer(&self, state: &mut State, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
+    fn poll_timer(&self, state: &mut Session, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
         state.rearm = false;
         loop {
             let idle = match (state.phase, state.idle_timeout) {
@@ -377,98 +295,6 @@ impl Websocket {
                 return Poll::Ready(());
             }
             timer.as_mut().reset(deadline);
-        }
-    }
-}
-
-/// A command that does not fit the stream's state: a bug on one of the two sides.
-struct Misplaced;
-
-impl State {
-    /// Whether the client is to be read: someone wants it, and there is room for what comes of it.
-    fn reading(&self, window: usize) -> bool {
-        self.phase == Phase::Open && self.active && self.unused < window && self.out.len() - self.written < window
-    }
-
-    fn command(&mut self, command: Command<'_>) -> Result<(), Misplaced> {
-        match (command, self.phase) {
-            (Command::Abort, _) => self.phase = Phase::Gone,
-            (_, Phase::Ending | Phase::Gone) => {}
-            (Command::Finish, Phase::Closing(code)) => self.close(code.map(|code| (code, &b""[..]))),
-            (Command::Close(close), _) => self.close(close),
-            (Command::Credit(n), _) => {
-                self.unused = self.unused.saturating_sub(usize::try_from(n).unwrap_or(usize::MAX))
-            }
-            (Command::Active(active), _) => self.active = active,
-            (Command::SetOptions { idle_timeout, max_frame_size }, _) => {
-                if let Some(timeout) = idle_timeout {
-                    self.idle_timeout = timeout.map(Duration::from_millis);
-                    self.received = Instant::now();
-                    self.rearm = true;
-                }
-                if let Some(size) = max_frame_size {
-                    self.decoder.set_max_frame_size(size);
-                }
-            }
-            (Command::Deflate(on), _) => self.encoder.set_deflate(on),
-            (command, _) => return self.frame(command),
-        }
-        Ok(())
-    }
-
-    /// Appends a frame, or a piece of one, to what is to be written.
-    fn frame(&mut self, command: Command<'_>) -> Result<(), Misplaced> {
-        let out = &mut self.out;
-        let cost = match command {
-            Command::Part(piece) => {
-                let complete = self.encoder.part(piece, out).map_err(|_| Misplaced)?;
-                if complete && let Some(payload) = self.pong.take() {
-                    self.encoder.pong(&payload, out);
-                }
-                piece.len()
-            }
-            _ if self.encoder.is_open() => return Err(Misplaced),
-            Command::Message(kind, payload) => {
-                self.encoder.message(kind, payload, out);
-                payload.len()
-            }
-            Command::Open(kind, size) => {
-                self.encoder.open(kind, size, out);
-                0
-            }
-            Command::Ping(payload) => {
-                self.encoder.ping(payload, out);
-                payload.len()
-            }
-            Command::Pong(payload) => {
-                self.encoder.pong(payload, out);
-                payload.len()
-            }
-            _ => return Err(Misplaced),
-        };
-        self.queued += cost + OVERHEAD;
-        Ok(())
-    }
-
-    fn close(&mut self, close: Option<(u16, &[u8])>) {
-        self.encoder.close(close, &mut self.out);
-        self.phase = Phase::Ending;
-        self.unread = Vec::new();
-    }
-
-    /// `n` more bytes of `out` have been written. Commands are credited in proportion: how many bytes each has become
-    /// (compression) does not matter, and their sum comes out exactly.
-    fn has_written(&mut self, n: usize) {
-        let credit = self.queued * n / (self.out.len() - self.written);
-        self.queued -= credit;
-        self.credit += credit;
-        self.written += n;
-        if self.written == self.out.len() {
-            self.written = 0;
-            self.out.clear();
-            if self.out.capacity() > 0 {
-                self.out = Vec::new();
-            }
         }
     }
 }
