@@ -190,35 +190,53 @@ a_stream_shorter_than_its_length(_) ->
     end).
 
 a_stream_in_http_1_0_ends_with_the_connection(_) ->
-    #{framing := close, body := <<"abc">>, headers := Headers} = http_case:answer(fun(Req0) ->
+    #{wire := {close, <<"abc">>}} = http_case:serve(fun(Req0) ->
         Req = cowboy_req:stream_reply(200, Req0),
         ok = cowboy_req:stream_body(<<"a">>, nofin, Req),
         ok = cowboy_req:stream_body(<<"bc">>, fin, Req),
         Req
-    end, "GET / HTTP/1.0\r\nHost: localhost\r\n\r\n"),
-    [{<<"connection">>, <<"close">>}, {<<"date">>, _}, {<<"server">>, _}] = Headers.
+    end, #{}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, "GET / HTTP/1.0\r\n\r\n"),
+        #{framing := Framing, body := Body} = http_client:response(Socket),
+        {Framing, Body}
+    end).
 
+%% HTTP/1.1 without chunks: the connection's end is the body's.
 a_stream_without_chunks(_) ->
-    #{framing := close, body := <<"abc">>} = http_case:answer(fun(Req0) ->
+    _ = [differ(chunked_option, Protocol, fun(Req0) ->
+        cowboy_req:cast(Cast, Req0),
         Req = cowboy_req:stream_reply(200, Req0),
-        ok = cowboy_req:stream_body(<<"abc">>, fin, Req),
+        ok = cowboy_req:stream_body(<<"a">>, nofin, Req),
+        ok = cowboy_req:stream_body(<<"bc">>, fin, Req),
         Req
-    end, "/", #{chunked => false}).
-
-a_stream_without_chunks_by_cast(_) ->
-    #{framing := close, body := <<"abc">>} = http_case:answer(fun(Req0) ->
-        ok = cowboy_req:cast({set_options, #{chunked => false}}, Req0),
-        Req = cowboy_req:stream_reply(200, Req0),
-        ok = cowboy_req:stream_body(<<"abc">>, fin, Req),
-        Req
-    end, "/").
+    end, "GET", fun(#{framing := close, body := <<"abc">>}) -> ok end, fun(#{framing := chunked}) -> ok end)
+        || {Protocol, Cast} <- [
+            {#{chunked => false}, nothing}, {#{}, {set_options, #{chunked => false}}}]],
+    ok.
 
 a_stream_for_head(_) ->
-    #{status := 200, framing := none} = http_case:answer(fun(Req0) ->
+    differ(head_of_a_stream, #{}, fun(Req0) ->
         Req = cowboy_req:stream_reply(200, Req0),
         ok = cowboy_req:stream_body(<<"abc">>, fin, Req),
         Req
-    end, http_client:request("HEAD", "/")).
+    end, "HEAD", fun(#{status := 200, framing := none} = Answer) ->
+        <<"chunked">> = http_client:header(<<"transfer-encoding">>, Answer)
+    end, fun(#{status := 200, framing := none} = Answer) ->
+        undefined = http_client:header(<<"transfer-encoding">>, Answer)
+    end).
+
+%% The answer to a request with this method, which is meant to differ so.
+differ(Difference, Protocol, Reply, Method, Cowboy, Outrider) ->
+    Init = fun(Req, State) -> {ok, Reply(Req), State} end,
+    same_test:differ(Difference, #{handler => {http_script_h, #{init => Init}}, protocol => Protocol}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request(Method, "/")),
+        http_client:response(Socket, list_to_binary(Method))
+    end, #{
+        cowboy => fun(#{wire := Answer}) -> Cowboy(Answer) end,
+        outrider => fun(#{wire := Answer}) -> Outrider(Answer) end
+    }).
 
 streams_of_statuses_without_a_body(_) ->
     _ = [#{status := Status, framing := none} =
@@ -244,15 +262,21 @@ a_stream_is_not_held_back(_) ->
         [First, http_client:chunk(Socket), http_client:chunk(Socket)]
     end).
 
+%% The client gets the pieces as chunks, those of more than 64 KiB as several.
 a_large_stream(_) ->
     Piece = binary:copy(<<"x">>, 100000),
-    #{framing := chunked, body := Chunks} = http_case:answer(fun(Req0) ->
+    Longest = fun(Chunks) -> lists:max([byte_size(Chunk) || Chunk <- Chunks]) end,
+    differ(large_pieces_of_a_stream, #{}, fun(Req0) ->
         Req = cowboy_req:stream_reply(200, Req0),
         _ = [ok = cowboy_req:stream_body(Piece, nofin, Req) || _ <- lists:seq(1, 30)],
         ok = cowboy_req:stream_body(<<>>, fin, Req),
         Req
-    end, "/"),
-    3000000 = iolist_size(Chunks).
+    end, "GET", fun(#{body := Chunks}) ->
+        {3000000, 100000} = {iolist_size(Chunks), Longest(Chunks)}
+    end, fun(#{body := Chunks}) ->
+        3000000 = iolist_size(Chunks),
+        true = Longest(Chunks) =< 65536
+    end).
 
 %%% Events, trailers, interim answers
 
@@ -299,10 +323,14 @@ interim_answers(_) ->
     end).
 
 no_interim_answers_in_http_1_0(_) ->
-    #{status := 200} = http_case:answer(fun(Req) ->
+    #{wire := 200} = http_case:serve(fun(Req) ->
         ok = cowboy_req:inform(103, Req),
         cowboy_req:reply(200, Req)
-    end, "GET / HTTP/1.0\r\n\r\n").
+    end, #{}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, "GET / HTTP/1.0\r\n\r\n"),
+        maps:get(status, http_client:response(Socket))
+    end).
 
 %% HTTP/1.1 has no push, and nobody need answer a cast.
 push_and_casts_are_ignored(_) ->
@@ -319,6 +347,20 @@ invalid_header_values(_) ->
     end}}}, fun(Server) -> maps:with([status], http_client:get(Server, "/")) end, #{
         cowboy => fun(#{wire := #{status := 200}}) -> ok end,
         outrider => fun(#{wire := #{status := 500}}) -> ok end
+    }).
+
+%% Cowboy's status line always says HTTP/1.1, and so it has to say that it closes.
+an_answer_in_http_1_0(_) ->
+    Init = fun(Req, State) -> {ok, cowboy_req:reply(200, #{<<"date">> => <<"now">>}, <<>>, Req), State} end,
+    same_test:differ(answers_in_http_1_0, #{handler => {http_script_h, #{init => Init}}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, "GET / HTTP/1.0\r\n\r\n"),
+        http_client:rest(Socket)
+    end, #{
+        cowboy => fun(#{wire := {<<"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n", _/binary>>, closed}}) ->
+            ok
+        end,
+        outrider => fun(#{wire := {<<"HTTP/1.0 200 OK\r\ncontent-length: 0\r\n", _/binary>>, closed}}) -> ok end
     }).
 
 %%% One connection, several requests
@@ -349,11 +391,6 @@ pipelined_requests_are_answered_in_order(_) ->
 connection_close(_) ->
     #{wire := {<<"close">>, closed}} = http_case:serve(echo(), #{}, fun(Server) ->
         ended(Server, http_client:request("GET", "/", [{"Connection", "close"}], []))
-    end).
-
-http_1_0_closes(_) ->
-    #{wire := {<<"close">>, closed}} = http_case:serve(echo(), #{}, fun(Server) ->
-        ended(Server, "GET / HTTP/1.0\r\n\r\n")
     end).
 
 http_1_0_keep_alive(_) ->

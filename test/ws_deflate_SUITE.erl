@@ -174,11 +174,27 @@ every_window(_) ->
         ws_client:send(Socket, {text, <<"go">>}),
         Z = zlib:open(),
         ok = zlib:inflateInit(Z, -Bits),
-        {deflated, text, One} = ws_client:recv(Socket),
-        {deflated, text, Two} = ws_client:recv(Socket),
+        {_, One} = ws_client:recv_deflated(Socket),
+        {_, Two} = ws_client:recv_deflated(Socket),
         {ws_client:inflate(Z, One), ws_client:inflate(Z, Two)}
     end) || Bits <- [9, 10, 12, 15]],
     ok.
+
+%% A message of more than 64 KiB crosses the port in pieces, and is deflated piece by piece.
+a_large_message(_) ->
+    Text = iolist_to_binary([[integer_to_binary(N * 7919 rem 100003), " "] || N <- lists:seq(1, 20000)]),
+    Check = fun(IsExpected) -> fun(#{wire := {Fragments, Inflated}}) ->
+        true = IsExpected(Fragments),
+        Text = Inflated
+    end end,
+    same_test:differ(large_deflated_message_in_fragments, #{handler => {ws_script_h, #{
+        opts => #{compress => true}, websocket_handle => fun(_, State) -> {[{text, Text}], State} end
+    }}}, fun(Server) ->
+        Socket = ws_client:open(Server, ?OFFER),
+        ws_client:send(Socket, {text, <<"go">>}),
+        {Fragments, Payload} = ws_client:recv_deflated(Socket),
+        {Fragments, ws_client:inflate(ws_client:inflater(), Payload)}
+    end, #{cowboy => Check(fun(Count) -> Count =:= 1 end), outrider => Check(fun(Count) -> Count > 1 end)}).
 
 empty_messages(_) ->
     Setup = #{handler => {ws_script_h, #{

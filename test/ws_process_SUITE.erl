@@ -357,15 +357,15 @@ sys_get_and_replace_state(_) ->
     end).
 
 sys_get_status(_) ->
-    #{wire := {cowboy_websocket, running, true}} = same_test:same(#{handler => {ws_script_h, #{}}},
-        fun(#{probe := Probe} = Server) ->
-            Socket = ws_client:open(Server),
-            Pid = probe:process(Probe),
-            {status, Pid, {module, Module}, [_, Running, Parent, _, _]} = sys:get_status(Pid),
-            {links, Links} = process_info(Pid, links),
-            http_client:close(Socket),
-            {Module, Running, lists:member(Parent, Links)}
-        end).
+    Check = fun(Expected) -> fun(#{wire := {Module, running, true}}) -> Expected = Module end end,
+    same_test:differ(module_in_sys_status, #{handler => {ws_script_h, #{}}}, fun(#{probe := Probe} = Server) ->
+        Socket = ws_client:open(Server),
+        Pid = probe:process(Probe),
+        {status, Pid, {module, Module}, [_, Running, Parent, _, _]} = sys:get_status(Pid),
+        {links, Links} = process_info(Pid, links),
+        http_client:close(Socket),
+        {Module, Running, lists:member(Parent, Links)}
+    end, #{cowboy => Check(cowboy_websocket), outrider => Check(outrider_websocket)}).
 
 %% Nothing is handled while the process is suspended.
 sys_suspend_and_resume(_) ->

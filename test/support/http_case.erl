@@ -2,7 +2,7 @@
 %% on both servers (see same_test).
 -module(http_case).
 
--export([answer/2, answer/3, answers/2, noted/2, serve/3]).
+-export([answer/2, answer/3, noted/2, serve/3]).
 
 %% The response to a GET of this target, or to these bytes, by a handler whose init/2 is this fun of Req.
 -spec answer(fun((cowboy_req:req()) -> cowboy_req:req()), iodata()) -> http_client:response() | closed.
@@ -17,16 +17,6 @@ answer(Reply, Request, Protocol) ->
         http_client:response(Socket, method(Request))
     end),
     Response.
-
-%% All that comes back for these bytes until the server closes the connection.
--spec answers(fun((cowboy_req:req()) -> cowboy_req:req()), iodata()) -> {binary(), closed | timeout}.
-answers(Reply, Bytes) ->
-    #{wire := All, log := []} = serve(Reply, #{}, fun(Server) ->
-        Socket = http_client:connect(Server),
-        ok = http_client:send(Socket, Bytes),
-        http_client:rest(Socket)
-    end),
-    All.
 
 %% What this fun of Req returns in init/2 for this request; the answer is a plain 200.
 -spec noted(fun((cowboy_req:req()) -> term()), iodata()) -> term().

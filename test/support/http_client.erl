@@ -59,12 +59,12 @@ get(Server, Target) ->
     close(Socket),
     Response.
 
-%% A response's head: status line and headers.
+%% A response's head: status line, without its version, and headers.
 -spec head(gen_tcp:socket()) -> response() | closed | timeout.
 head(Socket) ->
     inet:setopts(Socket, [{packet, line}]),
     case line(Socket) of
-        <<"HTTP/1.1 ", Status:3/binary, Reason/binary>> ->
+        <<"HTTP/1.", _, " ", Status:3/binary, Reason/binary>> ->
             Headers = headers(Socket),
             inet:setopts(Socket, [{packet, raw}]),
             #{status => binary_to_integer(Status), reason => string:trim(Reason),

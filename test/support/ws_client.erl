@@ -5,7 +5,7 @@
 
 -export([open/1, open/2, handshake/1, handshake/2, upgrade/2, handshake_with/1]).
 -export([send/2, bytes/1, frame/4, header/4]).
--export([recv/1, recv/2, recv_all/1]).
+-export([recv/1, recv/2, recv_all/1, recv_deflated/1]).
 -export([deflater/0, deflate/2, inflater/0, inflate/2]).
 
 -export_type([frame/0, sent/0]).
@@ -120,6 +120,20 @@ recv_all(Socket) ->
     case recv(Socket) of
         Ended when Ended =:= closed; Ended =:= timeout -> [Ended];
         Frame -> [Frame | recv_all(Socket)]
+    end.
+
+%% The payload of one deflated message, in as many fragments as it comes, and how many these are.
+-spec recv_deflated(gen_tcp:socket()) -> {Fragments :: pos_integer(), binary()}.
+recv_deflated(Socket) ->
+    case recv(Socket) of
+        {deflated, _, Payload} -> {1, Payload};
+        {frame, 0, 4, Opcode, Payload} when Opcode =/= 0 -> fragments(Socket, 1, Payload)
+    end.
+
+fragments(Socket, Count, Payload) ->
+    case recv(Socket) of
+        {frame, 0, 0, 0, More} -> fragments(Socket, Count + 1, <<Payload/binary, More/binary>>);
+        {frame, 1, 0, 0, More} -> {Count + 1, <<Payload/binary, More/binary>>}
     end.
 
 shown(1, 0, 1, Payload) -> {text, Payload};
