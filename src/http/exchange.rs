@@ -29,6 +29,9 @@ pub struct Exchange {
     flow: Cell<u64>,
     /// The request waits for `100 Continue`, so its body must not be asked for yet.
     held: Cell<bool>,
+    /// Not all of the request's body has come.
+    unread_body: Cell<bool>,
+    abandoned: Cell<bool>,
     body_reader: Cell<Option<Waker>>,
     task: Cell<Option<Waker>>,
 }
@@ -39,6 +42,8 @@ struct State {
     /// The response's body as it comes: pieces, then its end.
     body: VecDeque<Body>,
     end: Option<End>,
+    /// The response came as one command: its length is known.
+    is_whole: bool,
     informs: VecDeque<(Status, Headers)>,
     /// The WebSocket that this becomes as soon as its socket is free.
     upgrade: Option<Box<Session>>,
@@ -83,6 +88,8 @@ impl Exchange {
             state: RefCell::default(),
             flow: Cell::new(flow),
             held: Cell::new(head.expects_continue()),
+            unread_body: Cell::new(head.has_body()),
+            abandoned: Cell::new(false),
             body_reader: Cell::default(),
             task: Cell::default(),
         }
@@ -118,6 +125,7 @@ impl Exchange {
                 state.head = Some((status, headers));
                 state.body.push_back(body);
                 state.end = Some(End::Plain);
+                state.is_whole = true;
             }
             Command::Headers(status, headers) => state.head = Some((status, headers)),
             Command::Data { fin, body } => {
@@ -185,7 +193,9 @@ impl Exchange {
     /// HEAD has the length of what it leaves out.
     pub fn take_whole_body(&self, length: Option<u64>) -> Option<Bytes> {
         let mut state = self.state.borrow_mut();
-        let State { body, end: end @ Some(End::Plain), complete, .. } = &mut *state else { return None };
+        let State { body, end: end @ Some(End::Plain), is_whole: true, complete, .. } = &mut *state else {
+            return None;
+        };
         match body.make_contiguous() {
             [Body::Bytes(bytes)] if self.is_head || length.is_none_or(|length| length == bytes.len() as u64) => {
                 let bytes = std::mem::take(bytes);
@@ -271,6 +281,31 @@ impl Exchange {
             return Poll::Pending;
         }
         Poll::Ready(())
+    }
+
+    /// The last of the request's body has come.
+    pub fn body_has_ended(&self) {
+        self.unread_body.set(false);
+    }
+
+    #[allow(missing_docs)]
+    pub fn has_unread_body(&self) -> bool {
+        self.unread_body.get()
+    }
+
+    /// Nobody waits for the rest of the request's body: the connection ends.
+    pub fn abandon_body(&self) {
+        self.abandoned.set(true);
+        self.release_body();
+    }
+
+    /// Ready when the rest of the body is not to be waited for.
+    pub fn poll_abandoned(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.abandoned.get() {
+            return Poll::Ready(());
+        }
+        self.body_reader.set(Some(cx.waker().clone()));
+        Poll::Pending
     }
 
     /// So much of the request's body was sent to the VM. As in Cowboy the last piece may exceed what was allowed.

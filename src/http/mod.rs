@@ -19,12 +19,11 @@ mod wire;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -57,6 +56,8 @@ pub struct Connection {
     /// Requests so far.
     requests: Cell<u64>,
     current: RefCell<Option<Rc<Exchange>>>,
+    /// The exchange that goes on, or has just ended, is the last.
+    last: Cell<bool>,
 }
 
 /// How HTTP ends on a connection.
@@ -78,6 +79,7 @@ pub async fn serve(server: Rc<Server>, socket: Socket, permit: Permit) {
         info: Rc::new(ConnectionInfo { peer, sock }),
         requests: Cell::new(0),
         current: RefCell::new(None),
+        last: Cell::new(false),
         server,
     });
     let service = {
@@ -93,7 +95,11 @@ pub async fn serve(server: Rc<Server>, socket: Socket, permit: Permit) {
         .serve_connection(HyperIo(Rc::clone(&connection.wire)), service);
 
     let mut timer = pin!(sleep_until(Instant::now() + NEVER));
+    let mut told_last = false;
     let outcome = poll_fn(|cx| {
+        if connection.last.get() && !std::mem::replace(&mut told_last, true) {
+            Pin::new(&mut http).graceful_shutdown(); // It tells the client, if it still can.
+        }
         if let Poll::Ready(result) = http.poll_without_shutdown(cx) {
             if let Err(error) = result {
                 debug!(%error, "connection failed");
@@ -127,7 +133,7 @@ pub async fn serve(server: Rc<Server>, socket: Socket, permit: Permit) {
 
 impl Connection {
     /// Looks at everything but hyper that can end HTTP here.
-    fn poll_outcome(&self, cx: &mut Context<'_>, timer: std::pin::Pin<&mut Sleep>) -> Poll<Outcome> {
+    fn poll_outcome(&self, cx: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<Outcome> {
         let current = self.current.borrow().clone();
         if let Some(exchange) = current {
             exchange.watch(cx);
@@ -155,7 +161,7 @@ impl Connection {
         self.poll_timer(cx, timer)
     }
 
-    fn poll_timer(&self, cx: &mut Context<'_>, mut timer: std::pin::Pin<&mut Sleep>) -> Poll<Outcome> {
+    fn poll_timer(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Outcome> {
         loop {
             let deadline = self.deadline();
             // A deadline moves with every byte; the timer is only set anew when it rings, or would ring too late.
@@ -202,10 +208,10 @@ async fn exchange_with(
     let head = RequestHead::new(parts, Rc::clone(&connection.info), number);
     let exchange =
         Rc::new(Exchange::new(server.next_id(), &head, server.limits.initial_stream_flow_size.0.unwrap_or(u64::MAX)));
-    let last = server.limits.max_keepalive.0.is_some_and(|max| number >= max)
-        || (head.is_http10() && !server.limits.http10_keepalive);
-
-    connection.wire.borrow_mut().begin_exchange();
+    let last = server.limits.max_keepalive.0.is_some_and(|max| number >= max);
+    if last || (head.is_http10() && !server.limits.http10_keepalive) {
+        connection.last.set(true);
+    }
     connection.current.replace(Some(Rc::clone(&exchange)));
     let ongoing = Ongoing { connection, exchange };
     match &server.app {
@@ -221,27 +227,28 @@ async fn exchange_with(
     }
 
     let (status, headers) = poll_fn(|cx| ongoing.poll_head(cx)).await;
-    let (status, mut headers) = response::head(status, headers).or_else(|invalid| {
+    let (status, headers) = response::head(status, headers).or_else(|invalid| {
         tracing::error!(stream = ongoing.id, "a response's status or headers cannot be sent");
         ongoing.refuse_response();
         response::head(Status { code: 500, phrase: None }, Headers::new()).map_err(|_| invalid)
     })?;
-    if last {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
     Ok(response::response(status, headers, ongoing))
 }
 
 /// Sends a request's body to the VM as far as the handler wants it; when the response is complete, skips the rest up to a
 /// limit, behind which hyper closes the connection.
 async fn pump_body(server: Rc<Server>, exchange: Rc<Exchange>, mut body: Incoming) {
-    use http_body_util::BodyExt;
     use hyper::body::Body;
     let App::Vm(port) = &server.app else { return };
     let mut skipped = 0;
     loop {
         poll_fn(|cx| exchange.poll_flow(cx)).await;
-        match body.frame().await {
+        let frame = poll_fn(|cx| match exchange.poll_abandoned(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => Pin::new(&mut body).poll_frame(cx).map(Some),
+        });
+        let Some(frame) = frame.await else { return };
+        match frame {
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else {
                     exchange.fail_body(); // Trailers: Cowboy knows none in requests.
@@ -261,6 +268,7 @@ async fn pump_body(server: Rc<Server>, exchange: Rc<Exchange>, mut body: Incomin
                     port.data(exchange.id, fin && pieces.peek().is_none(), piece);
                 }
                 if fin {
+                    exchange.body_has_ended();
                     return;
                 }
             }
@@ -269,6 +277,7 @@ async fn pump_body(server: Rc<Server>, exchange: Rc<Exchange>, mut body: Incomin
                 return;
             }
             None => {
+                exchange.body_has_ended();
                 if !exchange.is_over() {
                     port.data(exchange.id, true, b"");
                 }
@@ -306,7 +315,11 @@ impl Drop for Ongoing {
     fn drop(&mut self) {
         let Self { connection, exchange } = self;
         connection.current.replace(None);
-        connection.wire.borrow_mut().end_exchange();
+        let skip = connection.server.limits.max_skip_body_length.0.unwrap_or(u64::MAX);
+        if !connection.wire.borrow_mut().end_exchange(exchange.has_unread_body(), skip) {
+            connection.last.set(true);
+            exchange.abandon_body();
+        }
         if exchange.is_upgraded() {
             return; // The stream goes on as a WebSocket.
         }

@@ -52,12 +52,10 @@ impl RequestHead {
         Some(length.unwrap_or(0))
     }
 
-    /// Whether the client waits for `100 Continue` before it sends the body.
+    /// Whether the client waits for `100 Continue` before it sends the body; HTTP/1.0 does not know that.
     pub fn expects_continue(&self) -> bool {
-        self.parts
-            .headers
-            .get(hyper::header::EXPECT)
-            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        let expect = self.parts.headers.get(hyper::header::EXPECT);
+        !self.is_http10() && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
     }
 
     /// All values of a header, joined with commas.

@@ -77,21 +77,23 @@ impl Wire {
         }
     }
 
-    /// A request was handed to the application.
-    pub fn begin_exchange(&mut self) {
-        self.busy = true;
-    }
-
-    /// The response has been given to hyper, or there will be none.
-    pub fn end_exchange(&mut self) {
+    /// The response has been given to hyper, or there will be none. Says whether the next request can be waited for:
+    /// not behind a body of which more than `skip` bytes, or an unknown number, are still to come.
+    pub fn end_exchange(&mut self, has_unread_body: bool, skip: u64) -> bool {
         self.busy = false;
         self.waiting_since = Instant::now();
-        if let Framing::Chunked = self.framing {
+        let goes_on = match self.framing {
+            Framing::Chunked => !has_unread_body,
+            Framing::Body(left) => left <= skip,
+            _ => true,
+        };
+        if let (Framing::Chunked, true) = (&self.framing, goes_on) {
             self.framing = Framing::Head(HeadCheck::default());
         }
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
+        goes_on
     }
 
     /// The status with which to refuse what the client sent instead of a request.
@@ -244,6 +246,7 @@ impl Wire {
             Framing::Accepted { left, body } => {
                 *left -= n;
                 if *left == 0 {
+                    self.busy = true; // Now, not when hyper passes it on: it may read once more before.
                     self.framing = match body {
                         BodyLength::Exactly(0) => next_head(),
                         BodyLength::Exactly(length) => Framing::Body(*length),

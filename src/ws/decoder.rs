@@ -1,7 +1,7 @@
 //! The receiving half of a WebSocket: a client's bytes in, events out.
 //!
 //! A frame that lies whole in the input is unmasked there and given as a slice of it. Only what is unfinished when the
-//! input ends is kept: less than a header, less than a control frame, and less than [`CHUNK`] of a message.
+//! input ends is kept: less than a header, less than a control frame, and at most [`CHUNK`](super::CHUNK) of a message.
 //!
 //! ```text
 //!            ┌──────────────► Header ◄─────────────┐
@@ -17,7 +17,10 @@ use std::ops::ControlFlow;
 use super::frame::{Context, Control, Data, Header, MAX_HEADER, OpCode, Payload};
 use super::inflate::{self, Inflater};
 use super::message::{Message, Sink};
-use super::{Agreement, CHUNK, Error, Event, Kind, close};
+use super::{Agreement, Error, Event, Kind, close};
+
+/// How many compressed bytes are unmasked at once: what does not find room in the output has been unmasked in vain.
+const MAX_STEP: usize = 16 * 1024;
 
 /// The limits of one WebSocket.
 #[derive(Clone, Copy, Debug)]
@@ -236,7 +239,7 @@ impl Decoder {
         let (Some(message), Some(inflater)) = (&mut self.message, &mut self.inflater) else {
             return Ok((0, ControlFlow::Break(())));
         };
-        let available = input.len().min(CHUNK);
+        let available = input.len().min(MAX_STEP);
         let piece = frame.unmask(&mut input[..available]);
         let last = frame.fin && frame.left == 0;
         // Where there is no room, one byte shows whether the message goes on. The allowance is never 0.
@@ -280,7 +283,7 @@ impl Decoder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::mask;
+    use super::super::{CHUNK, mask};
     use super::*;
 
     const OPTIONS: Options = Options { max_frame_size: Some(1_000_000), validate_utf8: true };
