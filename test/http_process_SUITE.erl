@@ -1,0 +1,296 @@
+%% The process of a request: every way in which it can end and what the client gets, and what happens to it when the
+%% client goes.
+-module(http_process_SUITE).
+
+-compile([export_all, nowarn_export_all]).
+
+all() ->
+    same_test:cases(?MODULE).
+
+%%% How it ends
+
+%% Plays the fun as init/2 and returns the answer, what a second request on the connection gets, the calls and the log.
+ends(Init, Requests) ->
+    #{wire := Wire, calls := Calls, log := Log} = same_test:same(#{handler => {http_script_h, #{
+        init => fun(Req, State) -> Init(Req, State) end
+    }}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        [begin
+            http_client:send(Socket, http_client:request("GET", "/")),
+            case http_client:response(Socket) of
+                #{status := Status, headers := Headers, body := Body} -> {Status, Headers, Body};
+                Ended -> Ended
+            end
+        end || _ <- lists:seq(1, Requests)]
+    end),
+    {Wire, Calls, Log}.
+
+-define(BARE_500, {500, [{<<"content-length">>, <<"0">>}], <<>>}).
+
+%% 204, without any header, and the connection goes on.
+nothing_is_sent(_) ->
+    {[{204, [], <<>>}, {204, [], <<>>}], _, []} = ends(fun(Req, State) -> {ok, Req, State} end, 2).
+
+it_crashes(_) ->
+    _ = [begin
+        {[?BARE_500, ?BARE_500], Calls, Log} = ends(fun(_, _) -> Raise() end, 2),
+        Once = [{terminate, {crash, Class, oops}}, {exit, Exit}],
+        Once = lists:sublist(Calls, 2),
+        Logged = lists:sublist(Log, 2)
+    end || {Class, Raise, Exit, Logged} <- [
+        {error, fun() -> error(oops) end, {oops, stack},
+            [{crash_report, error, oops}, {error, request_process, oops}]},
+        {throw, fun() -> throw(oops) end, {{nocatch, oops}, stack},
+            [{crash_report, throw, oops}, {error, request_process, {nocatch, oops}}]}]],
+    ok.
+
+%% An exit from within a callback carries its stack, and is a crash like the others.
+it_exits_in_a_callback(_) ->
+    {[?BARE_500, ?BARE_500], [{terminate, {crash, exit, oops}}, {exit, {oops, stack}} | _], _} =
+        ends(fun(_, _) -> exit(oops) end, 2).
+
+it_crashes_after_the_answer(_) ->
+    {[{200, _, <<"sent">>}, {200, _, <<"sent">>}], [{terminate, {crash, error, oops}} | _], _} =
+        ends(fun(Req, _) -> cowboy_req:reply(200, #{}, <<"sent">>, Req), error(oops) end, 2).
+
+%% The client learns by the connection's end that the body is not whole.
+it_crashes_in_the_middle_of_a_stream(_) ->
+    #{wire := Wire} = same_test:same(#{handler => {http_script_h, #{init => fun(Req0, _) ->
+        Req = cowboy_req:stream_reply(200, Req0),
+        ok = cowboy_req:stream_body(<<"half">>, nofin, Req),
+        error(oops)
+    end}}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        #{status := 200} = http_client:head(Socket),
+        [http_client:chunk(Socket), http_client:chunk(Socket)]
+    end),
+    [<<"half">>, _] = Wire.
+
+%% cowboy_req's own errors are the client's fault.
+bad_requests(_) ->
+    same_test:rows(#{handler => {http_script_h, #{init => fun(Req, State) ->
+        _ = case cowboy_req:path(Req) of
+            <<"/qs">> -> cowboy_req:parse_qs(Req);
+            <<"/match">> -> cowboy_req:match_qs([{id, int}], Req);
+            <<"/cookie">> -> cowboy_req:parse_cookies(Req);
+            <<"/header">> -> cowboy_req:parse_header(<<"accept">>, Req);
+            <<"/form">> -> cowboy_req:read_urlencoded_body(Req);
+            <<"/part">> -> cowboy_req:read_part(Req)
+        end,
+        {ok, cowboy_req:reply(200, Req), State}
+    end}}}, fun(Server, Request) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, Request),
+        #{status := Status} = http_client:response(Socket),
+        http_client:send(Socket, http_client:request("GET", "/qs?ok")),
+        #{status := Next} = http_client:response(Socket),
+        {Status, Next}
+    end, [
+        {qs, http_client:request("GET", "/qs?a=%zz"), {400, 200}},
+        {match, http_client:request("GET", "/match?id=x"), {400, 200}},
+        {match_missing, http_client:request("GET", "/match"), {400, 200}},
+        {cookie, http_client:request("GET", "/cookie", [{"Cookie", "a=\"b"}], ""), {200, 200}},
+        {header, http_client:request("GET", "/header", [{"Accept", "!!!"}], ""), {400, 200}},
+        {form, http_client:request("POST", "/form", [{"Content-Length", "3"}], "%zz"), {400, 200}},
+        {part, http_client:request("POST", "/part", [{"Content-Length", "3"},
+            {"Content-Type", "multipart/form-data; boundary=b"}], "abc"), {400, 200}}
+    ]).
+
+%% A form that does not come in time: 408, and the connection is closed.
+a_form_that_does_not_come(_) ->
+    #{wire := {408, <<"close">>, closed}} = same_test:same(#{handler => {http_script_h, #{init => fun(Req, State) ->
+        {ok, _, Req1} = cowboy_req:read_urlencoded_body(Req, #{period => 50}),
+        {ok, Req1, State}
+    end}}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("POST", "/", [{"Content-Length", "10"}], "a=1")),
+        #{status := Status} = Answer = http_client:response(Socket),
+        {Status, http_client:header(<<"connection">>, Answer), http_client:closed(Socket)}
+    end).
+
+%% The reader's own `timeout' is a crash like any other.
+a_body_that_is_not_waited_for(_) ->
+    #{wire := 500, calls := [{terminate, {crash, exit, timeout}}, {exit, {timeout, stack}}]} =
+        same_test:same(#{handler => {http_script_h, #{init => fun(Req, State) ->
+            {ok, _, Req1} = cowboy_req:read_body(Req, #{period => 60000, timeout => 50}),
+            {ok, Req1, State}
+        end}}}, fun(Server) ->
+            Socket = http_client:connect(Server),
+            http_client:send(Socket, http_client:request("POST", "/", [{"Content-Length", "10"}], "a=1")),
+            maps:get(status, http_client:response(Socket))
+        end).
+
+%% An exit signal to the process of the request. Cowboy 2.12 leaves the client waiting after a bare reason.
+exit_signals(_) ->
+    _ = [same_test:differ(request_process_killed, #{handler => {http_script_h, #{
+        init => fun(Req, State) -> {cowboy_loop, Req, State} end
+    }}, protocol => #{idle_timeout => 1000}}, fun(#{probe := Probe} = Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        exit(probe:process(Probe), Signal),
+        case http_client:response(Socket) of
+            #{status := Status} -> Status;
+            Ended -> Ended
+        end
+    end, #{
+        cowboy => fun(#{wire := closed}) -> ok end,
+        outrider => fun(#{wire := 500}) -> ok end
+    }) || Signal <- [kill, oops, shutdown]],
+    ok.
+
+an_exit_signal_with_a_shutdown_reason(_) ->
+    #{wire := 500, log := []} = same_test:same(#{handler => {http_script_h, #{
+        init => fun(Req, State) -> {cowboy_loop, Req, State} end
+    }}}, fun(#{probe := Probe} = Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        exit(probe:process(Probe), {shutdown, why}),
+        #{status := Status} = http_client:response(Socket),
+        Status
+    end).
+
+%%% Its surroundings
+
+its_surroundings(_) ->
+    #{linked := true, ancestor := true, trap_exit := {trap_exit, false}, same := false,
+        initial_call := {cowboy_stream_h, request_process, 3}} = http_case:noted(fun(#{pid := Pid}) -> #{
+            linked => lists:member(Pid, element(2, process_info(self(), links))),
+            ancestor => hd(get('$ancestors')) =:= Pid,
+            trap_exit => process_info(self(), trap_exit),
+            same => Pid =:= self(),
+            initial_call => get('$initial_call')
+        } end, "/").
+
+each_request_has_a_process_of_its_own(_) ->
+    #{wire := different} = http_case:serve(fun(Req) ->
+        cowboy_req:reply(200, #{}, pid_to_list(self()), Req)
+    end, #{}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        [One, Two] = [begin
+            http_client:send(Socket, http_client:request("GET", "/")),
+            maps:get(body, http_client:response(Socket))
+        end || _ <- [1, 2]],
+        case One of Two -> same; _ -> different end
+    end).
+
+%% In Cowboy it is the connection's process, in Outrider the stream's.
+pid_of_req(_) ->
+    same_test:differ(pid_per_request, #{handler => {http_script_h, #{init => fun(#{pid := Pid} = Req, State) ->
+        {ok, cowboy_req:reply(200, #{}, pid_to_list(Pid), Req), State}
+    end}}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        [One, Two] = [begin
+            http_client:send(Socket, http_client:request("GET", "/")),
+            maps:get(body, http_client:response(Socket))
+        end || _ <- [1, 2]],
+        One =:= Two
+    end, #{cowboy => fun(#{wire := true}) -> ok end, outrider => fun(#{wire := false}) -> ok end}).
+
+%%% The client goes
+
+the_client_goes_while_the_handler_waits(_) ->
+    #{calls := [{exit, shutdown}], log := []} = same_test:same(#{handler => {http_script_h, #{
+        init => fun(Req, State) -> {cowboy_loop, Req, State} end
+    }}}, fun(#{probe := Probe} = Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        probe:process(Probe),
+        http_client:close(Socket),
+        probe:await_exit(Probe),
+        ok
+    end).
+
+%% A loop handler that traps exits is told by terminate/3.
+the_client_goes_and_the_handler_traps_exits(_) ->
+    #{calls := [ready, {terminate, shutdown}, {exit, normal}]} = same_test:same(#{handler => {http_script_h, #{
+        init => fun(Req, #{probe := Probe} = State) ->
+            process_flag(trap_exit, true),
+            probe:note(Probe, ready),
+            {cowboy_loop, Req, State}
+        end
+    }}}, fun(#{probe := Probe} = Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        probe:await(Probe, ready),
+        http_client:close(Socket),
+        probe:await_exit(Probe),
+        ok
+    end).
+
+the_client_goes_in_the_middle_of_a_stream(_) ->
+    #{calls := [{exit, shutdown}]} = same_test:same(#{handler => {http_script_h, #{
+        init => fun(Req0, State) ->
+            Req = cowboy_req:stream_reply(200, Req0),
+            ok = cowboy_req:stream_body(<<"first">>, nofin, Req),
+            {cowboy_loop, Req, State}
+        end
+    }}}, fun(#{probe := Probe} = Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        #{status := 200} = http_client:head(Socket),
+        <<"first">> = http_client:chunk(Socket),
+        http_client:close(Socket),
+        probe:await_exit(Probe),
+        ok
+    end).
+
+%% One that does not heed the signal is killed after shutdown_timeout.
+a_handler_that_does_not_go_is_killed(_) ->
+    #{calls := [ready, {exit, killed}]} = same_test:same(#{handler => {http_script_h, #{
+        init => fun(Req, #{probe := Probe} = State) ->
+            process_flag(trap_exit, true),
+            probe:note(Probe, ready),
+            receive never -> ok end,
+            {ok, Req, State}
+        end
+    }}, protocol => #{shutdown_timeout => 100}}, fun(#{probe := Probe} = Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        probe:await(Probe, ready),
+        http_client:close(Socket),
+        probe:await_exit(Probe),
+        ok
+    end).
+
+%% Without received data for idle_timeout the connection is closed, and the handler with it.
+idle_timeout_of_a_request(_) ->
+    #{wire := closed, calls := [{exit, shutdown}]} = same_test:same(#{handler => {http_script_h, #{
+        init => fun(Req, State) -> {cowboy_loop, Req, State} end
+    }}, protocol => #{idle_timeout => 200}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        http_client:closed(Socket)
+    end).
+
+%% The listener's stop lets a request finish; its answer says that the connection closes.
+the_listener_stops_while_a_request_runs(_) ->
+    #{wire := {200, <<"close">>, closed}} = same_test:same(#{handler => {http_script_h, #{
+        init => fun(Req, #{probe := Probe} = State) ->
+            probe:note(Probe, ready),
+            receive go -> ok end,
+            {ok, cowboy_req:reply(200, Req), State}
+        end
+    }}}, fun(#{name := Name, ref := Ref, probe := Probe} = Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        probe:await(Probe, ready),
+        Handler = probe:process(Probe),
+        {Stopper, Monitor} = spawn_monitor(fun() -> ok = Name:stop_listener(Ref) end),
+        ok = refused(Server, 500),
+        Handler ! go,
+        #{status := Status} = Answer = http_client:response(Socket),
+        receive {'DOWN', Monitor, process, Stopper, normal} -> ok end,
+        {ok, _} = same_test:start_listener(Name, Ref, [{port, 0}], #{}),
+        {Status, http_client:header(<<"connection">>, Answer), http_client:closed(Socket)}
+    end).
+
+%% Waits until the port is closed.
+refused(_, 0) ->
+    still_open;
+refused(#{port := Port} = Server, Looks) ->
+    case gen_tcp:connect({127, 0, 0, 1}, Port, []) of
+        {error, econnrefused} -> ok;
+        {ok, Socket} -> gen_tcp:close(Socket), timer:sleep(5), refused(Server, Looks - 1);
+        {error, _} -> refused(Server, Looks - 1)
+    end.
