@@ -24,9 +24,8 @@ execute(Req, Env = #{handler := Handler, handler_opts := HandlerOpts}) ->
             {ok, cowboy_req:reply(501, Req2), Env};
         {Module, Req2, State} ->
             Module:upgrade(Req2, Env, Handler, State);
-        {cowboy_websocket, Req2, State, Opts = #{compress := Compress}} ->
-            Hidden = Opts#{compress => false, outrider_compress => Compress},
-            cowboy_websocket:upgrade(Req2, Env, Handler, State, Hidden);
+        {cowboy_websocket, Req2, State, Opts = #{compress := _}} ->
+            upgrade(Req2, Env, Handler, State, Opts);
         {Module, Req2, State, Opts} ->
             Module:upgrade(Req2, Env, Handler, State, Opts)
     catch
@@ -34,3 +33,10 @@ execute(Req, Env = #{handler := Handler, handler_opts := HandlerOpts}) ->
             _ = cowboy_handler:terminate({crash, Class, Reason}, Req, HandlerOpts, Handler),
             erlang:raise(Class, Reason, Stacktrace)
     end.
+
+%% Cowboy's type of these options names its own keys only.
+-dialyzer({no_fail_call, upgrade/5}).
+-dialyzer({no_return, upgrade/5}).
+upgrade(Req, Env, Handler, State, Opts = #{compress := Compress}) ->
+    Hidden = Opts#{compress => false, outrider_compress => Compress},
+    cowboy_websocket:upgrade(Req, Env, Handler, State, Hidden).

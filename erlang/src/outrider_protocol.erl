@@ -99,7 +99,7 @@ parts(Head, Part) ->
 
 part(Head, Part) ->
     Size = byte_size(Part),
-    {Size + ?COST, packet(Head, 1, [<<104, 2, 119, 4, "part", 109, Size:32>> | Part])}.
+    {Size + ?COST, packet(Head, 1, [<<104, 2, 119, 4, "part", 109, Size:32>>, Part])}.
 
 %% Any command, for packet/3.
 -spec command(term()) -> iodata().

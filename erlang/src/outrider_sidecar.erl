@@ -130,7 +130,7 @@ terminate(_Reason, #sidecar{port = Port}) ->
     close(Port).
 
 %% What a crash report may show: counts, no requests and no payloads.
--spec format_status(map()) -> map().
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->
     maps:map(
         fun
@@ -146,7 +146,7 @@ format_status(Status) ->
         Status
     ).
 
-%% The hot path. An event of a stream that is over finds no process: it crossed the stream's end on its way.
+%% The hot path.
 dispatch([], _Port, Streams, State) ->
     State#sidecar{streams = Streams};
 dispatch([{Stream, {request, Req}} | Events], Port, Streams, State = #sidecar{context = Context, accepted = Accepted}) ->
@@ -158,17 +158,21 @@ dispatch([{0, {log, Level, Target, Text}} | Events], Port, Streams, State = #sid
 dispatch([{Stream, First}, {Stream, Second} | Events0], Port, Streams, State) when ?IS_FRAME(First), ?IS_FRAME(Second) ->
     %% Frames that were read together arrive together: no message of the handler to itself can come between them.
     {Frames, Events} = frames(Stream, Events0, [Second, First]),
-    case Streams of
-        #{Stream := Pid} -> Pid ! {Port, Frames};
-        #{} -> over
-    end,
+    send(Streams, Stream, {Port, Frames}),
     dispatch(Events, Port, Streams, State);
 dispatch([{Stream, Event} | Events], Port, Streams, State) ->
-    case Streams of
-        #{Stream := Pid} -> Pid ! {Port, Event};
-        #{} -> over
-    end,
+    send(Streams, Stream, {Port, Event}),
     dispatch(Events, Port, Streams, State).
+
+%% An event of a stream that is over finds no process: it crossed the stream's end on its way.
+send(Streams, Stream, Message) ->
+    case Streams of
+        #{Stream := Pid} ->
+            Pid ! Message,
+            ok;
+        #{} ->
+            ok
+    end.
 
 frames(Stream, [{Stream, Frame} | Events], Frames) when ?IS_FRAME(Frame) ->
     frames(Stream, Events, [Frame | Frames]);

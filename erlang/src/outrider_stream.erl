@@ -33,7 +33,7 @@
     id :: cowboy_stream:streamid(),
     monitor :: reference(),
     opts :: cowboy:opts(),
-    chain = undefined :: undefined | {module(), cowboy_stream:state()},
+    chain = undefined :: undefined | {module(), term()},
     children = cowboy_children:init() :: cowboy_children:children(),
     %% The stream is about to end; only its answer is still missing.
     ending = false :: boolean(),

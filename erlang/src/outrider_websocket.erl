@@ -31,7 +31,9 @@
     handled = 0 :: non_neg_integer(),
     step :: pos_integer(),
     active = true :: boolean(),
-    hibernate = false :: boolean(),
+    %% What to do before the next idle wait. At first: what the request left behind goes at once, not when some later
+    %% message grows the heap.
+    rest = collect :: nothing | collect | hibernate,
     shutdown_reason = normal :: term(),
     sidecar :: {pid(), pos_integer()}
 }).
@@ -56,19 +58,14 @@ start(Port, Monitor, Parent, Window, Writer, {_, Number} = Sidecar, {Handler, Ha
     },
     case erlang:function_exported(Handler, websocket_init, 1) of
         true -> call(websocket_init, undefined, WS, HandlerState);
-        false -> tidy(WS, HandlerState)
+        false -> next(WS, HandlerState)
     end.
-
-%% What the request left behind goes now, not when some later message grows the heap.
-tidy(WS, HandlerState) ->
-    true = erlang:garbage_collect(),
-    next(WS, HandlerState).
 
 %% Between two callbacks: first what was received before, then the mailbox. While the client takes nothing, neither.
 next(WS = #ws{writer = Writer}, HandlerState) ->
     case outrider_writer:is_full(Writer) of
         false -> next_frame(WS, HandlerState);
-        true -> written(outrider_writer:wait(Writer), fun next_frame/2, WS, HandlerState)
+        true -> written(outrider_writer:wait(Writer), WS, HandlerState)
     end.
 
 next_frame(WS = #ws{handled = Handled, step = Step}, HandlerState) when Handled >= Step ->
@@ -77,13 +74,18 @@ next_frame(WS = #ws{inbox = [Frame | Inbox], active = true}, HandlerState) ->
     frame(Frame, WS#ws{inbox = Inbox}, HandlerState);
 next_frame(WS = #ws{parked = [_ | _] = Parked, active = true}, HandlerState) ->
     next_frame(WS#ws{inbox = lists:append(lists:reverse(Parked)), parked = []}, HandlerState);
-next_frame(WS = #ws{hibernate = true}, HandlerState) ->
-    case process_info(self(), message_queue_len) of
-        {_, 0} -> proc_lib:hibernate(?MODULE, loop, [WS#ws{hibernate = false}, HandlerState]);
-        _ -> loop(WS, HandlerState)
-    end;
-next_frame(WS, HandlerState) ->
-    loop(WS, HandlerState).
+next_frame(WS = #ws{rest = nothing}, HandlerState) ->
+    loop(WS, HandlerState);
+next_frame(WS = #ws{rest = Rest}, HandlerState) ->
+    case {Rest, process_info(self(), message_queue_len)} of
+        {hibernate, {_, 0}} ->
+            proc_lib:hibernate(?MODULE, loop, [WS#ws{rest = nothing}, HandlerState]);
+        {collect, {_, 0}} ->
+            true = erlang:garbage_collect(),
+            loop(WS#ws{rest = nothing}, HandlerState);
+        _ ->
+            loop(WS, HandlerState)
+    end.
 
 -spec loop(#ws{}, term()) -> no_return().
 loop(WS = #ws{port = Port, parent = Parent, monitor = Monitor}, HandlerState) ->
@@ -162,27 +164,27 @@ call(Callback, Message, WS = #ws{handler = Handler}, HandlerState) ->
             websocket_info -> Handler:websocket_info(Message, HandlerState)
         end
     of
-        Result -> returned(Result, Callback, WS, HandlerState)
+        Result -> returned(Result, WS, HandlerState)
     catch
         Class:Reason:Stacktrace -> crash(Class, Reason, Stacktrace, WS, HandlerState)
     end.
 
-returned({Commands, HandlerState}, Callback, WS, _) when is_list(Commands) ->
-    commands(commands, Commands, Callback, WS, HandlerState);
-returned({Commands, HandlerState, hibernate}, Callback, WS, _) when is_list(Commands) ->
-    commands(commands, Commands, Callback, WS#ws{hibernate = true}, HandlerState);
-returned({ok, HandlerState}, Callback, WS, _) ->
-    continue(Callback, WS, HandlerState);
-returned({ok, HandlerState, hibernate}, Callback, WS, _) ->
-    continue(Callback, WS#ws{hibernate = true}, HandlerState);
-returned({reply, Frames, HandlerState}, Callback, WS, _) ->
-    commands(frames, Frames, Callback, WS, HandlerState);
-returned({reply, Frames, HandlerState, hibernate}, Callback, WS, _) ->
-    commands(frames, Frames, Callback, WS#ws{hibernate = true}, HandlerState);
-returned({stop, HandlerState}, _, WS, _) ->
+returned({Commands, HandlerState}, WS, _) when is_list(Commands) ->
+    commands(commands, Commands, WS, HandlerState);
+returned({Commands, HandlerState, hibernate}, WS, _) when is_list(Commands) ->
+    commands(commands, Commands, WS#ws{rest = hibernate}, HandlerState);
+returned({ok, HandlerState}, WS, _) ->
+    next(WS, HandlerState);
+returned({ok, HandlerState, hibernate}, WS, _) ->
+    next(WS#ws{rest = hibernate}, HandlerState);
+returned({reply, Frames, HandlerState}, WS, _) ->
+    commands(frames, Frames, WS, HandlerState);
+returned({reply, Frames, HandlerState, hibernate}, WS, _) ->
+    commands(frames, Frames, WS#ws{rest = hibernate}, HandlerState);
+returned({stop, HandlerState}, WS, _) ->
     last({close, 1000, <<>>}, WS),
     terminate(stop, WS, HandlerState);
-returned(Value, _, WS, HandlerState) ->
+returned(Value, WS, HandlerState) ->
     %% What Cowboy's process exits with.
     try
         error({try_clause, Value})
@@ -190,12 +192,12 @@ returned(Value, _, WS, HandlerState) ->
         Class:Reason:Stacktrace -> crash(Class, Reason, Stacktrace, WS, HandlerState)
     end.
 
-commands(Kind, Commands, Callback, WS = #ws{head = Head}, HandlerState) ->
+commands(Kind, Commands, WS = #ws{head = Head, writer = Writer}, HandlerState) ->
     try outrider_frames:Kind(Commands, Head) of
         {more, Packets, []} ->
-            write(Packets, Callback, WS, HandlerState);
+            written(outrider_writer:write(Packets, Writer), WS, HandlerState);
         {more, Packets, Changes} ->
-            write(Packets, Callback, lists:foldl(fun change/2, WS, Changes), HandlerState);
+            written(outrider_writer:write(Packets, Writer), lists:foldl(fun change/2, WS, Changes), HandlerState);
         {stop, Packets, Changes} ->
             close(Packets, lists:foldl(fun change/2, WS, Changes), HandlerState)
     catch
@@ -205,24 +207,15 @@ commands(Kind, Commands, Callback, WS = #ws{head = Head}, HandlerState) ->
 change({active, Active}, WS) -> WS#ws{active = Active};
 change({shutdown_reason, Reason}, WS) -> WS#ws{shutdown_reason = Reason}.
 
-write(Packets, websocket_init, WS = #ws{writer = Writer}, HandlerState) ->
-    written(outrider_writer:write(Packets, Writer), fun tidy/2, WS, HandlerState);
-write(Packets, _, WS = #ws{writer = Writer0}, HandlerState) ->
-    case outrider_writer:write(Packets, Writer0) of
-        {ok, Writer} -> next(WS#ws{writer = Writer}, HandlerState);
-        End -> written(End, fun next/2, WS, HandlerState)
-    end.
-
-written({ok, Writer}, Next, WS, HandlerState) -> Next(WS#ws{writer = Writer}, HandlerState);
-written({error, _} = Error, _, WS, HandlerState) -> terminate(Error, WS, HandlerState);
-written({exit, Reason}, _, WS, HandlerState) -> stop(Reason, WS, HandlerState).
-
-continue(websocket_init, WS, HandlerState) -> tidy(WS, HandlerState);
-continue(_, WS, HandlerState) -> next(WS, HandlerState).
+-spec written(outrider_writer:result(), #ws{}, term()) -> no_return().
+written({ok, Writer}, WS, HandlerState) -> next(WS#ws{writer = Writer}, HandlerState);
+written({error, _} = Error, WS, HandlerState) -> terminate(Error, WS, HandlerState);
+written({exit, Reason}, WS, HandlerState) -> stop(Reason, WS, HandlerState).
 
 %% The ends.
 
 %% The handler sent a close frame; as in Cowboy whether it could be written makes no difference.
+-spec close([{non_neg_integer(), iodata()}], #ws{}, term()) -> no_return().
 close(Packets, WS = #ws{writer = Writer}, HandlerState) ->
     case outrider_writer:write(Packets, Writer) of
         {ok, _} -> ok;
@@ -232,6 +225,7 @@ close(Packets, WS = #ws{writer = Writer}, HandlerState) ->
     terminate(stop, WS, HandlerState).
 
 %% The parent ends: the listener stops, or the application.
+-spec stop(term(), #ws{}, term()) -> no_return().
 stop(Reason, WS, HandlerState) ->
     last({close, 1001, <<>>}, WS),
     terminate(Reason, WS, HandlerState).
