@@ -3,12 +3,12 @@
 //! Everything runs in one thread, in one event loop; [`Server`] is shared by reference count, without locks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
@@ -70,7 +70,7 @@ pub struct Server {
     pub head_limits: Rc<HeadLimits>,
     /// Bytes of payload on their way, for each stream and direction (docs/port-protocol.md, "Credit").
     pub window: usize,
-    streams: RefCell<HashMap<StreamId, Stream>>,
+    streams: RefCell<FxHashMap<StreamId, Stream>>,
     last_id: Cell<StreamId>,
     /// WebSockets with frames of this turn's commands.
     dirty: RefCell<Vec<Rc<Websocket>>>,

@@ -1,15 +1,16 @@
 //! A client's socket and the sockets on which clients arrive: TCP or Unix, one type for either.
 //!
-//! Runs in the event loop's thread; nothing here blocks. Reads and writes come in two forms: `poll_*` for hyper, and
-//! `try_*` with readiness for the WebSocket path, which reads into a buffer that all clients share.
+//! Runs in the event loop's thread; nothing here blocks.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use socket2::{Domain, Protocol, SockRef, Type};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::config::{Limits, ListenAddr};
@@ -42,19 +43,17 @@ macro_rules! either {
 }
 
 impl Socket {
-    /// Ready when a read would return something: bytes, the end, or an error.
-    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, s => s.poll_read_ready(cx))
+    /// Reads what is there; 0 bytes are the client's end. A read that does not fill the buffer has taken all there was:
+    /// the next one waits for the kernel to say so, and costs no system call.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        let result = either!(self, s => Pin::new(s).poll_read(cx, &mut buf));
+        result.map_ok(|()| buf.filled().len())
     }
 
     /// Ready when a write would take something.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, s => s.poll_write_ready(cx))
-    }
-
-    /// Reads what is there, or fails with `WouldBlock`; 0 bytes are the client's end.
-    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        either!(self, s => s.try_read(buf))
     }
 
     /// Writes what the kernel takes, or fails with `WouldBlock`.

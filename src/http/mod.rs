@@ -21,7 +21,7 @@ use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -124,9 +124,9 @@ pub async fn serve(server: Rc<Server>, socket: Socket, permit: Permit) {
         }
         Outcome::Refused(status) | Outcome::Late(Some(status)) => {
             let _ = socket.try_write(&head::refusal(status)); // Fits every socket's buffer; nothing else is in it.
-            linger(&socket, &server).await;
+            linger(socket, &server).await;
         }
-        Outcome::Done => linger(&socket, &server).await,
+        Outcome::Done => linger(socket, &server).await,
         Outcome::Late(None) | Outcome::Aborted => {}
     }
 }
@@ -337,21 +337,13 @@ pub fn switching_protocols(headers: &Headers) -> Vec<u8> {
 }
 
 /// Says that no more will come, and reads on for a while, so that the client gets what was sent instead of a reset.
-pub async fn linger(socket: &Socket, server: &Server) {
+pub async fn linger(mut socket: Socket, server: &Server) {
     if socket.shutdown_write().is_err() {
         return;
     }
-    let drained = async {
-        loop {
-            if poll_fn(|cx| socket.poll_read_ready(cx)).await.is_err() {
-                return;
-            }
-            match crate::scratch::with(|buffer| socket.try_read(buffer)) {
-                Ok(0) => return,
-                Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => return,
-                _ => {}
-            }
-        }
-    };
+    let drained = poll_fn(|cx| {
+        while let Ok(1..) = ready!(crate::scratch::with(|buffer| socket.poll_read(cx, buffer))) {}
+        Poll::Ready(())
+    });
     let _ = tokio::time::timeout(server.limits.linger_timeout.0.unwrap_or(NEVER), drained).await;
 }

@@ -177,23 +177,17 @@ impl Wire {
 
     /// Reads once from the socket into `unread`. `Ok(false)` is the client's end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        loop {
-            ready!(self.socket.poll_read_ready(cx))?;
-            let read: io::Result<usize> = scratch::with(|buffer| {
-                let n = self.socket.try_read(buffer)?;
+        let n = ready!(scratch::with(|buffer| {
+            let read = self.socket.poll_read(cx, buffer);
+            if let Poll::Ready(Ok(n)) = read {
                 self.unread.extend_from_slice(&buffer[..n]);
-                Ok(n)
-            });
-            match read {
-                Ok(0) => return Poll::Ready(Ok(false)),
-                Ok(_) => {
-                    self.received = Instant::now();
-                    return Poll::Ready(Ok(true));
-                }
-                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                Err(e) => return Poll::Ready(Err(e)),
             }
+            read
+        }))?;
+        if n > 0 {
+            self.received = Instant::now();
         }
+        Poll::Ready(Ok(n > 0))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, mut buf: hyper::rt::ReadBufCursor<'_>) -> Poll<io::Result<()>> {

@@ -36,7 +36,7 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 pub struct Websocket {
     id: StreamId,
     server: Rc<Server>,
-    socket: Socket,
+    socket: RefCell<Socket>,
     state: RefCell<Session>,
     task: Cell<Option<Waker>>,
     /// In the server's list of streams to be flushed.
@@ -49,7 +49,7 @@ pub fn start(server: Rc<Server>, socket: Socket, received: Vec<u8>, id: StreamId
     let websocket = Rc::new(Websocket {
         id,
         server: Rc::clone(&server),
-        socket,
+        socket: RefCell::new(socket),
         state: RefCell::new(session),
         task: Cell::default(),
         dirty: Cell::new(false),
@@ -66,8 +66,9 @@ async fn run(websocket: Rc<Websocket>) {
     if let App::Echo(echo) = &websocket.server.app {
         echo.forget(websocket.id);
     }
-    if phase == Phase::Ending {
-        http::linger(&websocket.socket, &websocket.server).await;
+    let server = Rc::clone(&websocket.server);
+    if let (Phase::Ending, Ok(websocket)) = (phase, Rc::try_unwrap(websocket)) {
+        http::linger(websocket.socket.into_inner(), &server).await;
     }
 }
 
@@ -133,7 +134,7 @@ impl Websocket {
             }
             let mut again = false;
             if !state.out.is_empty() {
-                again |= self.socket.poll_write_ready(cx).is_ready();
+                again |= self.socket.borrow().poll_write_ready(cx).is_ready();
             }
             state.waits_for_client = state.reading(self.server.window);
             if state.waits_for_client && !self.server.app.poll_congested(cx) {
@@ -154,20 +155,19 @@ impl Websocket {
             state.unread = unread;
             return true;
         }
-        if self.socket.poll_read_ready(cx).is_pending() {
-            return false;
-        }
-        let result: io::Result<usize> = scratch::with(|buffer| {
-            let n = self.socket.try_read(buffer)?;
-            let used = self.decode(state, &mut buffer[..n]);
-            state.unread.extend_from_slice(&buffer[used..n]);
-            Ok(n)
+        let result = scratch::with(|buffer| {
+            let read = self.socket.borrow_mut().poll_read(cx, buffer);
+            if let Poll::Ready(Ok(n)) = read {
+                let used = self.decode(state, &mut buffer[..n]);
+                state.unread.extend_from_slice(&buffer[used..n]);
+            }
+            read
         });
         match result {
-            Ok(0) => self.lost(state, &io::ErrorKind::ConnectionReset.into()),
-            Ok(_) => state.received = Instant::now(),
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(e) => self.lost(state, &e),
+            Poll::Pending => return false,
+            Poll::Ready(Ok(0)) => self.lost(state, &io::ErrorKind::ConnectionReset.into()),
+            Poll::Ready(Ok(_)) => state.received = Instant::now(),
+            Poll::Ready(Err(e)) => self.lost(state, &e),
         }
         true
     }
@@ -241,7 +241,7 @@ impl Websocket {
     /// Writes as much as the socket takes now.
     fn write(&self, state: &mut Session) {
         while state.written < state.out.len() {
-            match self.socket.try_write(&state.out[state.written..]) {
+            match self.socket.borrow().try_write(&state.out[state.written..]) {
                 Ok(n) => {
                     state.blocked = None;
                     state.has_written(n);
