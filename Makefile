@@ -1,0 +1,89 @@
+# The verbs of this repository; `make help` lists them. CI calls them by these names.
+#
+# Each sets up what it needs (scripts/setup.sh: nothing to do on a machine that has it all) and can be run alone.
+# What is built, fetched and reported stays in _build/, target/ and priv/.
+
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+SECONDS ?= 60
+PORT ?= 8080
+
+# Cowboy's place when it does not come from Hex; and for programs that run what is built, Outrider's too.
+export ERL_LIBS := $(CURDIR)/_build/erl_libs
+RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
+PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
+
+.PHONY: help build demo test lint autobahn autobahn-quick fuzz bench bench-quick soak clean
+.PHONY: setup-demo setup-test format clippy test-rust xref dialyzer test-suites test-clients test-dependency
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
+
+build: setup-demo ## the sidecar and the application
+	rebar3 compile
+
+demo: build ## run the chat of examples/chat; PORT=8080
+	@PORT=$(PORT) scripts/demo.sh
+
+test: ## every check and test, with a summary
+	@scripts/test.sh
+
+lint: format clippy xref dialyzer ## formatting, warnings, undefined calls, types
+
+autobahn: build setup-test ## all 517 cases of Autobahn, through the VM and on the engine alone (about an hour)
+	$(RUN) test/autobahn/run.py vm full
+	$(RUN) test/autobahn/run.py engine full
+
+autobahn-quick: build setup-test ## 306 cases of Autobahn through the VM
+	$(RUN) test/autobahn/run.py vm quick
+
+fuzz: ## every fuzz target; SECONDS=60 for each
+	scripts/fuzz.sh $(SECONDS)
+
+bench: build ## Outrider and Cowboy side by side, into bench/results
+	bench/run full
+
+bench-quick: build ## the same in less than three minutes
+	bench/run quick
+
+soak: build ## memory over a long time under load
+	bench/run growth
+
+clean: ## remove what was built, not what was fetched
+	cargo clean --quiet
+	rm -rf _build/default _build/test _build/autobahn/*-* _build/log _build/screenshots priv examples/chat/_build
+
+# What `test` runs, each a promise of its own.
+
+setup-demo:
+	@scripts/setup.sh demo
+
+setup-test:
+	@scripts/setup.sh test
+
+format:
+	cargo fmt --check
+	cargo fmt --check --manifest-path bench/Cargo.toml
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
+
+clippy:
+	cargo clippy --quiet --locked --all-targets -- -D warnings
+	cargo clippy --quiet --locked --all-targets --manifest-path bench/Cargo.toml -- -D warnings
+
+test-rust:
+	cargo test --locked
+
+xref: build
+	rebar3 xref
+
+dialyzer: build
+	rebar3 dialyzer
+
+test-suites: build
+	rebar3 ct
+
+test-clients: build setup-test
+	$(RUN) $(PYTEST) test/clients
+
+test-dependency: build setup-test
+	test/dependency.sh

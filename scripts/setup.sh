@@ -1,0 +1,91 @@
+#!/bin/sh
+# Installs what is missing to build and run Outrider on a Debian machine that has a Rust toolchain.
+#
+# usage: setup.sh demo | test
+#
+# `demo` is Erlang, rebar3 and Cowboy: enough for `make build` and `make demo`. `test` adds what the tests need: the rest
+# of Erlang, Chromium and the Python packages of test/requirements.txt in _build/venv. Does nothing, and says nothing,
+# when all is there. Packages are Debian's and need root; who cannot
+# install them is told what to install.
+set -eu
+cd "$(dirname "$0")/.."
+
+demo_packages='ca-certificates curl gcc libc6-dev xz-utils erlang-base erlang-dev erlang-tools erlang-ssl erlang-inets
+    erlang-crypto erlang-public-key erlang-asn1 erlang-runtime-tools erlang-parsetools erlang-syntax-tools
+    erlang-common-test erlang-eunit erlang-edoc erlang-xmerl rebar3'
+test_packages='erlang-dialyzer g++ git python3 python3-venv chromium chromium-driver'
+
+fail() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+# installed PACKAGE: true if dpkg has it, in whole.
+installed() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# Installs those of the given Debian packages that are not there.
+packages() {
+    command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
+        fail "this is not Debian; install Erlang/OTP 25 or newer and rebar3 (for the tests: git, python3, chromium, chromedriver)"
+    missing=
+    for package in "$@"; do
+        installed "$package" || missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
+    [ "$(id -u)" = 0 ] || fail "as root, run: apt-get install --no-install-recommends$missing"
+    echo "setup: installing$missing" >&2
+    mkdir -p _build
+    {
+        apt-get -q update
+        DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $missing
+    } >_build/apt.log 2>&1 </dev/null || {
+        tail -n 20 _build/apt.log >&2
+        fail "apt-get failed"
+    }
+}
+
+# True if the tools are on the PATH already, from wherever they came.
+have() {
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || return 1
+    done
+}
+
+# Cowboy comes from Hex with rebar3; where Hex does not answer, from Debian.
+cowboy() {
+    [ ! -e _build/erl_libs/.complete ] || return 0
+    if curl --silent --fail --head --max-time 10 --output /dev/null https://repo.hex.pm/packages/cowboy; then
+        return 0
+    fi
+    scripts/cowboy-from-debian.sh _build/erl_libs
+}
+
+# The Python packages of the tests, installed anew when their list changes.
+python() {
+    [ ! -e _build/venv/requirements.txt ] || ! cmp -s test/requirements.txt _build/venv/requirements.txt || return 0
+    echo "setup: making _build/venv" >&2
+    rm -rf _build/venv
+    python3 -m venv _build/venv
+    _build/venv/bin/pip install --quiet --disable-pip-version-check --requirement test/requirements.txt
+    cp test/requirements.txt _build/venv/requirements.txt
+}
+
+have cargo || fail "no cargo on the PATH; install Rust 1.88 or newer from https://rustup.rs"
+case ${1:-} in
+demo)
+    have erl erlc rebar3 curl xz cc || packages $demo_packages
+    cowboy
+    ;;
+test)
+    have erl erlc ct_run dialyzer rebar3 curl xz cc c++ git python3 chromium chromedriver &&
+        python3 -c 'import venv, ensurepip' 2>/dev/null || packages $demo_packages $test_packages
+    cowboy
+    python
+    ;;
+*)
+    echo "usage: setup.sh demo | test" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,71 @@
+#!/bin/sh
+# Runs every check and test, each as a target of the Makefile of its own, and sums up.
+#
+# usage: test.sh
+#
+# A failed step does not keep the others from running. The output of each is shown, and left in _build/log/STEP.log. The
+# last line is `N passed, N failed`: tests are counted from what their runners report, a step that reports no numbers
+# counts as one. Exits with 1 if a step failed.
+set -u
+cd "$(dirname "$0")/.."
+
+steps='format clippy test-rust build xref dialyzer test-suites test-clients test-dependency autobahn-quick fuzz'
+log=_build/log
+mkdir -p $log
+rm -f $log/*
+
+# Sums what the runners of a step say: cargo test, Common Test by rebar3, pytest, Autobahn.
+# Prints "PASSED FAILED".
+count() {
+    awk '
+        { gsub(/\033\[[0-9;]*m/, "") }
+        /^test result:/ { passed += $4; failed += $6 }
+        /^All [0-9]+ tests passed/ { passed += $2 }
+        /^(Skipped|Failed) [0-9]+ .*tests\./ {
+            for (i = 1; i < NF; i++) {
+                if ($i == "Passed") passed += $(i + 1)
+                if ($i == "Failed") failed += $(i + 1)
+            }
+        }
+        / in [0-9.]+s( |$)/ {
+            for (i = 1; i < NF; i++) {
+                if ($(i + 1) ~ /^passed/) passed += $i
+                if ($(i + 1) ~ /^(failed|errors?)/) failed += $i
+            }
+        }
+        /^autobahn [a-z]+: [0-9]+ of [0-9]+ cases passed/ { passed += $3; failed += $5 - $3 }
+        END { print passed + 0, failed + 0 }' "$1"
+}
+
+passed=0
+failed=0
+table=
+for step in setup-test $steps; do
+    echo
+    echo "=== $step"
+    begin=$(date +%s)
+    {
+        make "$step" SECONDS=5 2>&1 </dev/null
+        echo $? >$log/status
+    } | tee "$log/$step.log"
+    status=$(cat $log/status)
+    took=$(($(date +%s) - begin))
+
+    set -- $(count "$log/$step.log")
+    if [ "$status" -ne 0 ] && [ "$2" -eq 0 ]; then
+        set -- "$1" 1
+    elif [ "$status" -eq 0 ] && [ "$1" -eq 0 ]; then
+        set -- 1 0
+    fi
+    [ "$status" -eq 0 ] && word=ok || word=FAILED
+    passed=$((passed + $1))
+    failed=$((failed + $2))
+    table="$table$(printf '%-16s %-6s %5d passed %4d failed %5d s' "$step" "$word" "$1" "$2" "$took")
+"
+    [ "$step" != setup-test ] || [ "$status" -eq 0 ] || break
+done
+
+echo
+printf '%s\n' "$table"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
