@@ -31,7 +31,7 @@ protocol_options() ->
         {"/idle", bench_handler, idle},
         {"/reply", bench_handler, reply}
     ]}]),
-    #{env => #{dispatch => Dispatch}, max_keepalive => infinity}.
+    #{env => #{dispatch => Dispatch}, max_keepalive => 1_000_000_000}.
 
 port(cowboy) -> ranch:get_port(bench);
 port(outrider) -> outrider:get_port(bench).

@@ -45,8 +45,10 @@ pub struct Sample {
     /// CPU time per second that neither the server nor the load generator used: 1 is one core. Kernel threads are
     /// in it, the hypervisor's theft, and whatever else ran.
     pub others: Option<f64>,
-    /// Memory per connection.
+    /// Memory per connection, after a rest.
     pub memory: Option<Memory>,
+    /// The same right after the last message, or the last connection's arrival.
+    pub memory_at_once: Option<Memory>,
 }
 
 /// Latency in microseconds.
@@ -78,6 +80,13 @@ pub struct Memory {
     pub vm: f64,
     /// Of its sidecars.
     pub sidecar: f64,
+}
+
+impl Memory {
+    /// Of all processes.
+    pub fn total(self) -> f64 {
+        self.vm + self.sidecar
+    }
 }
 
 /// One measuring.

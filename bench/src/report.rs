@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::meter::{Latency, Sample};
+use crate::meter::{Latency, Memory, Sample};
 use crate::result::{Figure, RowResult, Run};
 use crate::row::{Bound, Goal, Measure, Row};
 
@@ -28,6 +28,9 @@ pub fn one_line(sample: &Sample) -> String {
     }
     if let Some(memory) = sample.memory {
         write!(line, "  memory B: VM {:.0} sidecar {:.0}", memory.vm, memory.sidecar).expect("writing to a string");
+    }
+    if let Some(memory) = sample.memory_at_once {
+        write!(line, "; before the rest {:.0}", memory.total()).expect("writing to a string");
     }
     line
 }
@@ -158,17 +161,23 @@ fn latency(pair: &Pair) -> Option<String> {
 
 fn memory(pair: &Pair) -> Option<String> {
     let lines = pair.rows.iter().filter_map(|row| {
-        let total = [row.figure(0, Measure::Memory)?, row.figure(1, Measure::Memory)?];
-        let vm = row.over_rounds(|round| round[1].memory.map(|memory| memory.vm))?;
-        let sidecar = row.over_rounds(|round| round[1].memory.map(|memory| memory.sidecar))?;
-        let figure = ratio(row.ratio(Measure::Memory));
-        let connections = row.rounds[0][1].connections;
+        let median = |of: fn(&[Sample; 2]) -> Option<Memory>, part: fn(Memory) -> f64| {
+            row.over_rounds(|round| of(round).map(part)).map(|figure| figure.median)
+        };
+        let at_once = median(|[_, second]| second.memory_at_once, Memory::total)?;
         Some(format!(
-            "| {} | {connections} | {:.0} | {:.0} ({:.0} + {:.0}) | {figure} |",
-            row.title, total[0].median, total[1].median, vm.median, sidecar.median,
+            "| {} | {} | {:.0} | {:.0} ({:.0} + {:.0}) | {} | {at_once:.0} |",
+            row.title,
+            row.rounds[0][1].connections,
+            median(|[first, _]| first.memory, Memory::total)?,
+            median(|[_, second]| second.memory, Memory::total)?,
+            median(|[_, second]| second.memory, |memory| memory.vm)?,
+            median(|[_, second]| second.memory, |memory| memory.sidecar)?,
+            ratio(row.ratio(Measure::Memory)),
         ))
     });
-    let head = "| row | connections | first | second (VM + sidecar) | ratio | spread |\n|---|--:|--:|--:|--:|--:|";
+    let head = "| row | connections | first | second (VM + sidecar) | ratio | spread | second before the rest |\n\
+                |---|--:|--:|--:|--:|--:|--:|";
     pair.table("Memory per connection, bytes", head, lines.collect())
 }
 

@@ -1,6 +1,8 @@
 //! One connection speaks, and its handler sends what it says to every member of a process group: a chat.
 
-use anyhow::{Result, bail};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
 
 use crate::crowd::Crowd;
 use crate::frame::{Expect, Script};
@@ -11,6 +13,9 @@ use crate::server::Server;
 /// So many that the server always has something to do.
 const UNDER_WAY: usize = 2;
 
+/// How long all may take to join the group.
+const JOINING: Duration = Duration::from_secs(20);
+
 /// Speaks the script's messages on the first of `connections`, each when all have heard one before.
 pub fn run(server: &Server, timing: Timing, connections: usize, script: Script) -> Result<Sample> {
     let expect = script.expect;
@@ -18,11 +23,12 @@ pub fn run(server: &Server, timing: Timing, connections: usize, script: Script) 
     let mut crowd = Crowd::open(&target, connections, script)?;
     // Every handler greets once it has joined the group.
     let mut greetings = 0;
-    let mut patience = Meter::start(server, timing)?;
+    let deadline = Instant::now() + JOINING;
     while greetings < connections {
-        let came = crowd.turn(|_, message, _| message.check(&Expect { len: None, ..expect }).map(|()| 0))?;
-        greetings += came as usize;
-        patience.turned(came)?;
+        greetings += crowd.turn(|_, message, _| message.check(&Expect { len: None, ..expect }).map(|()| 0))? as usize;
+        if Instant::now() > deadline {
+            bail!("{greetings} of {connections} handlers greeted in {JOINING:?}");
+        }
     }
     let mut meter = Meter::start(server, timing)?;
     // When each message under way was sent, and how many connections have heard it; the oldest has the number `complete`.
@@ -50,7 +56,7 @@ pub fn run(server: &Server, timing: Timing, connections: usize, script: Script) 
             meter.count(now - sent_at[number % UNDER_WAY]);
             Ok(0)
         })?;
-        meter.turned(came)?;
+        meter.turned(came).with_context(|| format!("{complete} of {spoken} messages were heard by all"))?;
         while complete < spoken && heard[complete % UNDER_WAY] == connections {
             complete += 1;
         }

@@ -14,6 +14,9 @@ use crate::server::Server;
 /// How many connections speak at a time, where they do before they fall silent.
 const SPEAKING: usize = 100;
 
+/// How long connections that spoke are then left alone: a server may keep for a while what the next message would need.
+const REST: Duration = Duration::from_secs(25);
+
 /// Opens `connections`, has each echo `messages` messages of 1 KiB, and compares the memory with that before.
 pub fn run(server: &Server, connections: usize, messages: usize, deflate: bool) -> Result<Sample> {
     let target = Target::websocket(server.address(), "/idle", deflate);
@@ -26,12 +29,23 @@ pub fn run(server: &Server, connections: usize, messages: usize, deflate: bool) 
             ask_some(&mut crowd, first..connections.min(first + SPEAKING))?;
         }
     }
+    let at_once = server.memory()?;
+    if messages > 0 {
+        std::thread::sleep(REST);
+    }
     let after = settled_memory(server)?;
     // One that was closed meanwhile would be seen here.
     crowd.turn(|_, _, _| bail!("a silent connection got a message"))?;
-    let per_connection = |after: u64, before: u64| (after as f64 - before as f64) / connections as f64;
-    let memory = Memory { vm: per_connection(after.0, before.0), sidecar: per_connection(after.1, before.1) };
-    Ok(Sample { connections, messages: (connections * messages) as u64, memory: Some(memory), ..Sample::default() })
+    let per_connection = |now: u64, before: u64| (now as f64 - before as f64) / connections as f64;
+    let memory =
+        |(vm, sidecar)| Memory { vm: per_connection(vm, before.0), sidecar: per_connection(sidecar, before.1) };
+    Ok(Sample {
+        connections,
+        messages: (connections * messages) as u64,
+        memory: Some(memory(after)),
+        memory_at_once: Some(memory(at_once)),
+        ..Sample::default()
+    })
 }
 
 /// Sends one message on each of these connections and waits for the answers.

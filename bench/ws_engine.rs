@@ -1,0 +1,110 @@
+//! What the WebSocket engine alone takes for a message, in and out: `cargo bench --bench ws_engine`.
+//!
+//! Prints nanoseconds per message, the best of several rounds: other programs on the machine only ever add to them.
+
+use std::hint::black_box;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use outrider::ws::{Agreement, Decoder, Encoder, Event, Kind, Options};
+
+const ROUND: Duration = Duration::from_millis(50);
+const ROUNDS: usize = 8;
+
+fn main() {
+    println!("{:>32} {:>12} {:>12}", "message", "decode, ns", "encode, ns");
+    let takeover = Agreement::default();
+    let none = Agreement { server_context_takeover: false, client_context_takeover: false, ..takeover };
+    for (name, agreement) in
+        [("plain", None), ("deflate, takeover", Some(takeover)), ("deflate, no takeover", Some(none))]
+    {
+        for size in [64, 1024, 16 * 1024, 64 * 1024] {
+            for kind in [Kind::Text, Kind::Binary] {
+                let label = format!("{name}, {kind:?}, {size}");
+                println!("{label:>32} {:>12} {:>12}", decode(agreement, kind, size), encode(agreement, kind, size));
+            }
+        }
+    }
+}
+
+/// Messages that are read as one read of the socket would find them: as many as fit into 64 KiB.
+fn decode(agreement: Option<Agreement>, kind: Kind, size: usize) -> u128 {
+    let options = Options { max_frame_size: None, validate_utf8: true };
+    let mut decoder = Decoder::new(options, agreement.as_ref());
+    let mut encoder = Encoder::new(agreement.as_ref());
+    let count = (64 * 1024 / size).max(1);
+    let mut read = || {
+        let mut out = Vec::new();
+        for n in 0..count {
+            let start = out.len();
+            encoder.message(kind, &payload(size, n), &mut out);
+            mask(&mut out, start);
+        }
+        out
+    };
+    // Compressed messages refer to those before: every read is another one.
+    let reads: Vec<Vec<u8>> = (0..if agreement.is_some() { 300 } else { 1 }).map(|_| read()).collect();
+    let mut scratch = Vec::new();
+    let mut next = reads.iter().cycle();
+    best(count, || {
+        let Some(read) = next.next() else { return };
+        scratch.clear();
+        scratch.extend_from_slice(read);
+        let used = decoder.decode(&mut scratch, &mut |event: Event<'_>| {
+            black_box(event);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(used, Ok(scratch.len()));
+    })
+}
+
+fn encode(agreement: Option<Agreement>, kind: Kind, size: usize) -> u128 {
+    let mut encoder = Encoder::new(agreement.as_ref());
+    let payloads: Vec<Vec<u8>> = (0..16).map(|n| payload(size, n)).collect();
+    let mut out = Vec::new();
+    best(payloads.len(), || {
+        out.clear();
+        for payload in &payloads {
+            encoder.message(kind, payload, &mut out);
+        }
+        black_box(&out);
+    })
+}
+
+/// JSON, which compresses to about a quarter.
+fn payload(size: usize, seed: usize) -> Vec<u8> {
+    let record =
+        |n: usize| format!("{{\"id\":{n},\"user\":\"u{}\",\"text\":\"{:x}\"}},", n * 7919 % 1009, n * 2_654_435_761);
+    let mut bytes: Vec<u8> = (seed * 1000..).take(size / 32 + 1).flat_map(|n| record(n).into_bytes()).collect();
+    bytes.truncate(size);
+    bytes
+}
+
+/// Makes a client's frame of the server's frame that begins at `start`.
+fn mask(out: &mut Vec<u8>, start: usize) {
+    let key = [0x37, 0xfa, 0x21, 0x3d];
+    let at = start
+        + match out[start + 1] {
+            126 => 4,
+            127 => 10,
+            _ => 2,
+        };
+    out[start + 1] |= 0x80;
+    out.splice(at..at, key);
+    for (byte, key) in out[at + 4..].iter_mut().zip(key.into_iter().cycle()) {
+        *byte ^= key;
+    }
+}
+
+fn best(count: usize, mut work: impl FnMut()) -> u128 {
+    let mut best = u128::MAX;
+    for _ in 0..ROUNDS {
+        let (start, mut times) = (Instant::now(), 0);
+        while start.elapsed() < ROUND {
+            work();
+            times += count as u128;
+        }
+        best = best.min(start.elapsed().as_nanos() / times);
+    }
+    best
+}
