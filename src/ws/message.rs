@@ -88,8 +88,13 @@ impl Message {
         ControlFlow::Continue(())
     }
 
-    /// Gathers a piece for which there is room.
+    /// Gathers a piece for which there is room. The buffer grows by doubling, but never beyond [`CHUNK`].
     pub fn keep(&mut self, piece: &[u8]) {
+        let size = self.gathered.len() + piece.len();
+        if size > self.gathered.capacity() {
+            let capacity = size.next_power_of_two().min(CHUNK);
+            self.gathered.reserve_exact(capacity - self.gathered.len());
+        }
         self.gathered.extend_from_slice(piece);
     }
 
@@ -98,7 +103,7 @@ impl Message {
         if self.gathered.is_empty() {
             return sink(Event::Message(self.kind, piece));
         }
-        self.gathered.extend_from_slice(piece);
+        self.keep(piece);
         sink(Event::Message(self.kind, &self.gathered))
     }
 
