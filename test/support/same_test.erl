@@ -120,20 +120,25 @@ runs(Setup, Scenario) ->
 
 run(Name, Setup, Scenario) ->
     Probe = probe:start(),
-    Ref = {same_test, Name},
     ok = probe_log:attach(Probe),
+    Outcome = try
+        with_listener(Name, Setup, Probe, Scenario)
+    after
+        probe_log:detach()
+    end,
+    transcript:plain(#{wire => wire(Outcome), calls => probe:calls(Probe), log => probe:stop(Probe)}).
+
+with_listener(Name, Setup, Probe, Scenario) ->
+    Ref = {same_test, Name},
     {ok, _} = start_listener(Name, Ref, maps:get(transport, Setup, [{port, 0}]), protocol(Setup, Probe)),
     Server = #{name => Name, ref => Ref, port => (ranch_api(Name)):get_port(Ref), probe => Probe},
-    Outcome =
-        try
-            in_process(fun() -> Scenario(Server) end)
-        after
-            quiet(Server),
-            probe:settle(Probe),
-            stop_listener(Server),
-            probe_log:detach()
-        end,
-    transcript:plain(#{wire => wire(Outcome), calls => probe:calls(Probe), log => probe:stop(Probe)}).
+    try
+        in_process(fun() -> Scenario(Server) end)
+    after
+        quiet(Server),
+        probe:settle(Probe),
+        stop_listener(Server)
+    end.
 
 protocol(Setup, Probe) ->
     Protocol = maps:get(protocol, Setup, #{}),

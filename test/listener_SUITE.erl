@@ -1,0 +1,321 @@
+%% The listener: what start and stop return, transport, socket and protocol options, the functions that take its name,
+%% and the PROXY protocol.
+-module(listener_SUITE).
+
+-compile([export_all, nowarn_export_all]).
+
+all() ->
+    same_test:cases(?MODULE).
+
+-define(REF, {same_test, ?FUNCTION_NAME}).
+
+%% What this fun gives for each server: the same, and this. The fun gets the module to start and stop with, and the one
+%% that knows ranch's functions.
+each(Look, Expected) ->
+    same_test:start(same_test:servers()),
+    Wanted = [{Name, Expected} || Name <- same_test:servers()],
+    Wanted = [{Name, transcript:plain(Look(Name, same_test:ranch_api(Name)))} || Name <- same_test:servers()],
+    ok.
+
+%%% Start and stop
+
+start_and_stop(_) ->
+    each(fun(Module, _) ->
+        {ok, Pid} = Module:start_clear(?REF, [{port, 0}], #{}),
+        Again = Module:start_clear(?REF, [{port, 0}], #{}),
+        Same = Again =:= {error, {already_started, Pid}},
+        Stopped = Module:stop_listener(?REF),
+        {Same, Stopped, is_process_alive(Pid)}
+    end, {true, ok, false}).
+
+stopping_an_unknown_listener(_) ->
+    each(fun(Module, _) ->
+        try Module:stop_listener(?REF) catch error:badarg -> badarg end
+    end, badarg).
+
+%% The name can be had again at once.
+start_after_stop(_) ->
+    each(fun(Module, Api) ->
+        {ok, _} = Module:start_clear(?REF, [{port, 0}], #{}),
+        Port = Api:get_port(?REF),
+        ok = Module:stop_listener(?REF),
+        {ok, _} = Module:start_clear(?REF, [{port, Port}], #{}),
+        Same = Api:get_port(?REF) =:= Port,
+        ok = Module:stop_listener(?REF),
+        Same
+    end, true).
+
+%% The listener does not depend on who started it.
+the_starter_may_die(_) ->
+    each(fun(Module, Api) ->
+        {Pid, Monitor} = spawn_monitor(fun() -> {ok, _} = Module:start_clear(?REF, [{port, 0}], #{}) end),
+        receive {'DOWN', Monitor, process, Pid, normal} -> ok end,
+        IsPort = is_integer(Api:get_port(?REF)),
+        ok = Module:stop_listener(?REF),
+        IsPort
+    end, true).
+
+a_port_that_is_taken(_) ->
+    each(fun(Module, _) ->
+        {ok, Socket} = gen_tcp:listen(0, []),
+        {ok, Port} = inet:port(Socket),
+        Result = Module:start_clear(?REF, [{port, Port}], #{}),
+        gen_tcp:close(Socket),
+        Result
+    end, {error, eaddrinuse}).
+
+an_address_that_is_not_ours(_) ->
+    each(fun(Module, _) ->
+        {error, {{shutdown, {failed_to_start_child, _, {listen_error, Ref, Reason}}}, _}} =
+            Module:start_clear(?REF, [{port, 0}, {ip, {192, 0, 2, 1}}], #{}),
+        {Ref =:= ?REF, Reason}
+    end, {true, eaddrnotavail}).
+
+bad_transport_options(_) ->
+    each(fun(Module, _) ->
+        [Module:start_clear(?REF, Options, #{}) || Options <- [
+            #{socket_opts => [{port, 0}], unknown => 1}, #{num_acceptors => 0}, #{max_connections => -1},
+            #{shutdown => x}, #{connection_type => x}, #{handshake_timeout => x}]]
+    end, [{error, {bad_option, Key}} || Key <- [unknown, num_acceptors, max_connections, shutdown,
+        connection_type, handshake_timeout]]).
+
+an_unknown_socket_option(_) ->
+    each(fun(Module, _) ->
+        {error, {{shutdown, {failed_to_start_child, _, Reason}}, _}} =
+            Module:start_clear(?REF, [{port, 0}, {unknown, 1}], #{}),
+        Reason
+    end, badarg).
+
+%%% Transport options
+
+no_socket_options(_) ->
+    each(fun(Module, Api) ->
+        {ok, _} = Module:start_clear(?REF, #{}, #{}),
+        IsPort = is_integer(Api:get_port(?REF)),
+        ok = Module:stop_listener(?REF),
+        IsPort
+    end, true).
+
+options_that_are_accepted(_) ->
+    _ = [#{wire := 404} = same_test:same(#{transport => Options#{socket_opts => [{port, 0}]}},
+        fun(Server) -> maps:get(status, http_client:get(Server, "/")) end) || Options <- [
+            #{num_acceptors => 1}, #{num_acceptors => 2, num_conns_sups => 1}, #{max_connections => infinity},
+            #{max_connections => 10}, #{connection_type => worker}, #{connection_type => supervisor},
+            #{handshake_timeout => 1000}, #{shutdown => 1000}, #{shutdown => infinity}, #{shutdown => brutal_kill},
+            #{logger => logger}]],
+    ok.
+
+socket_options_that_are_accepted(_) ->
+    _ = [#{wire := 404, log := []} = same_test:same(#{transport => [{port, 0} | Options]},
+        fun(Server) -> maps:get(status, http_client:get(Server, "/")) end) || Options <- [
+            [{backlog, 5}], [{nodelay, true}], [{nodelay, false}], [{keepalive, true}], [{sndbuf, 100000}],
+            [{recbuf, 100000}], [{send_timeout, 1000}], [{linger, {true, 1}}], [inet], [{ip, {127, 0, 0, 1}}],
+            [{ifaddr, {127, 0, 0, 1}}]]],
+    ok.
+
+%% Ranch drops these with a warning; the listener starts all the same.
+socket_options_that_are_not_the_users(_) ->
+    _ = [#{wire := 404, log := [_ | _]} = same_test:same(#{transport => [{port, 0}, Option]},
+        fun(Server) -> maps:get(status, http_client:get(Server, "/")) end)
+        || Option <- [{active, true}, {packet, line}, {mode, list}, {reuseaddr, false}]],
+    ok.
+
+ipv6(_) ->
+    #{wire := #{status := 200, body := <<"{{0,0,0,0,0,0,0,1},80}">>}} = same_test:same(#{
+        transport => [inet6, {ip, {0, 0, 0, 0, 0, 0, 0, 1}}, {port, 0}],
+        handler => {http_script_h, #{init => fun(#{peer := {Ip, _}, port := Port} = Req, State) ->
+            {ok, cowboy_req:reply(200, #{}, io_lib:format("~w", [{Ip, Port}]), Req), State}
+        end}}
+    }, fun(#{port := Port}) ->
+        {ok, Socket} = gen_tcp:connect({0, 0, 0, 0, 0, 0, 0, 1}, Port, [inet6, binary, {active, false}]),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        http_client:response(Socket)
+    end).
+
+unix_socket(_) ->
+    %% The path of a Unix socket must be short.
+    Path = "/tmp/outrider_" ++ os:getpid() ++ ".sock",
+    Look = fun(#{peer := Peer, sock := {local, Sock}, port := Port} = Req, State) ->
+        Seen = {Peer, iolist_to_binary(Sock) =:= iolist_to_binary(Path), Port},
+        {ok, cowboy_req:reply(200, #{}, io_lib:format("~w", [Seen]), Req), State}
+    end,
+    #{wire := {undefined, <<"{{local,<<>>},true,80}">>}} = same_test:same(#{
+        transport => [{ip, {local, Path}}, {port, 0}], handler => {http_script_h, #{init => Look}}
+    }, fun(#{port := Port}) ->
+        {ok, Socket} = gen_tcp:connect({local, Path}, 0, [binary, {active, false}]),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        #{status := 200, body := Body} = http_client:response(Socket),
+        {Port, Body}
+    end),
+    {error, enoent} = file:read_file_info(Path).
+
+%% The address and the port that were given.
+get_addr_and_get_port(_) ->
+    each(fun(Module, Api) ->
+        {ok, _} = Module:start_clear(?REF, [{ip, {127, 0, 0, 1}}, {port, 0}], #{}),
+        {Ip, Port} = Api:get_addr(?REF),
+        Same = Port =:= Api:get_port(?REF),
+        ok = Module:stop_listener(?REF),
+        {Ip, Same}
+    end, {{127, 0, 0, 1}, true}).
+
+%% With the limit reached, the next client waits until another has gone.
+max_connections(_) ->
+    #{wire := {200, 200}} = same_test:same(#{
+        transport => #{socket_opts => [{port, 0}], max_connections => 1, num_acceptors => 1, num_conns_sups => 1},
+        handler => {http_script_h, #{init => fun(Req, State) -> {ok, cowboy_req:reply(200, Req), State} end}}
+    }, fun(Server) ->
+        One = http_client:connect(Server),
+        http_client:send(One, http_client:request("GET", "/")),
+        #{status := First} = http_client:response(One),
+        Two = http_client:connect(Server),
+        http_client:send(Two, http_client:request("GET", "/")),
+        http_client:close(One),
+        #{status := Second} = http_client:response(Two),
+        {First, Second}
+    end).
+
+%%% Functions that take the listener's name
+
+procs(_) ->
+    #{wire := {[], true}, calls := [websocket_init | _]} = same_test:same(#{handler => {ws_script_h, #{}}},
+        fun(#{name := Name, ref := Ref, probe := Probe} = Server) ->
+            Api = same_test:ranch_api(Name),
+            Before = Api:procs(Ref, connections),
+            Socket = ws_client:open(Server),
+            Pid = probe:process(Probe),
+            Listed = lists:member(Pid, Api:procs(Ref, connections)),
+            http_client:close(Socket),
+            {Before, Listed}
+        end).
+
+%% A WebSocket counts among all connections, but not among the active ones.
+info(_) ->
+    #{wire := {running, {0, 1}, true}} = same_test:same(#{handler => {ws_script_h, #{}}},
+        fun(#{name := Name, ref := Ref, port := Port, probe := Probe} = Server) ->
+            Api = same_test:ranch_api(Name),
+            Socket = ws_client:open(Server),
+            probe:process(Probe),
+            #{status := Status, port := InfoPort, active_connections := Active, all_connections := All,
+                pid := _, ip := _, max_connections := _, transport := _, transport_options := _, protocol := _,
+                protocol_options := _} = Api:info(Ref),
+            http_client:close(Socket),
+            {Status, {Active, All}, InfoPort =:= Port}
+        end).
+
+%% Existing connections go on while a suspended listener takes no new ones.
+suspend_and_resume(_) ->
+    #{wire := {error, undefined, suspended, {text, <<"x">>}, 200, running}} = same_test:same(#{
+        routes => [{"/", ws_script_h, #{websocket_handle => fun(Frame, State) -> {[Frame], State} end}},
+            {"/plain", http_script_h, #{init => fun(Req, State) -> {ok, cowboy_req:reply(200, Req), State} end}}]
+    }, fun(#{name := Name, ref := Ref, port := Port} = Server) ->
+        Api = same_test:ranch_api(Name),
+        Socket = ws_client:open(Server),
+        ok = Api:suspend_listener(Ref),
+        {Refused, _} = gen_tcp:connect({127, 0, 0, 1}, Port, []),
+        {NoPort, Suspended} = {Api:get_port(Ref), Api:get_status(Ref)},
+        ws_client:send(Socket, {text, <<"x">>}),
+        Echo = ws_client:recv(Socket),
+        ok = Api:resume_listener(Ref),
+        #{status := Status} = http_client:get(Server#{port := Api:get_port(Ref)}, "/plain"),
+        {Refused, NoPort, Suspended, Echo, Status, Api:get_status(Ref)}
+    end).
+
+%% set_env is for connections that come after, a dispatch in a persistent term for all.
+set_env(_) ->
+    #{wire := {404, 201, #{}}} = same_test:same(#{}, fun(#{name := Name, ref := Ref, probe := Probe} = Server) ->
+        Dispatch = cowboy_router:compile([{'_', [{"/", http_script_h, #{probe => Probe, init => fun(Req, State) ->
+            {ok, cowboy_req:reply(201, Req), State}
+        end}}]}]),
+        #{status := Before} = http_client:get(Server, "/"),
+        ok = Name:set_env(Ref, dispatch, Dispatch),
+        #{status := After} = http_client:get(Server, "/"),
+        Dispatch = Name:get_env(Ref, dispatch),
+        {Before, After, Name:get_env(Ref, none, #{})}
+    end).
+
+dispatch_in_a_persistent_term(_) ->
+    Route = fun(Status, Probe) -> cowboy_router:compile([{'_', [{"/", http_script_h, #{
+        probe => Probe, init => fun(Req, State) -> {ok, cowboy_req:reply(Status, Req), State} end}}]}]) end,
+    #{wire := {201, 202}} = same_test:same(#{protocol => #{env => #{dispatch => {persistent_term, ?MODULE}}}},
+        fun(#{probe := Probe} = Server) ->
+            persistent_term:put(?MODULE, Route(201, Probe)),
+            Socket = http_client:connect(Server),
+            Next = fun() ->
+                http_client:send(Socket, http_client:request("GET", "/")),
+                maps:get(status, http_client:response(Socket))
+            end,
+            One = Next(),
+            persistent_term:put(?MODULE, Route(202, Probe)),
+            Two = Next(),
+            persistent_term:erase(?MODULE),
+            {One, Two}
+        end).
+
+%%% Protocol options
+
+%% Unknown ones are for stream handlers.
+unknown_protocol_options_are_accepted(_) ->
+    #{wire := 404, log := []} = same_test:same(#{protocol => #{my_own_option => 1}},
+        fun(Server) -> maps:get(status, http_client:get(Server, "/")) end).
+
+%% The handler finds them with the listener's name.
+the_ref_of_req(_) ->
+    listener = http_case:noted(fun(#{ref := Ref}) -> Ref end, "/").
+
+%%% PROXY protocol
+
+-define(PROXY(Bytes), fun(Server) ->
+    Socket = http_client:connect(Server),
+    http_client:send(Socket, [Bytes, http_client:request("GET", "/")]),
+    http_client:response(Socket)
+end).
+
+%% What Req says of the proxy's header, and that the peer stays the proxy.
+proxied(Bytes, Expected) ->
+    #{wire := #{status := 200}, calls := [{proxy, Header, {127, 0, 0, 1}} | _]} = same_test:same(#{
+        handler => {http_script_h, #{init => fun(#{peer := {Ip, _}} = Req, #{probe := Probe} = State) ->
+            probe:note(Probe, {proxy, maps:get(proxy_header, Req, none), Ip}),
+            {ok, cowboy_req:reply(200, Req), State}
+        end}},
+        protocol => #{proxy_header => true}
+    }, ?PROXY(Bytes)),
+    Expected = Header,
+    ok.
+
+proxy_v1(_) ->
+    proxied("PROXY TCP4 192.0.2.1 192.0.2.2 1111 80\r\n", #{version => 1, command => proxy, transport_family => ipv4,
+        transport_protocol => stream, src_address => {192, 0, 2, 1}, src_port => 1111,
+        dest_address => {192, 0, 2, 2}, dest_port => 80}).
+
+proxy_v1_ipv6(_) ->
+    proxied("PROXY TCP6 2001:db8::1 2001:db8::2 1111 80\r\n", #{version => 1, command => proxy,
+        transport_family => ipv6, transport_protocol => stream, src_address => {16#2001, 16#db8, 0, 0, 0, 0, 0, 1},
+        src_port => 1111, dest_address => {16#2001, 16#db8, 0, 0, 0, 0, 0, 2}, dest_port => 80}).
+
+proxy_v1_unknown(_) ->
+    proxied("PROXY UNKNOWN\r\n", #{version => 1, command => proxy, transport_family => undefined,
+        transport_protocol => undefined}).
+
+proxy_v2(_) ->
+    Info = #{version => 2, command => proxy, transport_family => ipv4, transport_protocol => stream,
+        src_address => {192, 0, 2, 1}, src_port => 1111, dest_address => {192, 0, 2, 2}, dest_port => 80},
+    proxied(ranch_proxy_header:header(Info), Info).
+
+proxy_v2_local(_) ->
+    proxied(ranch_proxy_header:header(#{version => 2, command => local}), #{version => 2, command => local}).
+
+proxy_v2_with_tlvs(_) ->
+    Info = #{version => 2, command => proxy, transport_family => ipv6, transport_protocol => stream,
+        src_address => {16#2001, 16#db8, 0, 0, 0, 0, 0, 1}, src_port => 1111,
+        dest_address => {16#2001, 16#db8, 0, 0, 0, 0, 0, 2}, dest_port => 80,
+        alpn => <<"h2">>, authority => <<"example.org">>},
+    proxied(ranch_proxy_header:header(Info), Info).
+
+%% Without a valid header there is no answer at all.
+bad_proxy_headers(_) ->
+    _ = [same_test:differ(bad_proxy_header, #{protocol => #{proxy_header => true}}, ?PROXY(Bytes), #{
+        cowboy => fun(#{wire := closed}) -> ok end,
+        outrider => fun(#{wire := closed, log := []}) -> ok end
+    }) || Bytes <- ["", "PROXY TCP4 x y 1 2\r\n", "PROXY\r\n", <<13, 10, 13, 10, 0, 13, 10, 81, 85, 73, 84, 10, 99>>]],
+    ok.
