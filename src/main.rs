@@ -4,8 +4,18 @@ use clap::Parser;
 use outrider::config::{Cli, Command};
 use outrider::run;
 
+/// The exit code of a usage error; `run::Failure` has the others.
+const USAGE: u8 = 2;
+
 fn main() -> std::process::ExitCode {
-    let cli = Cli::parse(); // Says what is wrong with the flags, and exits with 2.
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            eprintln!("outrider: {} (see outrider --help)", in_one_line(&error));
+            return USAGE.into();
+        }
+        Err(help) => help.exit(),
+    };
     let result = match cli.command {
         Command::Serve(flags) => run::serve(flags),
         Command::Echo(flags) => run::echo(flags),
@@ -17,4 +27,14 @@ fn main() -> std::process::ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// What is wrong with the flags, without clap's advice behind it.
+fn in_one_line(error: &clap::Error) -> String {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a command is missing: serve or echo".into();
+    }
+    let text = error.to_string();
+    let lines: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    lines.join(" ").trim_start_matches("error: ").into()
 }

@@ -1,0 +1,244 @@
+//! The sidecar as a process: its command line, its exit codes, its beginning and its end, with a VM that this test plays.
+
+mod vm;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use vm::{Vm, atom, binary, get, int, list, map, tuple};
+
+const HANDSHAKE: &[u8] =
+    b"GET /chat?x=1 HTTP/1.1\r\nHost: Example.org:8080\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// "Hello" as a masked text frame (RFC 6455, 5.7).
+const HELLO: &[u8] = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
+
+fn outrider(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_outrider")).args(args).output().expect("the binary runs")
+}
+
+/// The exit code, and the only line on stderr.
+fn complaint(output: &Output) -> (Option<i32>, String) {
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    (output.status.code(), stderr)
+}
+
+fn connect(port: u16) -> TcpStream {
+    let client = TcpStream::connect(("127.0.0.1", port)).expect("connects");
+    client.set_read_timeout(Some(Duration::from_secs(20))).expect("sets a timeout");
+    client
+}
+
+/// What the client gets until the server ends the connection.
+fn read_all(client: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).expect("the server ends the connection in time");
+    bytes
+}
+
+/// A client whose handshake has been answered, and its stream's number.
+fn upgraded(vm: &mut Vm) -> (TcpStream, u64) {
+    let mut client = connect(vm.port);
+    client.write_all(HANDSHAKE).expect("writes");
+    let (stream, _) = vm.event("request");
+    vm.command(stream, [tuple([atom("websocket"), list([]), map([])])]);
+    let mut answer = [0; b"HTTP/1.1 101 Switching Protocols\r\n\r\n".len()];
+    client.read_exact(&mut answer).expect("is answered");
+    assert_eq!(&answer, b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
+    (client, stream)
+}
+
+#[test]
+fn a_usage_error_is_one_line_and_exit_code_2() {
+    for (args, word) in [
+        (&[][..], "serve or echo"),
+        (&["serve"], "--listen"),
+        (&["serve", "--listen", "localhost"], "localhost"),
+        (&["serve", "--listen", "127.0.0.1:0", "--idle-timeout", "1s"], "1s"),
+        (&["ride"], "ride"),
+    ] {
+        let (code, line) = complaint(&outrider(args));
+        assert_eq!(code, Some(2), "{args:?}");
+        assert!(line.contains(word), "{line}");
+    }
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    for (flag, word) in [("--help", "serve"), ("--version", env!("CARGO_PKG_VERSION"))] {
+        let output = outrider(&[flag]);
+        assert!(output.status.success());
+        assert!(String::from_utf8_lossy(&output.stdout).contains(word));
+        assert!(output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn an_address_in_use_is_named_with_exit_code_3() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = taken.local_addr().expect("is bound").to_string();
+    let (code, line) = complaint(&outrider(&["echo", "--listen", &address]));
+    assert_eq!(code, Some(3));
+    assert!(line.contains(&address), "{line}");
+
+    let (first, mut vm) = Vm::start(&["--listen", &address]);
+    assert_eq!(first, tuple([atom("listen_error"), binary(address.as_bytes()), atom("eaddrinuse")]));
+    assert_eq!(vm.exit_code(), Some(3));
+}
+
+#[test]
+fn another_version_is_refused_naming_both_with_exit_code_4() {
+    let (_, mut vm) = Vm::start(&["--listen", "127.0.0.1:0"]);
+    vm.send(&tuple([atom("hello"), int(7)]));
+    assert_eq!(vm.exit_code(), Some(4));
+    let line = vm.stderr();
+    assert!(line.contains("version 7") && line.contains("version 1"), "{line}");
+}
+
+#[test]
+fn a_packet_that_does_not_decode_is_shown_with_exit_code_5() {
+    let mut vm = Vm::ready(&[]);
+    vm.send(&tuple([int(1), list([tuple([atom("fly"), int(1)])])]));
+    assert_eq!(vm.exit_code(), Some(5));
+    assert!(vm.stderr().contains("66, 6c, 79"), "the packet's bytes, with f, l, y");
+}
+
+#[test]
+fn nobody_is_accepted_before_the_hello_is_answered() {
+    let (hello, mut vm) = Vm::start(&["--listen", "127.0.0.1:0"]);
+    let mut client = connect(vm::port_of(&hello));
+    client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").expect("the kernel takes it");
+    vm.send(&tuple([atom("hello"), int(1)]));
+    let (stream, request) = vm.event("request");
+    assert_eq!(stream, 1);
+    assert_eq!(get(&request[0], "path"), &binary(b"/"));
+}
+
+#[test]
+fn a_request_comes_up_as_cowboys_map() {
+    let mut vm = Vm::ready(&[]);
+    let mut client = connect(vm.port);
+    client
+        .write_all(
+            b"POST /a%20b?c=d HTTP/1.1\r\nHost: EXAMPLE.org:81\r\nX-A: 1\r\nx-a:  2 \r\nCookie: a=b\r\nCookie: c=d\r\n\
+              Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        )
+        .expect("writes");
+    let (_, request) = vm.event("request");
+    let expected = [
+        ("method", binary(b"POST")),
+        ("version", atom("HTTP/1.1")),
+        ("scheme", binary(b"http")),
+        ("host", binary(b"example.org")),
+        ("port", int(81)),
+        ("path", binary(b"/a%20b")),
+        ("qs", binary(b"c=d")),
+        ("cert", atom("undefined")),
+        ("has_body", atom("true")),
+        ("body_length", atom("undefined")),
+        ("streamid", int(1)),
+        (
+            "headers",
+            map([
+                (binary(b"host"), binary(b"EXAMPLE.org:81")),
+                (binary(b"x-a"), binary(b"1, 2")),
+                (binary(b"cookie"), binary(b"a=b; c=d")),
+            ]),
+        ),
+    ];
+    for (key, value) in &expected {
+        assert_eq!(get(&request[0], key), value, "{key}");
+    }
+    let local = tuple([tuple([int(127), int(0), int(0), int(1)]), int(vm.port.into())]);
+    assert_eq!(get(&request[0], "sock"), &local);
+    let (_, data) = vm.event("data");
+    assert_eq!(data, [atom("fin"), binary(b"")]);
+}
+
+#[test]
+fn a_message_goes_up_and_comes_back() {
+    let mut vm = Vm::ready(&[]);
+    let (mut client, stream) = upgraded(&mut vm);
+    client.write_all(HELLO).expect("writes");
+    assert_eq!(vm.event("text"), (stream, vec![binary(b"Hello")]));
+    vm.command(stream, [tuple([atom("text"), binary(b"Hello")]), tuple([atom("close"), int(1000), binary(b"")])]);
+    assert_eq!(read_all(&mut client), b"\x81\x05Hello\x88\x02\x03\xe8");
+}
+
+#[test]
+fn frames_sent_together_with_the_handshake_are_kept() {
+    let mut vm = Vm::ready(&[]);
+    let mut client = connect(vm.port);
+    client.write_all(&[HANDSHAKE, HELLO].concat()).expect("writes");
+    let (stream, _) = vm.event("request");
+    vm.command(stream, [tuple([atom("websocket"), list([]), map([])]), tuple([atom("text"), binary(b"first")])]);
+    assert_eq!(vm.event("text"), (stream, vec![binary(b"Hello")]));
+    vm.command(stream, [atom("close")]);
+    let answer = read_all(&mut client);
+    assert!(answer.ends_with(b"\r\n\r\n\x81\x05first\x88\x00"), "{answer:?}");
+}
+
+#[test]
+fn stdins_end_says_1001_to_every_client_and_exits_with_0() {
+    let mut vm = Vm::ready(&[]);
+    let mut clients: Vec<_> = (0..10).map(|_| upgraded(&mut vm).0).collect();
+    vm.close_stdin();
+    for client in &mut clients {
+        assert_eq!(read_all(client), b"\x88\x02\x03\xe9");
+    }
+    assert_eq!(vm.exit_code(), Some(0));
+}
+
+#[test]
+fn an_aborted_stream_ends_alone() {
+    let mut vm = Vm::ready(&[]);
+    let (mut aborted, stream) = upgraded(&mut vm);
+    let (mut other, other_stream) = upgraded(&mut vm);
+    vm.command(stream, [atom("abort")]);
+    assert_eq!(read_all(&mut aborted), b"");
+    other.write_all(HELLO).expect("writes");
+    assert_eq!(vm.event("text").0, other_stream);
+}
+
+#[test]
+fn a_client_that_sends_without_end_is_stopped_at_the_window() {
+    let window = 65_536;
+    let mut vm = Vm::ready(&["--window", &window.to_string()]);
+    let (mut client, stream) = upgraded(&mut vm);
+    let frame = [&b"\x82\xfe\x03\xe8\0\0\0\0"[..], &[b'x'; 1000]].concat();
+    client.set_write_timeout(Some(Duration::from_secs(2))).expect("sets a timeout");
+    while client.write_all(&frame).is_ok() {} // Until the kernel's buffers are full as well.
+
+    let cost = 1000 + 64;
+    let allowed = window / cost + 1;
+    for _ in 0..allowed {
+        assert_eq!(vm.event("binary").0, stream);
+    }
+    // A second client is served: its event is the next one, nothing of the first has come before it.
+    let (_second, _) = upgraded(&mut vm);
+    assert_eq!(vm.unread_events(), 0);
+    vm.command(stream, [tuple([atom("credit"), int((allowed * cost) as u64)])]);
+    assert_eq!(vm.event("binary").0, stream);
+}
+
+#[test]
+fn a_unix_socket_is_served_and_removed_at_the_end() {
+    let path = std::env::temp_dir().join(format!("outrider-test-{}.sock", std::process::id()));
+    let address = format!("unix:{}", path.display());
+    let (hello, mut vm) = Vm::start(&["--listen", &address]);
+    let vm::Term::Tuple(hello) = &hello else { panic!("not a tuple") };
+    let local = tuple([atom("local"), binary(path.as_os_str().as_encoded_bytes())]);
+    assert_eq!(get(&hello.elements[2], "listening"), &list([local]));
+    vm.send(&tuple([atom("hello"), int(1)]));
+    let mut client = std::os::unix::net::UnixStream::connect(&path).expect("connects");
+    client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").expect("writes");
+    let (_, request) = vm.event("request");
+    assert_eq!(get(&request[0], "peer"), &tuple([atom("local"), binary(b"")]));
+    vm.close_stdin();
+    assert_eq!(vm.exit_code(), Some(0));
+    assert!(!path.exists());
+}

@@ -1,0 +1,155 @@
+//! The VM's side of the port, played by a test: starts a sidecar, sends packets, collects events.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+pub use eetf::Term;
+use eetf::{Atom, BigInteger, Binary, FixInteger, List, Map, Tuple};
+
+pub fn atom(name: &str) -> Term {
+    Term::from(Atom::from(name))
+}
+
+pub fn binary(bytes: &[u8]) -> Term {
+    Term::from(Binary::from(bytes.to_vec()))
+}
+
+pub fn int(value: u64) -> Term {
+    match i32::try_from(value) {
+        Ok(value) => Term::from(FixInteger::from(value)),
+        Err(_) => Term::from(BigInteger::from(value)),
+    }
+}
+
+pub fn tuple<const N: usize>(terms: [Term; N]) -> Term {
+    Term::from(Tuple::from(terms.to_vec()))
+}
+
+pub fn list<const N: usize>(terms: [Term; N]) -> Term {
+    Term::from(List::from(terms.to_vec()))
+}
+
+pub fn map<const N: usize>(pairs: [(Term, Term); N]) -> Term {
+    Term::from(Map::from(pairs))
+}
+
+/// A map's value.
+pub fn get<'a>(term: &'a Term, key: &str) -> &'a Term {
+    let Term::Map(map) = term else { panic!("not a map: {term}") };
+    map.map.get(&atom(key)).unwrap_or_else(|| panic!("no key {key}"))
+}
+
+/// The TCP port that a hello names.
+pub fn port_of(hello: &Term) -> u16 {
+    let Term::Tuple(hello) = hello else { panic!("no hello: {hello}") };
+    let Term::List(addresses) = get(&hello.elements[2], "listening") else { panic!("no list") };
+    let Term::Tuple(address) = &addresses.elements[0] else { panic!("no address") };
+    let Term::FixInteger(port) = &address.elements[1] else { return 0 };
+    u16::try_from(port.value).expect("a port")
+}
+
+/// A sidecar, and the VM's end of its pipes. Killed when dropped.
+pub struct Vm {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: ChildStdout,
+    events: VecDeque<(u64, Vec<Term>)>,
+    pub port: u16,
+}
+
+impl Vm {
+    /// Starts a sidecar and reads its first packet.
+    pub fn start(flags: &[&str]) -> (Term, Vm) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_outrider"))
+            .arg("serve")
+            .args(flags)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take().expect("piped"));
+        let mut vm = Vm { child, stdin, stdout, events: VecDeque::new(), port: 0 };
+        (vm.packet(), vm)
+    }
+
+    /// Starts a sidecar that accepts clients.
+    pub fn ready(flags: &[&str]) -> Vm {
+        let (hello, mut vm) = Self::start(&[&["--listen", "127.0.0.1:0"], flags].concat());
+        vm.port = port_of(&hello);
+        vm.send(&tuple([atom("hello"), int(1)]));
+        vm
+    }
+
+    pub fn send(&mut self, term: &Term) {
+        let mut packet = vec![0; 4];
+        term.encode(&mut packet).expect("encodes");
+        let length = (packet.len() - 4) as u32;
+        packet[..4].copy_from_slice(&length.to_be_bytes());
+        self.stdin.as_mut().expect("stdin is open").write_all(&packet).expect("the sidecar reads");
+    }
+
+    pub fn command<const N: usize>(&mut self, stream: u64, commands: [Term; N]) {
+        self.send(&tuple([int(stream), list(commands)]));
+    }
+
+    /// The next event, which must have this name: its stream and its arguments.
+    pub fn event(&mut self, name: &str) -> (u64, Vec<Term>) {
+        while self.events.is_empty() {
+            let Term::List(events) = self.packet() else { panic!("not a list of events") };
+            self.events.extend(events.elements.into_iter().map(split));
+        }
+        let (stream, mut event) = self.events.pop_front().expect("not empty");
+        assert_eq!(event.remove(0), atom(name));
+        (stream, event)
+    }
+
+    /// Events that came in one packet with those already looked at.
+    pub fn unread_events(&self) -> usize {
+        self.events.len()
+    }
+
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.child.wait().expect("it ends").code()
+    }
+
+    /// What it has said on stderr, once it has ended.
+    pub fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        self.child.stderr.take().expect("piped").read_to_string(&mut text).expect("is text");
+        text
+    }
+
+    fn packet(&mut self) -> Term {
+        let mut head = [0; 4];
+        self.stdout.read_exact(&mut head).expect("a packet");
+        let mut packet = vec![0; u32::from_be_bytes(head) as usize];
+        self.stdout.read_exact(&mut packet).expect("a whole packet");
+        Term::decode(packet.as_slice()).expect("decodes")
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `{Stream, Event}` as the stream's number and the event's elements.
+fn split(event: Term) -> (u64, Vec<Term>) {
+    let Term::Tuple(pair) = event else { panic!("not a tuple: {event}") };
+    let [Term::FixInteger(stream), event] = <[Term; 2]>::try_from(pair.elements).expect("a pair") else {
+        panic!("no number")
+    };
+    let elements = match event {
+        Term::Tuple(tuple) => tuple.elements,
+        name => vec![name],
+    };
+    (u64::try_from(stream.value).expect("a number"), elements)
+}
