@@ -93,6 +93,12 @@ pub struct Limits {
     /// HTTP connections at a time (a WebSocket is not counted); above it accepting pauses.
     #[arg(long, default_value = "10240", value_name = "N")]
     pub max_connections: OrInfinity<usize>,
+    /// Connections of any kind at a time, WebSockets too; above it accepting pauses.
+    #[arg(long, default_value = "infinity", value_name = "N")]
+    pub max_sockets: OrInfinity<usize>,
+    /// Each connection begins with a header of the PROXY protocol (version 1 or 2).
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub proxy_header: bool,
     /// From the accept, or the end of the last request, to the end of a request's head, in ms or infinity.
     #[arg(long, default_value = "5000", value_name = "MS")]
     pub request_timeout: Timeout,

@@ -3,7 +3,7 @@
 //! # Layout, in the order in which a client's byte meets it
 //!
 //! - [`config`]: the command line
-//! - [`server`]: what all clients share; [`socket`]: TCP and Unix sockets
+//! - [`acceptor`]: takes clients in; [`server`]: what they share; [`socket`]: TCP and Unix sockets
 //! - [`http`]: a connection until it ends or becomes a WebSocket
 //! - [`websocket`]: a WebSocket's task; [`ws`]: its protocol, without I/O
 //! - [`port`]: the protocol with the VM
@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod acceptor;
 pub mod config;
 pub mod echo;
 pub mod http;

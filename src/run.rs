@@ -10,12 +10,13 @@ use std::rc::Rc;
 
 use tokio::task::LocalSet;
 
+use crate::acceptor::{self, ListenError};
 use crate::config;
 use crate::echo::Echo;
 use crate::log;
 use crate::port::message::VERSION;
 use crate::port::{Port, decode, stdio};
-use crate::server::{self, App, ListenError, Server};
+use crate::server::{self, App, Server};
 use crate::socket::Endpoint;
 
 /// Why the process ends before its time.
@@ -77,21 +78,22 @@ pub fn serve(flags: config::Serve) -> Result<(), Failure> {
         log::to_vm(Rc::clone(&port), flags.log_level);
         let mut writer = tokio::task::spawn_local(stdio::write(Rc::clone(&port), sender));
 
-        let listeners = match server::bind(&flags.limits) {
+        let listeners = match acceptor::bind(&flags.limits) {
             Ok(listeners) => listeners,
             Err(failure) => {
-                port.listen_error(&failure.address.to_string(), posix(&failure.error));
+                port.listen_error(&failure.address.to_string(), acceptor::posix(&failure.error));
                 port.flushed().await;
                 return Err(Failure::Listen(failure));
             }
         };
-        port.hello(&listeners.iter().map(|listener| listener.endpoint()).collect::<io::Result<Vec<Endpoint>>>()?);
+        port.hello(&acceptor::endpoints(&listeners)?);
         if !hello(&mut packets).await? {
             return Ok(());
         }
 
         let server = Server::new(App::Vm(port), flags.limits, flags.window);
-        let accepting = tokio::task::spawn_local(server::accept(Rc::clone(&server), listeners));
+        tokio::task::spawn_local(server::keep_house(Rc::clone(&server)));
+        let accepting = tokio::task::spawn_local(acceptor::run(Rc::clone(&server), listeners));
         let result = tokio::select! {
             result = relay(&server, &mut packets) => result,
             _ = &mut writer => Ok(()), // The VM has closed its end.
@@ -107,9 +109,9 @@ pub fn serve(flags: config::Serve) -> Result<(), Failure> {
 pub fn echo(flags: config::Echo) -> Result<(), Failure> {
     event_loop(async move {
         log::to_stderr();
-        let listeners = server::bind(&flags.limits).map_err(Failure::Listen)?;
-        for listener in &listeners {
-            match listener.endpoint()? {
+        let listeners = acceptor::bind(&flags.limits).map_err(Failure::Listen)?;
+        for endpoint in acceptor::endpoints(&listeners)? {
+            match endpoint {
                 Endpoint::Ip(addr) => eprintln!("listening on {addr}"),
                 Endpoint::Local(path) => eprintln!("listening on unix:{}", path.display()),
             }
@@ -117,7 +119,8 @@ pub fn echo(flags: config::Echo) -> Result<(), Failure> {
         let idle_timeout = flags.limits.idle_timeout.0.map(|timeout| timeout.as_millis() as u64);
         let echo = Echo::new(flags.max_frame_size.0, flags.compress, idle_timeout);
         let server = Server::new(App::Echo(echo), flags.limits, 1 << 18);
-        server::accept(server, listeners).await;
+        tokio::task::spawn_local(server::keep_house(Rc::clone(&server)));
+        acceptor::run(server, listeners).await;
         Ok(())
     })
 }
@@ -166,16 +169,5 @@ async fn relay(server: &Server, packets: &mut stdio::Packets) -> Result<(), Fail
         if !packets.read().await? {
             return Ok(());
         }
-    }
-}
-
-/// The name by which Erlang calls an error of bind and listen.
-fn posix(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "eaddrinuse",
-        io::ErrorKind::AddrNotAvailable => "eaddrnotavail",
-        io::ErrorKind::PermissionDenied => "eacces",
-        io::ErrorKind::NotFound => "enoent",
-        _ => "einval",
     }
 }

@@ -4,29 +4,22 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::{debug, warn};
 
-use crate::config::{Limits, ListenAddr};
+use crate::acceptor::Gate;
+use crate::config::Limits;
 use crate::echo::Echo;
-use crate::http;
 use crate::http::exchange::Exchange;
 use crate::http::head::HeadLimits;
 use crate::port::Port;
-use crate::port::message::{Command, StreamId};
-use crate::socket::Listener;
+use crate::port::message::{Command, SIDECAR, StreamId};
 use crate::websocket::Websocket;
 
 /// How often idle compression contexts are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
-
-/// How long accepting pauses when the process or the machine has no file descriptor or memory left.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// How long clients may take their close frames when the server ends.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -57,15 +50,14 @@ pub enum Stream {
     Websocket(Rc<Websocket>),
 }
 
-/// Counts a connection towards `max_connections` until it is dropped.
-pub type Permit = Option<OwnedSemaphorePermit>;
-
 /// The state of the event loop.
 pub struct Server {
     #[allow(missing_docs)]
     pub app: App,
     #[allow(missing_docs)]
     pub limits: Limits,
+    /// Whether clients are taken in.
+    pub gate: Gate,
     #[allow(missing_docs)]
     pub head_limits: Rc<HeadLimits>,
     /// Bytes of payload on their way, for each stream and direction (docs/port-protocol.md, "Credit").
@@ -83,6 +75,7 @@ impl Server {
     pub fn new(app: App, limits: Limits, window: usize) -> Rc<Self> {
         Rc::new(Self {
             app,
+            gate: Gate::new(&limits),
             head_limits: Rc::new(limits.head()),
             limits,
             window,
@@ -119,7 +112,19 @@ impl Server {
         match self.streams.borrow().get(&id) {
             Some(Stream::Websocket(websocket)) => websocket.command(command),
             Some(Stream::Http(exchange)) => exchange.command(command),
+            None if id == SIDECAR => self.own_command(command),
             None => {} // It crossed the stream's end.
+        }
+    }
+
+    fn own_command(&self, command: Command<'_>) {
+        match command {
+            Command::Suspend => self.gate.suspend(true),
+            Command::Resume => self.gate.suspend(false),
+            Command::MaxConnections(max) => {
+                self.gate.connections.set_max(max.map(|max| usize::try_from(max).unwrap_or(usize::MAX)));
+            }
+            _ => tracing::error!("a command that is not for the sidecar itself"),
         }
     }
 
@@ -159,64 +164,8 @@ impl Server {
     }
 }
 
-/// An address that cannot be listened on.
-#[derive(Debug)]
-pub struct ListenError {
-    #[allow(missing_docs)]
-    pub address: ListenAddr,
-    #[allow(missing_docs)]
-    pub error: std::io::Error,
-}
-
-/// Binds all addresses.
-pub fn bind(limits: &Limits) -> Result<Vec<Listener>, ListenError> {
-    let bind = |address: &ListenAddr| {
-        Listener::bind(address, limits).map_err(|error| ListenError { address: address.clone(), error })
-    };
-    limits.listen.iter().map(bind).collect()
-}
-
-/// Accepts clients for ever. Dropping this future closes the listening sockets.
-pub async fn accept(server: Rc<Server>, listeners: Vec<Listener>) {
-    let max = server.limits.max_connections.0.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
-    let permits = Arc::new(Semaphore::new(max));
-    let mut accepting = tokio::task::JoinSet::new(); // Its tasks end with it.
-    for listener in listeners {
-        accepting.spawn_local(accept_on(Rc::clone(&server), listener, Arc::clone(&permits)));
-    }
-    accepting.spawn_local(keep_house(server));
-    while accepting.join_next().await.is_some() {}
-}
-
-async fn accept_on(server: Rc<Server>, listener: Listener, permits: Arc<Semaphore>) {
-    let mut exhausted = false;
-    loop {
-        // The semaphore is never closed.
-        let permit = Arc::clone(&permits).acquire_owned().await.ok();
-        match listener.accept().await {
-            Ok(socket) => {
-                exhausted = false;
-                tokio::task::spawn_local(http::serve(Rc::clone(&server), socket, permit));
-            }
-            Err(error) if is_exhaustion(&error) => {
-                if !std::mem::replace(&mut exhausted, true) {
-                    warn!(%error, "cannot accept clients for now");
-                }
-                tokio::time::sleep(EXHAUSTED).await;
-            }
-            Err(error) => debug!(%error, "a client left before it was accepted"),
-        }
-    }
-}
-
-/// Whether accepting fails for want of file descriptors or memory, and not because of one client.
-fn is_exhaustion(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    let exhaustion = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    exhaustion.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-}
-
-async fn keep_house(server: Rc<Server>) {
+/// Looks after idle WebSockets for ever.
+pub async fn keep_house(server: Rc<Server>) {
     let mut clock = tokio::time::interval(HOUSEKEEPING);
     loop {
         let now = clock.tick().await;

@@ -12,6 +12,7 @@
 
 pub mod exchange;
 pub mod head;
+mod proxy;
 pub mod request;
 mod response;
 mod wire;
@@ -29,8 +30,9 @@ use hyper::{Request, Response};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
+use crate::acceptor::Permit;
 use crate::port::message::{Headers, Reason, Status, StreamId};
-use crate::server::{App, Permit, Server, Stream};
+use crate::server::{App, Server, Stream};
 use crate::socket::Socket;
 use crate::websocket::{self, Session};
 use exchange::Exchange;
@@ -44,6 +46,9 @@ const HYPER_BUFFER: usize = 512 * 1024;
 
 /// The same with higher limits; a head above it is refused.
 const HYPER_BUFFER_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a PROXY header may take (Cowboy's constant).
+const PROXY_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(1000);
 
 /// A timer that is not set: a year.
 const NEVER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
@@ -71,12 +76,28 @@ enum Outcome {
     Upgrade(StreamId, Box<Session>),
 }
 
-/// Serves a client until it leaves. `permit` counts the connection as long as it speaks HTTP.
-pub async fn serve(server: Rc<Server>, socket: Socket, permit: Permit) {
+/// What a connection counts towards, until they are dropped.
+pub struct Permits {
+    /// `max_connections`: as long as it speaks HTTP.
+    pub connection: Permit,
+    /// `max_sockets`: to its end.
+    pub socket: Permit,
+}
+
+/// Serves a client until it leaves.
+pub async fn serve(server: Rc<Server>, socket: Socket, permits: Permits) {
     let Ok((peer, sock)) = socket.endpoints() else { return };
+    let mut wire = Wire::new(socket, Rc::clone(&server.head_limits));
+    let mut proxy_header = None;
+    if server.limits.proxy_header {
+        proxy_header = tokio::time::timeout(PROXY_TIMEOUT, wire.proxy_header()).await.ok().flatten();
+        if proxy_header.is_none() {
+            return;
+        }
+    }
     let connection = Rc::new(Connection {
-        wire: Rc::new(RefCell::new(Wire::new(socket, Rc::clone(&server.head_limits)))),
-        info: Rc::new(ConnectionInfo { peer, sock }),
+        wire: Rc::new(RefCell::new(wire)),
+        info: Rc::new(ConnectionInfo { peer, sock, proxy_header }),
         requests: Cell::new(0),
         current: RefCell::new(None),
         last: Cell::new(false),
@@ -119,8 +140,8 @@ pub async fn serve(server: Rc<Server>, socket: Socket, permit: Permit) {
     let (socket, rest) = wire.into_rest(&hyper_rest);
     match outcome {
         Outcome::Upgrade(stream, session) => {
-            drop(permit);
-            websocket::start(server, socket, rest, stream, *session);
+            drop(permits.connection);
+            websocket::start(server, socket, rest, stream, *session, permits.socket);
         }
         Outcome::Refused(status) | Outcome::Late(Some(status)) => {
             let _ = socket.try_write(&head::refusal(status)); // Fits every socket's buffer; nothing else is in it.

@@ -20,6 +20,8 @@ pub struct ConnectionInfo {
     pub peer: Endpoint,
     /// Our end.
     pub sock: Endpoint,
+    /// The PROXY protocol's header as it came, where the listener expects one.
+    pub proxy_header: Option<Box<[u8]>>,
 }
 
 /// One request's head.
@@ -78,7 +80,10 @@ impl RequestHead {
     pub fn encode(&self, w: &mut TermWriter<'_>) {
         let (host, port) = self.host_and_port();
         let uri = &self.parts.uri;
-        w.map(14);
+        w.map(14 + usize::from(self.connection.proxy_header.is_some()));
+        if let Some(header) = &self.connection.proxy_header {
+            w.atom("proxy_header").binary(header);
+        }
         w.atom("method").binary(self.parts.method.as_str().as_bytes());
         w.atom("version").atom(if self.is_http10() { "HTTP/1.0" } else { "HTTP/1.1" });
         w.atom("scheme").binary(b"http");

@@ -9,6 +9,7 @@
 //! WebSocket therefore stays here, untouched by HTTP, for [`Wire::into_rest`].
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,6 +18,7 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::time::Instant;
 
 use super::head::{BodyLength, HeadCheck, HeadLimits, Verdict};
+use super::proxy::{self, Header};
 use crate::scratch;
 use crate::socket::Socket;
 
@@ -74,6 +76,20 @@ impl Wire {
             received: now,
             waiting_since: now,
             reader: None,
+        }
+    }
+
+    /// Reads the header of the PROXY protocol with which the connection begins; `None` if it begins with something else.
+    pub async fn proxy_header(&mut self) -> Option<Box<[u8]>> {
+        loop {
+            match proxy::header(&self.unread) {
+                Header::Complete(length) => return Some(self.unread.drain(..length).collect()),
+                Header::Invalid => return None,
+                Header::Partial => {}
+            }
+            if !poll_fn(|cx| self.poll_fill(cx)).await.ok()? {
+                return None;
+            }
         }
     }
 

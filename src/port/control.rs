@@ -27,6 +27,7 @@ pub fn command(term: &[u8]) -> Result<Command<'static>, Undecodable> {
         "trailers" => Command::Trailers(headers(next()?)?),
         "flow" => Command::Flow(integer(&next()?)?),
         "websocket" => Command::Websocket(headers(next()?)?, Box::new(websocket_options(next()?)?)),
+        "max_connections" => Command::MaxConnections(or_infinity(&next()?)?),
         "set_options" => set_options(next()?)?,
         _ => return Err(Undecodable),
     };

@@ -100,6 +100,8 @@ impl<'a> Reader<'a> {
             ("active", 2) => Command::Active(self.bool()?),
             ("finish", 0) => Command::Finish,
             ("abort", 0) => Command::Abort,
+            ("suspend", 0) => Command::Suspend,
+            ("resume", 0) => Command::Resume,
             _ => return Ok(None),
         }))
     }

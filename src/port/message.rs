@@ -12,6 +12,9 @@ pub const VERSION: u64 = 1;
 /// A stream's number: 1, 2, 3, …, never used twice.
 pub type StreamId = u64;
 
+/// The stream that is the sidecar itself.
+pub const SIDECAR: StreamId = 0;
+
 /// What an event or command costs of its stream's window beside its payload, in bytes.
 pub const OVERHEAD: usize = 64;
 
@@ -116,4 +119,7 @@ pub enum Command<'a> {
     Credit(u64),
     Finish,
     Abort,
+    Suspend,
+    Resume,
+    MaxConnections(Option<u64>),
 }

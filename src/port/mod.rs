@@ -17,7 +17,7 @@ use crate::http::request::RequestHead;
 use crate::socket::Endpoint;
 use crate::ws::Kind;
 use etf::Writer;
-use message::{Reason, StreamId};
+use message::{Reason, SIDECAR, StreamId};
 
 /// Bytes waiting for the VM above which no client is read; below half of it reading goes on.
 pub const CONGESTED: usize = 4 << 20;
@@ -112,7 +112,7 @@ impl Port {
     /// A log event, of stream 0. Dropped while the VM does not read: a log must not fill our memory.
     pub fn log(&self, level: &'static str, target: &str, text: &str) {
         if !self.outgoing.borrow().congested {
-            self.event(0, |w| {
+            self.event(SIDECAR, |w| {
                 w.tuple(4).atom("log").atom(level).binary(target.as_bytes()).binary(text.as_bytes());
             });
         }
@@ -124,17 +124,29 @@ impl Port {
             w.tuple(3).atom("hello").integer(message::VERSION).map(3);
             w.atom("vsn").binary(env!("CARGO_PKG_VERSION").as_bytes());
             w.atom("os_pid").integer(u64::from(std::process::id()));
-            w.atom("listening").list(listening.len());
-            for endpoint in listening {
-                endpoint_term(w, endpoint);
-            }
-            w.nil();
+            w.atom("listening");
+            endpoint_list(w, listening);
         });
     }
 
     /// Instead of the hello: an address that cannot be bound.
     pub fn listen_error(&self, address: &str, posix: &'static str) {
         self.packet(|w| {
+            w.tuple(3).atom("listen_error").binary(address.as_bytes()).atom(posix);
+        });
+    }
+
+    /// Where the sidecar listens from now on; nowhere while it is suspended.
+    pub fn listening(&self, endpoints: &[Endpoint]) {
+        self.event(SIDECAR, |w| {
+            w.tuple(2).atom("listening");
+            endpoint_list(w, endpoints);
+        });
+    }
+
+    /// The order to listen again cannot be carried out.
+    pub fn relisten_error(&self, address: &str, posix: &'static str) {
+        self.event(SIDECAR, |w| {
             w.tuple(3).atom("listen_error").binary(address.as_bytes()).atom(posix);
         });
     }
@@ -251,6 +263,14 @@ fn protocol_error(reason: crate::ws::Reason) -> &'static str {
         crate::ws::Reason::Badencoding => "badencoding",
         crate::ws::Reason::Badsize => "badsize",
     }
+}
+
+fn endpoint_list(w: &mut Writer<'_>, endpoints: &[Endpoint]) {
+    w.list(endpoints.len());
+    for endpoint in endpoints {
+        endpoint_term(w, endpoint);
+    }
+    w.nil();
 }
 
 /// `{Ip, Port}` or `{local, Path}`.

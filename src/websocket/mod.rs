@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::acceptor::Permit;
 use crate::port::message::{Command, OVERHEAD, Reason, StreamId};
 use crate::server::{App, Server, Stream};
 use crate::socket::Socket;
@@ -44,7 +45,14 @@ pub struct Websocket {
 }
 
 /// Runs the WebSocket from here on, in a task of its own: what HTTP needed is freed. `received` came behind the request.
-pub fn start(server: Rc<Server>, socket: Socket, received: Vec<u8>, id: StreamId, mut session: Session) {
+pub fn start(
+    server: Rc<Server>,
+    socket: Socket,
+    received: Vec<u8>,
+    id: StreamId,
+    mut session: Session,
+    permit: Permit,
+) {
     session.unread = received;
     let websocket = Rc::new(Websocket {
         id,
@@ -55,11 +63,11 @@ pub fn start(server: Rc<Server>, socket: Socket, received: Vec<u8>, id: StreamId
         dirty: Cell::new(false),
     });
     server.insert(id, Stream::Websocket(Rc::clone(&websocket)));
-    tokio::task::spawn_local(run(websocket));
+    tokio::task::spawn_local(run(websocket, permit));
 }
 
-/// The stream's task.
-async fn run(websocket: Rc<Websocket>) {
+/// The stream's task. `_permit` counts the socket to its end.
+async fn run(websocket: Rc<Websocket>, _permit: Permit) {
     let mut timer = pin!(sleep_until(Instant::now() + NEVER));
     let phase = poll_fn(|cx| websocket.poll(cx, timer.as_mut())).await;
     websocket.server.remove(websocket.id);

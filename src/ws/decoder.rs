@@ -41,8 +41,6 @@ pub struct Decoder {
     partial: Vec<u8>,
     /// The message of which the first header has been read and not the last byte.
     message: Option<Message>,
-    /// The last step left inflated bytes inside.
-    more: bool,
 }
 
 /// Where in the byte stream the next byte stands.
@@ -67,15 +65,14 @@ impl Decoder {
             state: State::Header,
             partial: Vec::new(),
             message: None,
-            more: false,
         }
     }
 
     /// Decodes `input` and gives its events to `sink`, in order. Says how many bytes of `input` it used; it unmasks
     /// those in place, and leaves the others as they are for the caller to give again.
     ///
-    /// It stops early when the sink breaks, having taken the event. Events may then wait inside, so the next call may be
-    /// one without input. After a close frame or an error all input is used and ignored.
+    /// It stops early when the sink breaks, having taken the event. More events may then wait inside, so after a break it
+    /// is to be called again even if all input was used. After a close frame or an error all input is used and ignored.
     pub fn decode(
         &mut self,
         input: &mut [u8],
@@ -100,11 +97,6 @@ impl Decoder {
             message.trim();
         }
         Ok(at)
-    }
-
-    /// Says whether the sink's break has left events inside, so that a call without input makes sense.
-    pub fn has_more(&self) -> bool {
-        self.more
     }
 
     /// Sets the limit for the frames and the inflated bytes to come.
@@ -251,13 +243,11 @@ impl Decoder {
         message.check(inflated, false, &self.options)?;
         if inflated.len() > message.room() && message.flush(sink).is_break() {
             // The end of the frame, if this was it, is seen again by the next step.
-            self.more = true;
             self.state = State::Data(frame);
             message.keep(inflated);
             return Ok((fed.used, ControlFlow::Break(())));
         }
 
-        self.more = !fed.drained;
         let done = fed.drained && frame.left == 0;
         let flow = if done && frame.fin {
             inflater.end()?;
@@ -277,7 +267,6 @@ impl Decoder {
         self.partial = Vec::new();
         self.message = None;
         self.inflater = None;
-        self.more = false;
     }
 }
 

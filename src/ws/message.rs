@@ -51,16 +51,18 @@ impl Message {
         options.max_frame_size.map_or(u64::MAX, |max| max.saturating_sub(self.size).saturating_add(1))
     }
 
-    /// Checks the next piece of the message. `last`: nothing comes after it.
+    /// Checks the next piece of the message. `last`: nothing comes after it. Where both the limit and UTF-8 are broken, the
+    /// first byte that breaks one decides, so that the client's segments have no say in it.
     pub fn check(&mut self, piece: &[u8], last: bool, options: &Options) -> Result<(), Error> {
-        self.allow(piece.len() as u64, options)?;
-        self.size += piece.len() as u64;
+        let allowed = self.allowance(options).saturating_sub(1).min(piece.len() as u64) as usize;
         if self.kind == Kind::Text && options.validate_utf8 {
-            self.utf8.push(piece).map_err(|_| Error::Utf8)?;
+            self.utf8.push(&piece[..allowed]).map_err(|_| Error::Utf8)?;
             if last {
                 self.utf8.finish().map_err(|_| Error::Utf8)?;
             }
         }
+        self.allow(piece.len() as u64, options)?;
+        self.size += piece.len() as u64;
         Ok(())
     }
 
@@ -112,5 +114,29 @@ impl Message {
         if self.gathered.is_empty() {
             self.gathered = Vec::new();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_wrong_byte_decides_between_limit_and_encoding() {
+        let options = Options { max_frame_size: Some(2), validate_utf8: true };
+        let check = |piece| Message::new(Kind::Text, true).check(piece, false, &options);
+        assert_eq!(check(b"ab"), Ok(()));
+        assert_eq!(check(b"a\xff!"), Err(Error::Utf8));
+        assert_eq!(check(b"ab\xff"), Err(Error::LongMessage { size: 3, max: 2 }));
+    }
+
+    #[test]
+    fn the_buffer_never_exceeds_a_chunk() {
+        let mut message = Message::new(Kind::Binary, false);
+        for size in [1, 40_000, CHUNK - 40_001] {
+            message.keep(&vec![0; size]);
+            assert!(message.gathered.capacity() <= CHUNK);
+        }
+        assert_eq!(message.room(), 0);
     }
 }

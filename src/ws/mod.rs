@@ -60,13 +60,3 @@ pub enum Event<'a> {
     /// A close frame: code and reason, or nothing. The last event.
     Close(Option<(u16, &'a [u8])>),
 }
-
-impl<'a> Event<'a> {
-    /// What the event carries, in bytes: for a close frame the reason.
-    pub fn payload(&self) -> &'a [u8] {
-        match self {
-            Event::Part(payload) | Event::Message(_, payload) | Event::Ping(payload) | Event::Pong(payload) => payload,
-            Event::Close(close) => close.map_or(&[], |(_, reason)| reason),
-        }
-    }
-}

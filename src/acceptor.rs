@@ -1,0 +1,199 @@
+//! Takes clients in: listens, accepts, counts, and stops doing so when the VM orders it.
+//!
+//! Accepting pauses, and clients wait in the kernel's backlog, while `max_connections` HTTP connections or `max_sockets`
+//! connections of any kind are open, and for a moment when the process or the machine has no file descriptor left.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use crate::config::{Limits, ListenAddr};
+use crate::http;
+use crate::server::{App, Server};
+use crate::socket::{Endpoint, Listener};
+
+/// How long accepting pauses when there is no file descriptor or memory left.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// An address that cannot be listened on.
+#[derive(Debug)]
+pub struct ListenError {
+    #[allow(missing_docs)]
+    pub address: ListenAddr,
+    #[allow(missing_docs)]
+    pub error: io::Error,
+}
+
+/// Binds all addresses.
+pub fn bind(limits: &Limits) -> Result<Vec<Listener>, ListenError> {
+    let bind = |address: &ListenAddr| {
+        Listener::bind(address, limits).map_err(|error| ListenError { address: address.clone(), error })
+    };
+    limits.listen.iter().map(bind).collect()
+}
+
+/// Where these listen.
+pub fn endpoints(listeners: &[Listener]) -> io::Result<Vec<Endpoint>> {
+    listeners.iter().map(Listener::endpoint).collect()
+}
+
+/// The name by which Erlang calls an error of bind and listen.
+pub fn posix(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "eaddrinuse",
+        io::ErrorKind::AddrNotAvailable => "eaddrnotavail",
+        io::ErrorKind::PermissionDenied => "eacces",
+        io::ErrorKind::NotFound => "enoent",
+        _ => "einval",
+    }
+}
+
+/// Whether clients are taken in, and how many there are.
+pub struct Gate {
+    suspended: Cell<bool>,
+    changed: Notify,
+    /// Connections that speak HTTP.
+    pub connections: Rc<Counter>,
+    /// Connections of any kind.
+    pub sockets: Rc<Counter>,
+}
+
+impl Gate {
+    #[allow(missing_docs)]
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            suspended: Cell::new(false),
+            changed: Notify::new(),
+            connections: Counter::new(limits.max_connections.0),
+            sockets: Counter::new(limits.max_sockets.0),
+        }
+    }
+
+    /// Stops listening (`true`), or listens again.
+    pub fn suspend(&self, suspended: bool) {
+        self.suspended.set(suspended);
+        self.changed.notify_one();
+    }
+}
+
+/// Counts something up to a limit.
+pub struct Counter {
+    count: Cell<usize>,
+    max: Cell<usize>,
+    freed: Notify,
+}
+
+impl Counter {
+    fn new(max: Option<usize>) -> Rc<Self> {
+        let max = Cell::new(max.unwrap_or(usize::MAX));
+        Rc::new(Self { count: Cell::new(0), max, freed: Notify::new() })
+    }
+
+    /// Changes the limit; what is above it stays.
+    pub fn set_max(&self, max: Option<usize>) {
+        self.max.set(max.unwrap_or(usize::MAX));
+        self.freed.notify_waiters();
+    }
+
+    /// Waits until the count is below the limit.
+    async fn has_room(&self) {
+        while self.count.get() >= self.max.get() {
+            self.freed.notified().await;
+        }
+    }
+
+    fn take(self: &Rc<Self>) -> Permit {
+        self.count.set(self.count.get() + 1);
+        Permit(Rc::clone(self))
+    }
+}
+
+/// Counts until it is dropped.
+pub struct Permit(Rc<Counter>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.count.set(self.0.count.get() - 1);
+        self.0.freed.notify_waiters();
+    }
+}
+
+/// Accepts clients for ever, except while suspended. Dropping this future closes the listening sockets.
+pub async fn run(server: Rc<Server>, listeners: Vec<Listener>) {
+    let mut listeners = Some(listeners);
+    loop {
+        match (server.gate.suspended.get(), listeners.take()) {
+            (false, Some(open)) => listeners = Some(accept(&server, open).await),
+            (false, None) => match bind(&server.limits) {
+                Ok(open) => {
+                    tell_listening(&server, &endpoints(&open).unwrap_or_default());
+                    listeners = Some(open);
+                }
+                Err(ListenError { address, error }) => {
+                    if let App::Vm(port) = &server.app {
+                        port.relisten_error(&address.to_string(), posix(&error));
+                    }
+                    server.gate.suspended.set(true);
+                }
+            },
+            (true, Some(open)) => {
+                drop(open);
+                tell_listening(&server, &[]);
+            }
+            (true, None) => server.gate.changed.notified().await,
+        }
+    }
+}
+
+fn tell_listening(server: &Server, endpoints: &[Endpoint]) {
+    if let App::Vm(port) = &server.app {
+        port.listening(endpoints);
+    }
+}
+
+/// Accepts until the gate changes, then gives the listeners back.
+async fn accept(server: &Rc<Server>, listeners: Vec<Listener>) -> Vec<Listener> {
+    let listeners: Vec<_> = listeners.into_iter().map(Rc::new).collect();
+    let mut accepting = JoinSet::new(); // Its tasks end with it.
+    for listener in &listeners {
+        accepting.spawn_local(accept_on(Rc::clone(server), Rc::clone(listener)));
+    }
+    server.gate.changed.notified().await;
+    accepting.shutdown().await;
+    listeners.into_iter().filter_map(|listener| Rc::try_unwrap(listener).ok()).collect()
+}
+
+async fn accept_on(server: Rc<Server>, listener: Rc<Listener>) {
+    let mut exhausted = false;
+    loop {
+        server.gate.connections.has_room().await;
+        server.gate.sockets.has_room().await;
+        match listener.accept().await {
+            Ok(socket) => {
+                exhausted = false;
+                let permits =
+                    http::Permits { connection: server.gate.connections.take(), socket: server.gate.sockets.take() };
+                tokio::task::spawn_local(http::serve(Rc::clone(&server), socket, permits));
+            }
+            Err(error) if is_exhaustion(&error) => {
+                if !std::mem::replace(&mut exhausted, true) {
+                    warn!(%error, "cannot accept clients for now");
+                }
+                tokio::time::sleep(EXHAUSTED).await;
+            }
+            Err(error) => debug!(%error, "a client left before it was accepted"),
+        }
+    }
+}
+
+/// Whether accepting fails for want of file descriptors or memory, and not because of one client.
+fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let exhaustion = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    exhaustion.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
