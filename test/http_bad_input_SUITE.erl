@@ -83,15 +83,18 @@ max_request_line_length(_) ->
 
 max_method_length(_) ->
     Request = fun(Length) -> [binary:copy(<<"A">>, Length), " / HTTP/1.1\r\n" ?HOST "\r\n"] end,
-    rows(#{}, [{31, Request(31), {200, open}}, {32, Request(32), {501, closed}}, {33, Request(33), {501, closed}}]),
-    rows(#{max_method_length => 5}, [{4, Request(4), {200, open}}, {5, Request(5), {501, closed}}]).
+    rows(#{}, [{31, Request(31), {200, open}}, {32, Request(32), {501, closed}, {exact_limits, {200, open}}},
+        {33, Request(33), {501, closed}}]),
+    rows(#{max_method_length => 5}, [{4, Request(4), {200, open}},
+        {5, Request(5), {501, closed}, {exact_limits, {200, open}}}, {6, Request(6), {501, closed}}]).
 
 max_authority_length(_) ->
     Request = fun(Length) ->
         Host = binary:copy(<<"a">>, Length),
         ["GET http://", Host, "/ HTTP/1.1\r\nHost: ", Host, "\r\n\r\n"]
     end,
-    rows(#{max_authority_length => 20}, [{19, Request(19), {200, open}}, {20, Request(20), {414, closed}}]).
+    rows(#{max_authority_length => 20}, [{19, Request(19), {200, open}},
+        {20, Request(20), {414, closed}, {exact_limits, {200, open}}}, {21, Request(21), {414, closed}}]).
 
 %%% Header fields
 

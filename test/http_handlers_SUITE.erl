@@ -162,24 +162,25 @@ a_users_stream_handler(_) ->
         {http_client:header(<<"x-chain">>, Answer), maps:get(body, Answer)}
     end),
     [{init, 1, <<"/">>}, {data, 1, fin, <<"body">>}, {response, 200}, {terminate, 1, normal}] =
-        [Call || Call <- Calls, Call =/= {info, read_body}, element(1, Call) =/= exit, Call =/= {terminate, normal},
-            Call =/= {info, 'EXIT'}].
+        [Call || Call <- Calls, element(1, Call) =/= exit, Call =/= {terminate, normal}, Call =/= {info, 'EXIT'}].
 
 a_stream_handler_that_answers_itself(_) ->
     #{wire := <<"direct">>, calls := [{init, 1, <<"/direct">>}, {terminate, 1, normal}]} = same_test:same(#{
         protocol => #{stream_handlers => [chain_stream_h, cowboy_stream_h]}
     }, fun(Server) -> maps:get(body, http_client:get(Server, "/direct")) end).
 
-%% Refusals of malformed requests pass by the stream handlers too.
+%% A malformed request is refused by the sidecar: the VM never hears of it.
 early_error(_) ->
-    #{wire := {400, <<"1">>}, calls := [{early_error, 400, stream_error}]} = same_test:same(#{
-        protocol => #{stream_handlers => [chain_stream_h, cowboy_stream_h]}
-    }, fun(Server) ->
-        Socket = http_client:connect(Server),
-        http_client:send(Socket, "GET / HTTP/1.1\r\n\r\n"),
-        #{status := Status} = Answer = http_client:response(Socket),
-        {Status, http_client:header(<<"x-chain">>, Answer)}
-    end).
+    same_test:differ(early_error_not_called, #{protocol => #{stream_handlers => [chain_stream_h, cowboy_stream_h]}},
+        fun(Server) ->
+            Socket = http_client:connect(Server),
+            http_client:send(Socket, "GET / HTTP/1.1\r\n\r\n"),
+            #{status := Status} = Answer = http_client:response(Socket),
+            {Status, http_client:header(<<"x-chain">>, Answer)}
+        end, #{
+            cowboy => fun(#{wire := {400, <<"1">>}, calls := [{early_error, 400, stream_error}]}) -> ok end,
+            outrider => fun(#{wire := {400, undefined}, calls := []}) -> ok end
+        }).
 
 %% A WebSocket's handshake as the chain sees it.
 the_chain_sees_the_upgrade(_) ->

@@ -197,11 +197,18 @@ messages_before_the_upgrade_was_asked_for_are_dropped(_) ->
 
 %% A linked process that dies takes the connection along: no close frame, no terminate/3.
 a_linked_process_dies(_) ->
-    #{wire := [closed], calls := [websocket_init, {exit, oops}],
+    #{wire := [closed], calls := [websocket_init, {websocket_info, link}, {exit, oops}],
         log := [{error, connection_process, oops}]} =
         same_test:same(#{handler => {ws_script_h, #{
-            websocket_init => fun(State) -> spawn_link(fun() -> exit(oops) end), {[], State} end
-        }}}, fun(Server) -> ws_client:recv_all(ws_client:open(Server)) end).
+            websocket_info => fun(link, State) ->
+                spawn_link(fun() -> exit(oops) end),
+                receive never -> {[], State} end
+            end
+        }}}, fun(#{probe := Probe} = Server) ->
+            Socket = ws_client:open(Server),
+            probe:process(Probe) ! link,
+            ws_client:recv_all(Socket)
+        end).
 
 a_linked_process_ends_normally(_) ->
     #{wire := {text, <<"alive">>}} = same_test:same(#{handler => {ws_script_h, #{
@@ -436,7 +443,6 @@ stop_listener(_) ->
             Socket = ws_client:open(Server),
             probe:process(maps:get(probe, Server)),
             ok = Name:stop_listener(Ref),
-            {ok, _} = same_test:start_listener(Name, Ref, [{port, 0}], #{}),
             ws_client:recv_all(Socket)
         end, #{
             cowboy => fun(#{wire := [closed], calls := [websocket_init, {exit, shutdown}]}) -> ok end,

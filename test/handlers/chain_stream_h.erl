@@ -24,7 +24,8 @@ info(Id, {response, Status, Headers, Body}, {Probe, Next0}) ->
     {Commands, Next} = cowboy_stream:info(Id, {response, Status, Headers#{<<"x-chain">> => <<"1">>}, Body}, Next0),
     {Commands, {Probe, Next}};
 info(Id, Info, {Probe, Next0}) ->
-    probe:note(Probe, {info, element(1, Info)}),
+    %% A read may come before or after the data.
+    element(1, Info) =:= read_body orelse probe:note(Probe, {info, element(1, Info)}),
     {Commands, Next} = cowboy_stream:info(Id, Info, Next0),
     {Commands, {Probe, Next}}.
 

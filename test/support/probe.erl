@@ -7,7 +7,7 @@
 
 -export([start/0, stop/1, calls/1, settle/1]).
 -export([note/2, watch/1, watch/2, log/2]).
--export([await/2, await_exit/1, process/1]).
+-export([await/2, await_exit/1, await_exits/2, process/1]).
 
 -export_type([probe/0]).
 
@@ -67,6 +67,11 @@ await(Probe, Event) ->
 -spec await_exit(probe()) -> term().
 await_exit(Probe) ->
     await(Probe, fun(Event) -> is_tuple(Event) andalso element(1, Event) =:= exit end).
+
+%% Waits until this many processes that are watched as `exit' have ended.
+-spec await_exits(probe(), pos_integer()) -> ok | timeout.
+await_exits(Probe, Count) ->
+    wait(Probe, {exits, Count}).
 
 %% Waits for the first process that is watched as `exit'.
 -spec process(probe()) -> pid() | timeout.
@@ -131,6 +136,11 @@ answer(#{waiting := Waiting} = State) ->
 
 met(settled, #{watched := Watched}) when map_size(Watched) =:= 0 -> {yes, ok};
 met(settled, _) -> no;
+met({exits, Count}, #{calls := Calls}) ->
+    case length([exit || {exit, _} <- Calls]) of
+        Ended when Ended >= Count -> {yes, ok};
+        _ -> no
+    end;
 met(process, #{process := Pid}) when is_pid(Pid) -> {yes, Pid};
 met(process, _) -> no;
 met({event, Accept}, #{calls := Calls}) ->

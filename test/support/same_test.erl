@@ -50,10 +50,15 @@ same(Setup, Scenario) ->
         [{_, Transcript}, {_, Transcript}] ->
             passed(Transcript);
         [{One, A}, {Other, B}] ->
-            error({the_servers_differ, transcript:brief([
-                {Key, [{One, maps:get(Key, A)}, {Other, maps:get(Key, B)}]}
-                || Key <- maps:keys(A), maps:get(Key, A) =/= maps:get(Key, B)])})
+            error({the_servers_differ, transcript:brief([{Key, difference(One, Value, Other, maps:get(Key, B))}
+                || {Key, Value} <- maps:to_list(A), maps:get(Key, B) =/= Value])})
     end.
+
+%% Of two lists of the same length only those elements that differ.
+difference(One, A, Other, B) when length(A) =:= length(B) ->
+    [{element, N, [{One, X}, {Other, Y}]} || {N, X, Y} <- lists:zip3(lists:seq(1, length(A)), A, B), X =/= Y];
+difference(One, A, Other, B) ->
+    [{One, A}, {Other, B}].
 
 -spec differ(atom(), setup(), fun((server()) -> term()), #{name() := fun((transcript()) -> term())}) -> ok.
 differ(Difference, Setup, Scenario, Expected) ->
@@ -159,9 +164,10 @@ with_probe(Options, _) -> Options.
 start_listener(Name, Ref, Transport, Protocol) ->
     Name:start_clear(Ref, Transport, Protocol).
 
+%% Stops the listener, if the scenario has not.
 -spec stop_listener(server()) -> ok.
 stop_listener(#{name := Name, ref := Ref}) ->
-    Name:stop_listener(Ref).
+    try Name:stop_listener(Ref) catch error:badarg -> ok end.
 
 %% The module that answers get_port/1, info/1, procs/2 and the like for this server's listeners.
 -spec ranch_api(name()) -> module().
@@ -175,9 +181,12 @@ quiet(Server) -> quiet(Server, 100).
 quiet(_, 0) ->
     ok;
 quiet(#{name := Name, ref := Ref} = Server, Looks) ->
-    case (ranch_api(Name)):procs(Ref, connections) of
+    try (ranch_api(Name)):procs(Ref, connections) of
         [] -> ok;
         [_ | _] -> timer:sleep(10), quiet(Server, Looks - 1)
+    catch
+        %% The scenario has stopped the listener.
+        error:badarg -> ok
     end.
 
 %% Runs a fun in a process of its own, so that what it opened is closed when it ends.
