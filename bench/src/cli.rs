@@ -21,7 +21,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Subcommand)]
 pub enum What {
-    /// Every row of the table: 5 rounds of 3 s each, about half an hour.
+    /// Every row of the table: 5 rounds of 3 s each, about 45 minutes.
     Full,
     /// The rows with goals, 2 rounds of 1 s, 2,000 idle connections: under 3 minutes, and rough.
     Quick,

@@ -97,9 +97,9 @@ impl Run {
         fs::write(path, text).with_context(|| format!("writing {}", path.display()))
     }
 
-    /// The rows that compare Cowboy and Outrider (or Cowboy with itself).
+    /// The rows that compare Cowboy and Outrider.
     pub fn comparisons(&self) -> impl Iterator<Item = &RowResult> {
-        self.rows.iter().filter(|row| row.sides[0] == "cowboy")
+        self.rows.iter().filter(|row| row.sides == ["cowboy", "outrider"])
     }
 }
 
