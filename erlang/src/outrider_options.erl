@@ -22,23 +22,26 @@
 normalize(Opts) when is_map(Opts) -> Opts;
 normalize(SocketOpts) -> #{socket_opts => SocketOpts}.
 
-%% Whether the options are such as the tables say; a wrong or unknown one is named.
+%% Whether the options are such as the tables say; a wrong or unknown one is named. So is a socket option, where Ranch
+%% fails with a badarg deep in a supervisor's error.
 -spec check(map(), cowboy:opts()) -> ok | {error, {bad_option, term()}}.
 check(TransOpts, ProtoOpts) ->
     Wrong =
         [Key || {Key, Value} <- maps:to_list(TransOpts), not valid(transport(Key), Value)] ++
-            [socket_key(Opt) || Opt <- socket_opts(TransOpts), not valid_socket_opt(Opt)] ++
+            [element(1, Opt) || Opt <- socket_opts(TransOpts), not valid_socket_opt(Opt)] ++
             [Key || {Key, Value} <- maps:to_list(ProtoOpts), not valid(protocol(Key), Value)],
     case Wrong of
         [] -> ok;
         [Key | _] -> {error, {bad_option, Key}}
     end.
 
+%% Once, when a listener starts. Options that are not the user's to set are Ranch's to name, in its words.
 -spec log_unsupported(ranch:ref(), map(), cowboy:opts()) -> ok.
 log_unsupported(Ref, TransOpts, ProtoOpts) ->
+    _ = ranch:filter_options(socket_opts(TransOpts), ranch_tcp:disallowed_listen_options(), [], logger(TransOpts)),
     Keys =
         [Key || {Key, Value} <- maps:to_list(TransOpts), unsupported(transport(Key), Value)] ++
-            [socket_key(Opt) || Opt <- socket_opts(TransOpts), unsupported_socket_opt(Opt)] ++
+            [element(1, Opt) || Opt <- socket_opts(TransOpts), unsupported_socket_opt(Opt)] ++
             [Key || {Key, Value} <- maps:to_list(ProtoOpts), unsupported(protocol(Key), Value)],
     case Keys of
         [] ->
@@ -121,13 +124,15 @@ socket(high_msgq_watermark) -> {integer, quiet};
 socket(low_msgq_watermark) -> {integer, quiet};
 socket(Key) ->
     Unsupported = [
-        active, bind_to_device, exit_on_close, fd, header, inet_backend, line_delimiter, linger, mode, netns, packet,
-        packet_size, priority, reuseaddr, show_econnreset, tclass, tos, ttl
+        bind_to_device, exit_on_close, fd, inet_backend, linger, netns, priority, show_econnreset, tclass, tos, ttl
     ],
     case lists:member(Key, Unsupported) of
         true -> {any, unsupported};
-        false -> unknown
+        false -> disallowed(lists:member(Key, ranch_tcp:disallowed_listen_options()))
     end.
+
+disallowed(true) -> {any, quiet};
+disallowed(false) -> unknown.
 
 -spec protocol(term()) -> {term(), fate()} | unknown.
 protocol(request_timeout) -> {limit, {flag, "--request-timeout"}};
@@ -160,18 +165,15 @@ valid(unknown, _) -> false;
 valid({Type, _}, Value) -> is(Type, Value).
 
 valid_socket_opt({Key, Value}) -> valid(socket(Key), Value);
-valid_socket_opt({raw, _, _, _}) -> true;
-valid_socket_opt(Atom) -> is_atom(Atom).
+%% Ranch drops what is not even shaped like an option, with a warning.
+valid_socket_opt(_) -> true.
 
 unsupported({_, unsupported}, _) -> true;
 unsupported({_, {unsupported, NoEffect}}, Value) -> Value =/= NoEffect;
 unsupported(_, _) -> false.
 
 unsupported_socket_opt({Key, Value}) -> unsupported(socket(Key), Value);
-unsupported_socket_opt(Opt) -> not lists:member(Opt, [inet, inet6]).
-
-socket_key(Opt) when is_tuple(Opt), tuple_size(Opt) > 0 -> element(1, Opt);
-socket_key(Opt) -> Opt.
+unsupported_socket_opt(Opt) -> is_tuple(Opt) andalso tuple_size(Opt) > 0.
 
 socket_opts(TransOpts) ->
     case maps:get(socket_opts, TransOpts, []) of

@@ -13,15 +13,6 @@
 -export([start_link/2, info/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
-%% How long a sidecar may take to bind and say hello.
--define(HELLO_TIMEOUT_MS, 10000).
-%% How long a restarted sidecar tries to get its TCP port back, which its predecessor may still hold, and how often.
--define(REBIND_MS, 5000).
--define(REBIND_PAUSE_MS, 50).
-%% What may wait in the VM for the sidecar to read it before a process that writes is suspended: {resume, suspend}. The
-%% default of a few KiB would suspend every handler long before the pipe is full.
--define(BUSY_LIMITS, {1048576, 2097152}).
-
 %% Events that go to a handler; all others are for the stream's process itself.
 -define(IS_FRAME(Event),
     (is_atom(Event) orelse element(1, Event) =:= text orelse element(1, Event) =:= binary orelse
@@ -54,29 +45,27 @@ init({Ref, TransOpts}) ->
     _ = outrider_protocol:atoms(),
     ProtoOpts = outrider_registry:protocol_options(Ref),
     Last = outrider_registry:last_address(Ref),
-    _ = Last =:= undefined andalso outrider_options:log_unsupported(Ref, TransOpts, ProtoOpts),
-    LastPort =
-        case Last of
-            {Ip, LastTcpPort} when is_tuple(Ip) -> LastTcpPort;
-            _ -> undefined
-        end,
-    Arguments = outrider_options:arguments(Ref, TransOpts, ProtoOpts, LastPort),
-    Deadline =
-        case Last of
-            undefined -> now_ms();
-            _ -> now_ms() + ?REBIND_MS
-        end,
-    case open(Arguments, Deadline) of
+    case start(Ref, TransOpts, ProtoOpts, Last) of
         {ok, Port, Hello = #{listening := [Address | _]}} ->
             ok = outrider_registry:set_address(Ref, Address),
             Context = outrider_stream:context(Ref, Port, TransOpts),
             Shutdown = outrider_options:shutdown(TransOpts),
             {ok, #sidecar{ref = Ref, port = Port, hello = Hello, shutdown = Shutdown, context = Context}};
         {error, Reason} ->
-            ranch:log(error, "Failed to start Outrider listener ~p (outrider ~0p): ~0p (~s)~n",
-                [Ref, Arguments, Reason, describe(Reason)], outrider_options:logger(TransOpts)),
+            ranch:log(error, "Failed to start Outrider listener ~p with ~999999p for reason ~999999p (~s)~n",
+                [Ref, TransOpts, Reason, outrider_launch:describe(Reason)], outrider_options:logger(TransOpts)),
             {stop, reason(Ref, Reason)}
     end.
+
+%% The first sidecar of a listener gets the address now or not at all. One after it gets that of the sidecar before it,
+%% which may be about to leave.
+start(Ref, TransOpts, ProtoOpts, undefined) ->
+    ok = outrider_options:log_unsupported(Ref, TransOpts, ProtoOpts),
+    outrider_launch:open(outrider_options:arguments(Ref, TransOpts, ProtoOpts, undefined));
+start(Ref, TransOpts, ProtoOpts, {local, _}) ->
+    outrider_launch:reopen(outrider_options:arguments(Ref, TransOpts, ProtoOpts, undefined));
+start(Ref, TransOpts, ProtoOpts, {_Ip, Port}) ->
+    outrider_launch:reopen(outrider_options:arguments(Ref, TransOpts, ProtoOpts, Port)).
 
 -spec handle_call(term(), gen_server:from(), #sidecar{}) -> {reply, term(), #sidecar{}}.
 handle_call(info, _From, State = #sidecar{hello = Hello, streams = Streams, websockets = WebSockets, accepted = Accepted}) ->
@@ -114,9 +103,9 @@ handle_info(_Message, State) ->
 %% An orderly stop: the streams are told as by an exit signal from their parent (a message, so that handlers that do not
 %% trap exits get their terminate/3, too) and have the shutdown time; then the port closes, which sends the sidecar away.
 -spec terminate(term(), #sidecar{}) -> ok.
-terminate(Reason, State = #sidecar{port = Port, streams = Streams, shutdown = Shutdown, context = Context}) when
-    Reason =:= shutdown, Shutdown =/= brutal_kill
-->
+terminate(shutdown, #sidecar{shutdown = brutal_kill} = State) ->
+    leave(State);
+terminate(shutdown, State = #sidecar{streams = Streams, shutdown = Shutdown, context = Context}) ->
     Exit = {'EXIT', outrider_stream:parent(Context), shutdown},
     _ = [Pid ! Exit || Pid <- maps:values(Streams)],
     Timer =
@@ -125,9 +114,13 @@ terminate(Reason, State = #sidecar{port = Port, streams = Streams, shutdown = Sh
             Ms -> erlang:start_timer(Ms, self(), kill)
         end,
     ok = drain(Timer, State),
-    close(Port);
+    leave(State);
 terminate(_Reason, #sidecar{port = Port}) ->
-    close(Port).
+    outrider_launch:close(Port).
+
+leave(#sidecar{ref = Ref, port = Port}) ->
+    outrider_launch:leave(Port, outrider_registry:last_address(Ref)).
+
 
 %% What a crash report may show: counts, no requests and no payloads.
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
@@ -214,87 +207,6 @@ command(Port, Stream, Command) ->
         error:badarg -> false
     end.
 
-close(Port) ->
-    try port_close(Port) of
-        true -> ok
-    catch
-        error:badarg -> ok
-    end.
-
-%% Start the OS process and wait for its hello. Until the deadline, an address in use is tried again: it is that of the
-%% sidecar before this one, which is about to leave.
-open(Arguments, Deadline) ->
-    case hello(Arguments) of
-        {error, {listen_error, _, eaddrinuse}} = Error ->
-            case now_ms() < Deadline of
-                true ->
-                    receive
-                    after ?REBIND_PAUSE_MS -> open(Arguments, Deadline)
-                    end;
-                false ->
-                    Error
-            end;
-        Result ->
-            Result
-    end.
-
-hello(Arguments) ->
-    Options = [
-        {args, Arguments}, {packet, 4}, binary, exit_status, use_stdio, hide,
-        {busy_limits_port, ?BUSY_LIMITS}, {busy_limits_msgq, ?BUSY_LIMITS}
-    ],
-    Version = outrider_protocol:version(),
-    try open_port({spawn_executable, executable()}, Options) of
-        Port ->
-            receive
-                {Port, {data, Packet}} ->
-                    case outrider_protocol:decode(Packet) of
-                        {hello, Version, Hello} ->
-                            true = erlang:port_command(Port, term_to_binary({hello, Version})),
-                            {ok, Port, Hello};
-                        {hello, Other, _} ->
-                            failed(Port, {protocol_version, [{vm, Version}, {sidecar, Other}]});
-                        {listen_error, Address, Posix} ->
-                            failed(Port, {listen_error, Address, Posix})
-                    end;
-                {Port, {exit_status, Status}} ->
-                    failed(Port, {sidecar_exit, Status})
-            after ?HELLO_TIMEOUT_MS ->
-                failed(Port, hello_timeout)
-            end
-    catch
-        error:Posix -> {error, {executable, executable(), Posix}}
-    end.
-
-%% Leave no message of the port behind.
-failed(Port, Reason) ->
-    unlink(Port),
-    close(Port),
-    flush(Port),
-    {error, Reason}.
-
-flush(Port) ->
-    receive
-        {Port, _} -> flush(Port);
-        {'EXIT', Port, _} -> flush(Port)
-    after 0 -> ok
-    end.
-
-executable() ->
-    case application:get_env(outrider, executable) of
-        {ok, Path} -> Path;
-        undefined -> filename:join([code:priv_dir(outrider), "bin", "outrider"])
-    end.
-
-describe({listen_error, _, Posix}) -> inet:format_error(Posix);
-describe({executable, _, Posix}) -> inet:format_error(Posix);
-describe({protocol_version, _}) -> "the sidecar is of another version than the application";
-describe({sidecar_exit, _}) -> "the sidecar has said why on stderr";
-describe(hello_timeout) -> "the sidecar did not say hello".
-
 %% As Ranch's acceptors name it.
 reason(Ref, {listen_error, _, Posix}) -> {listen_error, Ref, Posix};
 reason(_, Reason) -> Reason.
-
-now_ms() ->
-    erlang:monotonic_time(millisecond).

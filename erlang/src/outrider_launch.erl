@@ -1,0 +1,147 @@
+%%% Starts a sidecar's OS process as a port, up to its hello, and lets it go.
+%%%
+%%% Runs in the process of outrider_sidecar, which owns the port. What comes in is a command line; what goes out is a port
+%%% whose sidecar listens, or the reason why there is none, with no message of the port left behind.
+-module(outrider_launch).
+
+-export([open/1, reopen/1, close/1, leave/2, describe/1]).
+
+%% How long a sidecar may take to bind and say hello.
+-define(HELLO_TIMEOUT_MS, 10000).
+%% How long a restarted sidecar tries to get its address back, which its predecessor may still hold, and how often.
+-define(REBIND_MS, 5000).
+-define(REBIND_PAUSE_MS, 50).
+%% How long a sidecar that is told to leave may take to close its listening sockets, and how often that is looked at.
+-define(LEAVE_MS, 2000).
+-define(LEAVE_PAUSE_MS, 2).
+%% What may wait in the VM for the sidecar to read it before a process that writes is suspended: {resume, suspend}. The
+%% default of a few KiB would suspend every handler long before the pipe is full.
+-define(BUSY_LIMITS, {1048576, 2097152}).
+
+-type reason() ::
+    {listen_error, Address :: binary(), Posix :: atom()}
+    | {executable, file:filename_all(), Posix :: atom()}
+    | {protocol_version, [{vm | sidecar, term()}]}
+    | {sidecar_exit, Status :: non_neg_integer()}
+    | hello_timeout.
+
+-type hello() :: #{vsn := binary(), os_pid := pos_integer(), listening := [outrider_registry:address()]}.
+
+-spec open([string()]) -> {ok, port(), hello()} | {error, reason()}.
+open(Arguments) ->
+    Options = [
+        {args, Arguments}, {packet, 4}, binary, exit_status, use_stdio, hide,
+        {busy_limits_port, ?BUSY_LIMITS}, {busy_limits_msgq, ?BUSY_LIMITS}
+    ],
+    try open_port({spawn_executable, executable()}, Options) of
+        Port ->
+            case hello(Port) of
+                {ok, Hello} ->
+                    {ok, Port, Hello};
+                {error, _} = Error ->
+                    unlink(Port),
+                    ok = close(Port),
+                    flush(Port),
+                    Error
+            end
+    catch
+        error:Posix -> {error, {executable, executable(), Posix}}
+    end.
+
+%% Open, and be patient where the address is in use: by the sidecar before this one, which is about to leave.
+-spec reopen([string()]) -> {ok, port(), hello()} | {error, reason()}.
+reopen(Arguments) ->
+    reopen(Arguments, now_ms() + ?REBIND_MS).
+
+reopen(Arguments, Deadline) ->
+    case {open(Arguments), now_ms() < Deadline} of
+        {{error, {listen_error, _, eaddrinuse}}, true} ->
+            receive
+            after ?REBIND_PAUSE_MS -> reopen(Arguments, Deadline)
+            end;
+        {Result, _} ->
+            Result
+    end.
+
+%% End the sidecar's stdin: its order to leave.
+-spec close(port()) -> ok.
+close(Port) ->
+    try port_close(Port) of
+        true -> ok
+    catch
+        error:badarg -> ok
+    end.
+
+%% Close, and wait until the address is free: whoever stopped the listener may count on that. The sidecar closes its
+%% listening sockets as soon as it reads the end of stdin; a port tells nothing after its own end, so the address itself
+%% is asked.
+-spec leave(port(), outrider_registry:address()) -> ok.
+leave(Port, Address) ->
+    ok = close(Port),
+    wait_until_free(Address, now_ms() + ?LEAVE_MS).
+
+%% A reason in words.
+-spec describe(reason()) -> string().
+describe({listen_error, _, Posix}) -> inet:format_error(Posix);
+describe({executable, _, Posix}) -> inet:format_error(Posix);
+describe({protocol_version, _}) -> "the sidecar is of another version than the application";
+describe({sidecar_exit, _}) -> "the sidecar has said why on stderr";
+describe(hello_timeout) -> "the sidecar did not say hello".
+
+hello(Port) ->
+    Version = outrider_protocol:version(),
+    receive
+        {Port, {data, Packet}} ->
+            case outrider_protocol:decode(Packet) of
+                {hello, Version, Hello} ->
+                    true = erlang:port_command(Port, term_to_binary({hello, Version})),
+                    {ok, Hello};
+                {hello, Other, _} ->
+                    {error, {protocol_version, [{vm, Version}, {sidecar, Other}]}};
+                {listen_error, _, _} = Error ->
+                    {error, Error}
+            end;
+        {Port, {exit_status, Status}} ->
+            {error, {sidecar_exit, Status}}
+    after ?HELLO_TIMEOUT_MS ->
+        {error, hello_timeout}
+    end.
+
+flush(Port) ->
+    receive
+        {Port, _} -> flush(Port);
+        {'EXIT', Port, _} -> flush(Port)
+    after 0 -> ok
+    end.
+
+wait_until_free(Address, Deadline) ->
+    case is_free(Address) orelse now_ms() > Deadline of
+        true ->
+            ok;
+        false ->
+            receive
+            after ?LEAVE_PAUSE_MS -> wait_until_free(Address, Deadline)
+            end
+    end.
+
+is_free({local, Path}) ->
+    file:read_file_info(Path) =:= {error, enoent};
+is_free({Ip, TcpPort}) ->
+    Family =
+        case tuple_size(Ip) of
+            4 -> inet;
+            8 -> inet6
+        end,
+    case gen_tcp:listen(TcpPort, [Family, {ip, Ip}, {reuseaddr, true}]) of
+        {ok, Socket} -> gen_tcp:close(Socket) =:= ok;
+        {error, Reason} -> Reason =/= eaddrinuse
+    end.
+
+executable() ->
+    case application:get_env(outrider, executable) of
+        {ok, Path} -> Path;
+        undefined -> filename:join([code:priv_dir(outrider), "bin", "outrider"])
+    end.
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).
