@@ -272,26 +272,18 @@ impl Decoder {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frame::Written;
     use super::super::{CHUNK, mask};
     use super::*;
 
     const OPTIONS: Options = Options { max_frame_size: Some(1_000_000), validate_utf8: true };
 
-    /// A frame as a client sends it, with the mask of RFC 6455, 5.7.
+    /// A frame as a client sends it, with the mask of RFC 6455, 5.7: a server's with another first byte, and masked.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        let mut frame = vec![first];
-        match payload.len() {
-            size @ 0..=125 => frame.push(0x80 | size as u8),
-            size @ 126..=0xffff => {
-                frame.push(0x80 | 126);
-                frame.extend((size as u16).to_be_bytes());
-            }
-            size => {
-                frame.push(0x80 | 127);
-                frame.extend((size as u64).to_be_bytes());
-            }
-        }
         let key = [0x37, 0xfa, 0x21, 0x3d];
+        let mut frame = Written::new(true, false, OpCode::Data(Data::Binary), payload.len() as u64).as_bytes().to_vec();
+        frame[0] = first;
+        frame[1] |= 0x80;
         frame.extend(key);
         let start = frame.len();
         frame.extend(payload);
