@@ -9,7 +9,7 @@
 -export([a_request_is_being_answered_when_the_sidecar_is_killed/1]).
 -export([the_listener_stops/1, a_request_is_being_answered_when_the_listener_stops/1, a_handler_that_does_not_end_is_killed/1]).
 -export([the_application_stops/1, a_supervisor_of_ones_own_stops/1]).
--export([the_vm_is_killed/1, the_sidecar_is_killed_again_and_again/1]).
+-export([the_vm_is_killed/1, the_sidecar_is_killed_again_and_again/1, the_sidecar_of_a_suspended_listener_is_killed/1]).
 
 %% Far longer than anything here takes, even on a busy machine.
 -define(PATIENCE_MS, 20000).
@@ -197,6 +197,19 @@ the_sidecar_is_killed_again_and_again(Config) ->
     end || _ <- lists:seq(1, 5)],
     Before = Ports().
 
+%% It comes back suspended: who suspended it did not mean its first sidecar only.
+the_sidecar_of_a_suspended_listener_is_killed(Config) ->
+    #{ref := Ref, port := Port} = Server = server(Config),
+    ok = outrider:suspend_listener(Ref),
+    OsPid = os_pid(Server),
+    kill_9(OsPid),
+    is_restarted(Server, OsPid),
+    until(fun() -> gen_tcp:connect({127, 0, 0, 1}, Port, []) =:= {error, econnrefused} end),
+    suspended = outrider:get_status(Ref),
+    ok = outrider:resume_listener(Ref),
+    running = outrider:get_status(Ref),
+    echoes(ws_client:open(Server#{port := outrider:get_port(Ref)})).
+
 %% Helpers
 
 server(Config) ->
@@ -215,14 +228,17 @@ echoes(Socket) ->
 
 %% The listener listens again on the same TCP port, with another OS process, and serves.
 is_back(#{ref := Ref, port := Port} = Server, Before) ->
+    is_restarted(Server, Before),
+    Port = outrider:get_port(Ref),
+    echoes(ws_client:open(Server)).
+
+is_restarted(#{ref := Ref}, Before) ->
     until(fun() ->
         case outrider:info(Ref) of
             #{sidecar := #{os_pid := OsPid}} -> OsPid =/= Before;
             #{sidecar := undefined} -> false
         end
-    end),
-    Port = outrider:get_port(Ref),
-    echoes(ws_client:open(Server)).
+    end).
 
 %% No OS process of that number runs. One that nobody has waited for yet (Z) has ended.
 is_gone(OsPid) ->

@@ -5,7 +5,9 @@
 -module(outrider).
 
 -export([start_clear/3, stop_listener/1, child_spec/4]).
+-export([suspend_listener/1, resume_listener/1, get_status/1]).
 -export([get_port/1, get_addr/1, info/0, info/1, procs/2]).
+-export([get_max_connections/1, set_max_connections/2]).
 -export([set_env/3, get_env/2, get_env/3]).
 
 %% Start a listener for HTTP/1.1 and WebSocket over TCP or a Unix socket. It lives under Outrider's supervisor, not under
@@ -37,7 +39,27 @@ child_spec(Ref, ranch_tcp, TransOpts0, ProtoOpts0) ->
     {TransOpts, ProtoOpts} = prepare(TransOpts0, ProtoOpts0),
     outrider_listener_sup:child_spec(Ref, TransOpts, ProtoOpts).
 
-%% The TCP port that the listener listens on; undefined for a Unix socket.
+%% Stop listening. Existing connections go on.
+-spec suspend_listener(ranch:ref()) -> ok | {error, term()}.
+suspend_listener(Ref) ->
+    case get_status(Ref) of
+        running -> outrider_sidecar:suspend(sidecar(outrider_registry:supervisor(Ref)));
+        suspended -> ok
+    end.
+
+%% Listen again: on another port than before, if the port was 0.
+-spec resume_listener(ranch:ref()) -> ok | {error, term()}.
+resume_listener(Ref) ->
+    case get_status(Ref) of
+        running -> ok;
+        suspended -> outrider_sidecar:resume(sidecar(outrider_registry:supervisor(Ref)))
+    end.
+
+-spec get_status(ranch:ref()) -> running | suspended.
+get_status(Ref) ->
+    outrider_registry:status(Ref).
+
+%% The TCP port that the listener listens on; undefined for a Unix socket, and while it is suspended.
 -spec get_port(ranch:ref()) -> inet:port_number() | undefined.
 get_port(Ref) ->
     case get_addr(Ref) of
@@ -45,7 +67,7 @@ get_port(Ref) ->
         {_, Port} -> Port
     end.
 
--spec get_addr(ranch:ref()) -> {inet:ip_address(), inet:port_number()} | {local, binary()}.
+-spec get_addr(ranch:ref()) -> {inet:ip_address(), inet:port_number()} | {local, binary()} | {undefined, undefined}.
 get_addr(Ref) ->
     outrider_registry:address(Ref).
 
@@ -63,15 +85,14 @@ info(Ref) ->
             {local, _} = Local -> {Local, undefined};
             Address -> Address
         end,
-    TransOpts = outrider_registry:transport_options(Ref),
     maps:merge(sidecar_info(Supervisor), #{
         pid => Supervisor,
-        status => running,
+        status => get_status(Ref),
         ip => Ip,
         port => Port,
-        max_connections => maps:get(max_connections, TransOpts, 10240),
+        max_connections => get_max_connections(Ref),
         transport => ranch_tcp,
-        transport_options => TransOpts,
+        transport_options => outrider_registry:transport_options(Ref),
         protocol => ?MODULE,
         protocol_options => outrider_registry:protocol_options(Ref)
     }).
@@ -83,6 +104,18 @@ procs(Ref, connections) ->
     outrider_streams_sup:streams(outrider_registry:streams_sup(Ref));
 procs(Ref, acceptors) ->
     [Pid || Pid <- [sidecar(outrider_registry:supervisor(Ref))], is_pid(Pid)].
+
+%% How many HTTP connections the listener accepts before it pauses; WebSockets are not counted, as in Ranch (for those
+%% there is the transport option max_sockets). Ranch's default is ten times 1024.
+-spec get_max_connections(ranch:ref()) -> ranch:max_conns().
+get_max_connections(Ref) ->
+    maps:get(max_connections, outrider_registry:transport_options(Ref), 10240).
+
+-spec set_max_connections(ranch:ref(), ranch:max_conns()) -> ok.
+set_max_connections(Ref, Max) when Max =:= infinity; is_integer(Max), Max >= 0 ->
+    TransOpts = outrider_registry:transport_options(Ref),
+    ok = outrider_registry:set_transport_options(Ref, TransOpts#{max_connections => Max}),
+    outrider_sidecar:set_max_connections(sidecar(outrider_registry:supervisor(Ref)), Max).
 
 %% Change the listener's env: for the requests that come after.
 -spec set_env(ranch:ref(), atom(), term()) -> ok.

@@ -4,16 +4,13 @@
 %%% whose sidecar listens, or the reason why there is none, with no message of the port left behind.
 -module(outrider_launch).
 
--export([open/1, reopen/1, close/1, leave/2, describe/1]).
+-export([open/1, reopen/1, close/1, describe/1]).
 
 %% How long a sidecar may take to bind and say hello.
 -define(HELLO_TIMEOUT_MS, 10000).
 %% How long a restarted sidecar tries to get its address back, which its predecessor may still hold, and how often.
 -define(REBIND_MS, 5000).
 -define(REBIND_PAUSE_MS, 50).
-%% How long a sidecar that is told to leave may take to close its listening sockets, and how often that is looked at.
--define(LEAVE_MS, 2000).
--define(LEAVE_PAUSE_MS, 2).
 %% What may wait in the VM for the sidecar to read it before a process that writes is suspended: {resume, suspend}. The
 %% default of a few KiB would suspend every handler long before the pipe is full.
 -define(BUSY_LIMITS, {1048576, 2097152}).
@@ -72,14 +69,6 @@ close(Port) ->
         error:badarg -> ok
     end.
 
-%% Close, and wait until the address is free: whoever stopped the listener may count on that. The sidecar closes its
-%% listening sockets as soon as it reads the end of stdin; a port tells nothing after its own end, so the address itself
-%% is asked.
--spec leave(port(), outrider_registry:address()) -> ok.
-leave(Port, Address) ->
-    ok = close(Port),
-    wait_until_free(Address, now_ms() + ?LEAVE_MS).
-
 %% A reason in words.
 -spec describe(reason()) -> string().
 describe({listen_error, _, Posix}) -> inet:format_error(Posix);
@@ -112,29 +101,6 @@ flush(Port) ->
         {Port, _} -> flush(Port);
         {'EXIT', Port, _} -> flush(Port)
     after 0 -> ok
-    end.
-
-wait_until_free(Address, Deadline) ->
-    case is_free(Address) orelse now_ms() > Deadline of
-        true ->
-            ok;
-        false ->
-            receive
-            after ?LEAVE_PAUSE_MS -> wait_until_free(Address, Deadline)
-            end
-    end.
-
-is_free({local, Path}) ->
-    file:read_file_info(Path) =:= {error, enoent};
-is_free({Ip, TcpPort}) ->
-    Family =
-        case tuple_size(Ip) of
-            4 -> inet;
-            8 -> inet6
-        end,
-    case gen_tcp:listen(TcpPort, [Family, {ip, Ip}, {reuseaddr, true}]) of
-        {ok, Socket} -> gen_tcp:close(Socket) =:= ok;
-        {error, Reason} -> Reason =/= eaddrinuse
     end.
 
 executable() ->

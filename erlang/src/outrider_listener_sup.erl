@@ -38,13 +38,13 @@ init({Ref, TransOpts, ProtoOpts}) ->
     ok = outrider_registry:add(Ref, self(), TransOpts, ProtoOpts),
     Streams = #{
         id => outrider_streams_sup,
-        start => {outrider_streams_sup, start_link, [Ref, TransOpts]},
+        start => {outrider_streams_sup, start_link, [Ref]},
         type => supervisor,
         shutdown => infinity
     },
     Sidecar = #{
         id => outrider_sidecar,
-        start => {outrider_sidecar, start_link, [Ref, TransOpts]},
+        start => {outrider_sidecar, start_link, [Ref]},
         shutdown => sidecar_shutdown(outrider_options:shutdown(TransOpts))
     },
     {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, [Streams, Sidecar]}}.

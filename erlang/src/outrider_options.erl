@@ -100,6 +100,7 @@ transport(num_listen_sockets) -> {positive, {unsupported, 1}};
 transport(alarms) -> {map, {unsupported, #{}}};
 transport(post_listen_callback) -> {{function, 1}, unsupported};
 %% Outrider's own.
+transport(max_sockets) -> {limit, {flag, "--max-sockets"}};
 transport(window) -> {positive, {flag, "--window"}};
 transport(log_level) -> {{one_of, [error, warning, info, debug]}, {flag, "--log-level"}};
 transport(_) -> unknown.
@@ -153,7 +154,7 @@ protocol(env) -> {map, vm};
 protocol(middlewares) -> {list, vm};
 protocol(stream_handlers) -> {list, vm};
 protocol(chunked) -> {boolean, {unsupported, true}};
-protocol(proxy_header) -> {boolean, {unsupported, false}};
+protocol(proxy_header) -> {boolean, {flag, "--proxy-header"}};
 protocol(reset_idle_timeout_on_send) -> {boolean, {unsupported, false}};
 protocol(enable_connect_protocol) -> {boolean, {unsupported, false}};
 protocol(max_authorization_header_value_length) -> {limit, unsupported};

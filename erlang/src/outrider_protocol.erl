@@ -39,7 +39,7 @@ atoms() ->
         hello, listen_error, vsn, os_pid, listening, local,
         request, data, nofin, fin, part, text, binary, ping, pong, credit, closed, log,
         remote, timeout, error, badframe, badencoding, badsize, warning, info, debug,
-        method, version, scheme, host, port, path, qs, headers, peer, sock, cert, has_body, body_length, streamid,
+        proxy_header, method, version, scheme, host, port, path, qs, headers, peer, sock, cert, has_body, body_length, streamid,
         'HTTP/1.1', 'HTTP/1.0', undefined, true, false
     ].
 

@@ -6,9 +6,10 @@
 %%% nothing, since its supervisor is not alive, and the next start of that name overwrites them.
 -module(outrider_registry).
 
--export([new/0, add/4, remove/1, refs/0, supervisor/1, transport_options/1]).
+-export([new/0, add/4, remove/1, refs/0, supervisor/1]).
+-export([transport_options/1, set_transport_options/2]).
 -export([protocol_options/1, set_protocol_options/2, effective_options/1]).
--export([address/1, last_address/1, set_address/2]).
+-export([address/1, last_address/1, set_address/2, status/1, set_status/2]).
 -export([streams_sup/1, set_streams_sup/2]).
 
 -define(TABLE, ?MODULE).
@@ -29,7 +30,7 @@ add(Ref, Supervisor, TransOpts, ProtoOpts) ->
 
 -spec remove(ranch:ref()) -> ok.
 remove(Ref) ->
-    [true = ets:delete(?TABLE, {Key, Ref}) || Key <- [listener, address, streams_sup]],
+    [true = ets:delete(?TABLE, {Key, Ref}) || Key <- [listener, address, status, streams_sup]],
     _ = persistent_term:erase(?OPTIONS(Ref)),
     ok.
 
@@ -47,6 +48,11 @@ supervisor(Ref) ->
 transport_options(Ref) ->
     element(3, listener(Ref)).
 
+-spec set_transport_options(ranch:ref(), map()) -> ok.
+set_transport_options(Ref, TransOpts) ->
+    true = ets:insert(?TABLE, setelement(3, listener(Ref), TransOpts)),
+    ok.
+
 -spec protocol_options(ranch:ref()) -> cowboy:opts().
 protocol_options(Ref) ->
     element(4, listener(Ref)).
@@ -61,10 +67,12 @@ set_protocol_options(Ref, ProtoOpts) ->
 effective_options(Ref) ->
     persistent_term:get(?OPTIONS(Ref)).
 
--spec address(ranch:ref()) -> address().
+-spec address(ranch:ref()) -> address() | {undefined, undefined}.
 address(Ref) ->
-    _ = listener(Ref),
-    ets:lookup_element(?TABLE, {address, Ref}, 2).
+    case status(Ref) of
+        running -> ets:lookup_element(?TABLE, {address, Ref}, 2);
+        suspended -> {undefined, undefined}
+    end.
 
 %% Where the listener listened before, if it did: a restarted sidecar goes back there.
 -spec last_address(ranch:ref()) -> address() | undefined.
@@ -77,6 +85,20 @@ last_address(Ref) ->
 -spec set_address(ranch:ref(), address()) -> ok.
 set_address(Ref, Address) ->
     true = ets:insert(?TABLE, {{address, Ref}, Address}),
+    ok.
+
+%% Whether it listens. A sidecar that is restarted meanwhile is suspended, too.
+-spec status(ranch:ref()) -> running | suspended.
+status(Ref) ->
+    _ = listener(Ref),
+    case ets:lookup(?TABLE, {status, Ref}) of
+        [{_, Status}] -> Status;
+        [] -> running
+    end.
+
+-spec set_status(ranch:ref(), running | suspended) -> ok.
+set_status(Ref, Status) ->
+    true = ets:insert(?TABLE, {{status, Ref}, Status}),
     ok.
 
 -spec streams_sup(ranch:ref()) -> pid().

@@ -10,9 +10,11 @@
 -module(outrider_sidecar).
 -behaviour(gen_server).
 
--export([start_link/2, info/1]).
+-export([start_link/1, info/1, suspend/1, resume/1, set_max_connections/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
+%% How long a sidecar that is told to leave may take to close its listening sockets.
+-define(LEAVE_MS, 2000).
 %% Events that go to a handler; all others are for the stream's process itself.
 -define(IS_FRAME(Event),
     (is_atom(Event) orelse element(1, Event) =:= text orelse element(1, Event) =:= binary orelse
@@ -23,6 +25,9 @@
     ref :: ranch:ref(),
     port :: port(),
     hello :: #{atom() => term()},
+    %% Where it listens; nowhere while it is suspended. Who waits for that to change.
+    listening :: [outrider_registry:address()],
+    waiting = [] :: [gen_server:from()],
     shutdown :: timeout() | brutal_kill,
     context :: outrider_stream:context(),
     streams = #{} :: #{pos_integer() => pid()},
@@ -31,26 +36,42 @@
     accepted = 0 :: non_neg_integer()
 }).
 
--spec start_link(ranch:ref(), map()) -> {ok, pid()} | {error, term()}.
-start_link(Ref, TransOpts) ->
-    gen_server:start_link(?MODULE, {Ref, TransOpts}, [{spawn_opt, [{message_queue_data, off_heap}]}]).
+-spec start_link(ranch:ref()) -> {ok, pid()} | {error, term()}.
+start_link(Ref) ->
+    gen_server:start_link(?MODULE, Ref, [{spawn_opt, [{message_queue_data, off_heap}]}]).
 
 -spec info(pid()) -> #{atom() => term()}.
 info(Pid) ->
     gen_server:call(Pid, info).
 
--spec init({ranch:ref(), map()}) -> {ok, #sidecar{}} | {stop, term()}.
-init({Ref, TransOpts}) ->
+-spec suspend(pid()) -> ok | {error, term()}.
+suspend(Pid) ->
+    gen_server:call(Pid, suspend).
+
+-spec resume(pid()) -> ok | {error, term()}.
+resume(Pid) ->
+    gen_server:call(Pid, resume).
+
+-spec set_max_connections(pid(), ranch:max_conns()) -> ok.
+set_max_connections(Pid, Max) ->
+    gen_server:call(Pid, {max_connections, Max}).
+
+-spec init(ranch:ref()) -> {ok, #sidecar{}} | {stop, term()}.
+init(Ref) ->
     process_flag(trap_exit, true),
     _ = outrider_protocol:atoms(),
+    TransOpts = outrider_registry:transport_options(Ref),
     ProtoOpts = outrider_registry:protocol_options(Ref),
     Last = outrider_registry:last_address(Ref),
     case start(Ref, TransOpts, ProtoOpts, Last) of
-        {ok, Port, Hello = #{listening := [Address | _]}} ->
+        {ok, Port, Hello = #{listening := Listening = [Address | _]}} ->
             ok = outrider_registry:set_address(Ref, Address),
+            _ = outrider_registry:status(Ref) =:= suspended andalso command(Port, 0, suspend),
             Context = outrider_stream:context(Ref, Port, TransOpts),
             Shutdown = outrider_options:shutdown(TransOpts),
-            {ok, #sidecar{ref = Ref, port = Port, hello = Hello, shutdown = Shutdown, context = Context}};
+            {ok, #sidecar{
+                ref = Ref, port = Port, hello = Hello, listening = Listening, shutdown = Shutdown, context = Context
+            }};
         {error, Reason} ->
             ranch:log(error, "Failed to start Outrider listener ~p with ~999999p for reason ~999999p (~s)~n",
                 [Ref, TransOpts, Reason, outrider_launch:describe(Reason)], outrider_options:logger(TransOpts)),
@@ -67,7 +88,13 @@ start(Ref, TransOpts, ProtoOpts, {local, _}) ->
 start(Ref, TransOpts, ProtoOpts, {_Ip, Port}) ->
     outrider_launch:reopen(outrider_options:arguments(Ref, TransOpts, ProtoOpts, Port)).
 
--spec handle_call(term(), gen_server:from(), #sidecar{}) -> {reply, term(), #sidecar{}}.
+-spec handle_call(term(), gen_server:from(), #sidecar{}) -> {reply, term(), #sidecar{}} | {noreply, #sidecar{}}.
+handle_call(Order, From, State = #sidecar{port = Port, waiting = Waiting}) when Order =:= suspend; Order =:= resume ->
+    _ = command(Port, 0, Order),
+    {noreply, State#sidecar{waiting = [From | Waiting]}};
+handle_call({max_connections, _} = Order, _From, State = #sidecar{port = Port}) ->
+    _ = command(Port, 0, Order),
+    {reply, ok, State};
 handle_call(info, _From, State = #sidecar{hello = Hello, streams = Streams, websockets = WebSockets, accepted = Accepted}) ->
     All = map_size(Streams),
     Info = #{
@@ -100,27 +127,26 @@ handle_info({'EXIT', Port, Reason}, State = #sidecar{port = Port}) ->
 handle_info(_Message, State) ->
     {noreply, State}.
 
-%% An orderly stop: the streams are told as by an exit signal from their parent (a message, so that handlers that do not
+%% An orderly stop: nobody can connect any more, the streams are told as by an exit signal from their parent (a message, so that handlers that do not
 %% trap exits get their terminate/3, too) and have the shutdown time; then the port closes, which sends the sidecar away.
 -spec terminate(term(), #sidecar{}) -> ok.
-terminate(shutdown, #sidecar{shutdown = brutal_kill} = State) ->
-    leave(State);
-terminate(shutdown, State = #sidecar{streams = Streams, shutdown = Shutdown, context = Context}) ->
+terminate(shutdown, State = #sidecar{ref = Ref, port = Port, streams = Streams, shutdown = Shutdown, context = Context}) ->
+    Status = outrider_registry:status(Ref),
+    _ = command(Port, 0, suspend),
     Exit = {'EXIT', outrider_stream:parent(Context), shutdown},
     _ = [Pid ! Exit || Pid <- maps:values(Streams)],
     Timer =
         case Shutdown of
             infinity -> undefined;
+            brutal_kill -> erlang:start_timer(0, self(), kill);
             Ms -> erlang:start_timer(Ms, self(), kill)
         end,
     ok = drain(Timer, State),
-    leave(State);
+    %% This stop is not the user's suspension; the sidecar may be started again.
+    ok = outrider_registry:set_status(Ref, Status),
+    outrider_launch:close(Port);
 terminate(_Reason, #sidecar{port = Port}) ->
     outrider_launch:close(Port).
-
-leave(#sidecar{ref = Ref, port = Port}) ->
-    outrider_launch:leave(Port, outrider_registry:last_address(Ref)).
-
 
 %% What a crash report may show: counts, no requests and no payloads.
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
@@ -145,9 +171,8 @@ dispatch([], _Port, Streams, State) ->
 dispatch([{Stream, {request, Req}} | Events], Port, Streams, State = #sidecar{context = Context, accepted = Accepted}) ->
     {Pid, _} = proc_lib:spawn_opt(outrider_stream, start, [Context, Stream, Req], [{monitor, [{tag, {stream, Stream}}]}]),
     dispatch(Events, Port, Streams#{Stream => Pid}, State#sidecar{accepted = Accepted + 1});
-dispatch([{0, {log, Level, Target, Text}} | Events], Port, Streams, State = #sidecar{ref = Ref}) ->
-    logger:log(Level, "~ts", [Text], #{domain => [outrider], target => Target, listener => Ref}),
-    dispatch(Events, Port, Streams, State);
+dispatch([{0, Event} | Events], Port, Streams, State) ->
+    dispatch(Events, Port, Streams, sidecar_event(Event, State));
 dispatch([{Stream, First}, {Stream, Second} | Events0], Port, Streams, State) when ?IS_FRAME(First), ?IS_FRAME(Second) ->
     %% Frames that were read together arrive together: no message of the handler to itself can come between them.
     {Frames, Events} = frames(Stream, Events0, [Second, First]),
@@ -172,6 +197,23 @@ frames(Stream, [{Stream, Frame} | Events], Frames) when ?IS_FRAME(Frame) ->
 frames(_, Events, Frames) ->
     {lists:reverse(Frames), Events}.
 
+sidecar_event({log, Level, Target, Text}, State = #sidecar{ref = Ref}) ->
+    logger:log(Level, "~ts", [Text], #{domain => [outrider], target => Target, listener => Ref}),
+    State;
+sidecar_event({listening, []}, State = #sidecar{ref = Ref}) ->
+    ok = outrider_registry:set_status(Ref, suspended),
+    answer(ok, State#sidecar{listening = []});
+sidecar_event({listening, Listening = [Address | _]}, State = #sidecar{ref = Ref}) ->
+    ok = outrider_registry:set_address(Ref, Address),
+    ok = outrider_registry:set_status(Ref, running),
+    answer(ok, State#sidecar{listening = Listening});
+sidecar_event({listen_error, _Address, Posix}, State) ->
+    answer({error, Posix}, State).
+
+answer(Result, State = #sidecar{waiting = Waiting}) ->
+    _ = [gen_server:reply(From, Result) || From <- Waiting],
+    State#sidecar{waiting = []}.
+
 %% A stream that ended by itself has told the sidecar to end it, too, and exits normally or says that it is over. Any
 %% other left its client's connection open.
 stream_down(Stream, Reason, State = #sidecar{port = Port, streams = Streams, websockets = WebSockets}) ->
@@ -179,7 +221,7 @@ stream_down(Stream, Reason, State = #sidecar{port = Port, streams = Streams, web
     State#sidecar{streams = maps:remove(Stream, Streams), websockets = maps:remove(Stream, WebSockets)}.
 
 %% The rest of the streams' lives: like handle_info/2, but nothing new is begun.
-drain(_Timer, #sidecar{streams = Streams}) when map_size(Streams) =:= 0 ->
+drain(_Timer, #sidecar{streams = Streams, listening = []}) when map_size(Streams) =:= 0 ->
     ok;
 drain(Timer, State = #sidecar{port = Port, streams = Streams, context = Context}) ->
     receive
@@ -194,8 +236,15 @@ drain(Timer, State = #sidecar{port = Port, streams = Streams, context = Context}
         {Port, {exit_status, _}} ->
             ok;
         {timeout, Timer, kill} ->
-            outrider_streams_sup:kill(outrider_stream:parent(Context), maps:values(Streams))
+            ok = outrider_streams_sup:kill(outrider_stream:parent(Context), maps:values(Streams)),
+            drain(undefined, State#sidecar{streams = #{}})
+    after patience(Streams) ->
+        ok
     end.
+
+%% With no stream left only the answer to suspend is missing; a sidecar that does not give it hangs.
+patience(Streams) when map_size(Streams) =:= 0 -> ?LEAVE_MS;
+patience(_) -> infinity.
 
 is_request({_, {request, _}}) -> true;
 is_request(_) -> false.

@@ -66,7 +66,7 @@ start(Context = #context{ref = Ref, port = Port, parent = Parent, ancestors = An
     put('$ancestors', [Parent | Ancestors]),
     Monitor = monitor(port, Port),
     Opts = outrider_registry:effective_options(Ref),
-    Req = #{streamid := Id} = Head#{ref => Ref, pid => self()},
+    Req = #{streamid := Id} = proxy_header(Head#{ref => Ref, pid => self()}),
     Writer = outrider_writer:new(
         Port, Monitor, outrider_protocol:head(Number), Context#context.window, Context#context.send_timeout
     ),
@@ -85,6 +85,15 @@ start(Context = #context{ref = Ref, port = Port, parent = Parent, ancestors = An
             log(cowboy_stream:make_error_log(init, [Id, Req, Opts], Class, Reason, Stacktrace), Stream),
             early_error({internal_error, {Class, Reason}, 'Unhandled exception in cowboy_stream:init/3.'}, Req, Stream)
     end.
+
+%% The sidecar only finds the end of a PROXY header. A bad one ends the connection, without noise, as in Cowboy 2.18.
+proxy_header(Req = #{proxy_header := Header}) ->
+    case ranch_proxy_header:parse(Header) of
+        {ok, Info, <<>>} -> Req#{proxy_header := Info};
+        _ -> exit({shutdown, bad_proxy_header})
+    end;
+proxy_header(Req) ->
+    Req.
 
 loop(Stream = #stream{context = #context{port = Port, parent = Parent}, monitor = Monitor, id = Id, opts = Opts}) ->
     case outrider_response:is_full(Stream#stream.response) of

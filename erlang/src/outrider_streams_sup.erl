@@ -7,7 +7,7 @@
 -module(outrider_streams_sup).
 -behaviour(gen_server).
 
--export([start_link/2, streams/1, kill/2]).
+-export([start_link/1, streams/1, kill/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
@@ -17,9 +17,9 @@
     shutdown :: timeout() | brutal_kill
 }).
 
--spec start_link(ranch:ref(), map()) -> {ok, pid()}.
-start_link(Ref, TransOpts) ->
-    gen_server:start_link(?MODULE, {Ref, self(), TransOpts}, []).
+-spec start_link(ranch:ref()) -> {ok, pid()}.
+start_link(Ref) ->
+    gen_server:start_link(?MODULE, {Ref, self()}, []).
 
 %% The streams that run under the supervisor Pid.
 -spec streams(pid()) -> [pid()].
@@ -31,9 +31,10 @@ streams(Pid) ->
 kill(Supervisor, Streams) ->
     gen_server:call(Supervisor, {kill, Streams}).
 
--spec init({ranch:ref(), pid(), map()}) -> {ok, #state{}}.
-init({Ref, Parent, TransOpts}) ->
+-spec init({ranch:ref(), pid()}) -> {ok, #state{}}.
+init({Ref, Parent}) ->
     process_flag(trap_exit, true),
+    TransOpts = outrider_registry:transport_options(Ref),
     ok = outrider_registry:set_streams_sup(Ref, self()),
     {ok, #state{
         ref = Ref,
