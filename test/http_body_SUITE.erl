@@ -295,7 +295,8 @@ an_unknown_expectation_is_ignored(_) ->
 
 %% HTTP/1.0 has no interim responses.
 no_continue_in_http_1_0(_) ->
-    <<"abc">> = http_case:noted(fun(Req) -> element(1, read_all(Req, #{})) end, "POST / HTTP/1.0\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc").
+    <<"abc">> = http_case:noted(fun(Req) -> element(1, read_all(Req, #{})) end,
+        "POST / HTTP/1.0\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc").
 
 %%% Bodies that nobody reads
 

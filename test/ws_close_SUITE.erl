@@ -121,6 +121,18 @@ messages_before_the_end_of_the_connection_are_delivered(_) ->
             http_client:close(Socket)
         end).
 
+%% Far more than the client, the kernel and the window take.
+a_client_that_takes_nothing(_) ->
+    Frame = {binary, binary:copy(<<0>>, 1000000)},
+    #{calls := [websocket_init, {websocket_handle, {text, <<"go">>}}, {terminate, {error, timeout}}, {exit, normal}]} =
+        same_test:same(#{transport => [{port, 0}, {send_timeout, 300}], handler => {ws_script_h, #{
+            websocket_handle => fun(_, State) -> {lists:duplicate(30, Frame), State} end
+        }}}, fun(#{probe := Probe} = Server) ->
+            Socket = ws_client:open(Server),
+            ws_client:send(Socket, {text, <<"go">>}),
+            probe:await_exit(Probe)
+        end).
+
 %%% Bad frames
 
 -define(BAD_FRAME, [{close, 1002, <<>>}, closed], {error, badframe}).
