@@ -18,6 +18,7 @@ apps='cowlib ranch cowboy gun' # in the order in which they must be compiled
 echo "cowboy: taking the sources from Debian's $package" >&2
 
 mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
 work=$(mktemp -d "$dir/.work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
