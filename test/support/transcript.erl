@@ -27,7 +27,8 @@ brief([Head | Tail]) -> [brief(Head) | brief(Tail)];
 brief(Term) -> Term.
 
 %% A crash report becomes `{crash_report, Class, Reason}', an error of a server about a process
-%% `{Level, connection_process | request_process, Reason}', anything else `{Level, Text}'.
+%% `{Level, connection_process | request_process, Reason}', one about a stream handler `{Level, stream_handler, Reason}',
+%% anything else `{Level, Text}'.
 -spec log_entry(logger:log_event()) -> term().
 log_entry(#{msg := {report, #{label := {proc_lib, crash}, report := [Info, _]}}}) ->
     {Class, Reason, _} = proplists:get_value(error_info, Info),
@@ -43,8 +44,14 @@ log_entry(#{level := Level, msg := {Format, Args}}) ->
 
 entry(Level, Format, Args) ->
     Text = unicode:characters_to_binary(io_lib:format(Format, Args)),
-    case {binary:match(Text, <<"had its request process">>), binary:match(Text, <<"had connection process">>)} of
-        {{_, _}, nomatch} -> {Level, request_process, lists:nth(5, Args)};
-        {nomatch, {_, _}} -> {Level, connection_process, lists:last(Args)};
-        {nomatch, nomatch} -> {Level, unicode:characters_to_binary(io_lib:format(Format, plain(Args)))}
+    Says = fun(Words) -> binary:match(Text, Words) =/= nomatch end,
+    case [Kind || {Kind, Words} <- [
+        {request_process, <<"had its request process">>},
+        {connection_process, <<"had connection process">>},
+        {stream_handler, <<"Unhandled exception">>}
+    ], Says(Words)] of
+        [request_process] -> {Level, request_process, lists:nth(5, Args)};
+        [connection_process] -> {Level, connection_process, lists:last(Args)};
+        [stream_handler] -> {Level, stream_handler, lists:nth(2, Args)};
+        [] -> {Level, unicode:characters_to_binary(io_lib:format(Format, plain(Args)))}
     end.
