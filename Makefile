@@ -13,13 +13,14 @@ export ERL_LIBS := $(CURDIR)/_build/erl_libs
 RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
 PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
 
-.PHONY: help build demo test lint autobahn autobahn-quick fuzz bench bench-quick soak clean
+.PHONY: help build demo test lint autobahn autobahn-quick fuzz bench bench-quick clean
 .PHONY: setup-demo setup-test format clippy test-rust xref dialyzer test-suites test-clients test-dependency
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
 
 build: setup-demo ## the sidecar and the application
+	@[ -x priv/bin/outrider ] || echo "building the sidecar; the first time takes some minutes"
 	rebar3 compile
 
 demo: build ## run the chat of examples/chat; PORT=8080
@@ -40,14 +41,11 @@ autobahn-quick: build setup-test ## 306 cases of Autobahn through the VM
 fuzz: ## every fuzz target; SECONDS=60 for each
 	scripts/fuzz.sh $(SECONDS)
 
-bench: build ## Outrider and Cowboy side by side, into bench/results
+bench: build ## Outrider and Cowboy side by side, into bench/results (about 45 minutes)
 	bench/run full
 
 bench-quick: build ## the same in less than three minutes
 	bench/run quick
-
-soak: build ## memory over a long time under load
-	bench/run growth
 
 clean: ## remove what was built, not what was fetched
 	cargo clean --quiet
