@@ -188,6 +188,37 @@ max_connections(_) ->
         {First, Second}
     end).
 
+%% Ranch does not count what has become a WebSocket: the limit is for requests.
+max_connections_does_not_count_websockets(_) ->
+    #{wire := 426} = same_test:same(#{
+        transport => #{socket_opts => [{port, 0}], max_connections => 1, num_acceptors => 1, num_conns_sups => 1},
+        handler => {ws_script_h, #{}}
+    }, fun(#{probe := Probe} = Server) ->
+        Sockets = [begin
+            Socket = ws_client:open(Server),
+            probe:await(Probe, websocket_init),
+            Socket
+        end || _ <- [1, 2, 3]],
+        #{status := Status} = http_client:get(Server, "/"),
+        _ = [begin ws_client:send(Socket, close), ws_client:recv_all(Socket) end || Socket <- Sockets],
+        Status
+    end).
+
+%% Outrider's own limit counts every socket.
+max_sockets(_) ->
+    same_test:improves(max_sockets, #{
+        transport => #{socket_opts => [{port, 0}], max_sockets => 1}, handler => {ws_script_h, #{}}
+    }, fun(#{probe := Probe} = Server) ->
+        One = ws_client:open(Server),
+        probe:await(Probe, websocket_init),
+        Two = http_client:connect(Server),
+        http_client:send(Two, http_client:request("GET", "/")),
+        {error, timeout} = gen_tcp:recv(Two, 0, 200),
+        ws_client:send(One, close),
+        [close, closed] = ws_client:recv_all(One),
+        maps:get(status, http_client:response(Two))
+    end, fun(#{wire := 426}) -> ok end).
+
 %%% Functions that take the listener's name
 
 procs(_) ->

@@ -261,6 +261,27 @@ active_false_of_init_holds_the_client_back(_) ->
             Frame
         end).
 
+%% Cowboy still delivers what it has read together with the frame that stopped it.
+active_false_is_strict(_) ->
+    same_test:differ(strict_active, #{handler => {ws_script_h, #{
+        websocket_handle => fun(_, State) -> {[{active, false}], State} end,
+        websocket_info => fun(resume, State) -> {[{active, true}], State} end
+    }}}, fun(#{probe := Probe} = Server) ->
+        Socket = ws_client:open(Server),
+        ws_client:send(Socket, [{text, <<"1">>}, {text, <<"2">>}]),
+        probe:await(Probe, {websocket_handle, {text, <<"1">>}}),
+        probe:process(Probe) ! resume,
+        probe:await(Probe, {websocket_handle, {text, <<"2">>}}),
+        ok
+    end, #{
+        cowboy => fun(#{calls := [_, {websocket_handle, _}, {websocket_handle, _}, {websocket_info, resume} | _]}) ->
+            ok
+        end,
+        outrider => fun(#{calls := [_, {websocket_handle, _}, {websocket_info, resume}, {websocket_handle, _} | _]}) ->
+            ok
+        end
+    }).
+
 active_twice_the_same_is_nothing(_) ->
     [{text, <<"a">>}] = ws_case:sent([{active, true}, {active, true}, {text, <<"a">>}]).
 

@@ -215,6 +215,20 @@ a_handler_can_refuse_by_a_reply_of_its_own(_) ->
         {One, Two}
     end).
 
+%% An answer that has been sent cannot become a 101. Cowboy's connection turns to frames all the same.
+an_upgrade_after_an_answer_of_init(_) ->
+    same_test:differ(upgrade_after_an_answer, #{handler => {ws_script_h, #{
+        init => fun(Req, State) -> {cowboy_websocket, cowboy_req:reply(200, Req), State} end,
+        websocket_init => fun(State) -> {[{text, <<"frame">>}], State} end
+    }}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        #{status := 200} = ws_client:upgrade(Socket, []),
+        ws_client:recv(Socket)
+    end, #{
+        cowboy => fun(#{wire := {text, <<"frame">>}}) -> ok end,
+        outrider => fun(#{calls := []}) -> ok end
+    }).
+
 an_upgrade_after_an_ordinary_request_of_the_connection(_) ->
     #{wire := {426, 101, {text, <<"x">>}}} = same_test:same(?ECHO, fun(Server) ->
         Socket = http_client:connect(Server),

@@ -139,6 +139,35 @@ every_other_message_goes_to_websocket_info(_) ->
     Plain = transcript:plain(Messages) ++ [last],
     Plain = [Message || {websocket_info, Message} <- Calls].
 
+%% Cowboy takes such a message, of whatever timer, for one of its own and drops it.
+timer_messages_in_the_name_of_cowboy_websocket(_) ->
+    same_test:differ(timer_messages, #{handler => {ws_script_h, #{}}}, fun(#{probe := Probe} = Server) ->
+        Socket = ws_client:open(Server),
+        Pid = probe:process(Probe),
+        Pid ! {timeout, make_ref(), cowboy_websocket},
+        Pid ! last,
+        probe:await(Probe, {websocket_info, last}),
+        http_client:close(Socket)
+    end, #{
+        cowboy => fun(#{calls := [_, {websocket_info, last} | _]}) -> ok end,
+        outrider => fun(#{calls := [_, {websocket_info, {timeout, _, _}}, {websocket_info, last} | _]}) -> ok end
+    }).
+
+%% Cowboy takes such a message, on HTTP/1.1 too, for bytes of the client.
+request_body_messages(_) ->
+    Frame = iolist_to_binary(ws_client:bytes({text, <<"from a message">>})),
+    same_test:differ(request_body_messages, #{handler => {ws_script_h, #{}}}, fun(#{probe := Probe} = Server) ->
+        Socket = ws_client:open(Server),
+        Pid = probe:process(Probe),
+        Pid ! {request_body, ref, nofin, Frame},
+        Pid ! last,
+        probe:await(Probe, {websocket_info, last}),
+        http_client:close(Socket)
+    end, #{
+        cowboy => fun(#{calls := [_, {websocket_handle, {text, <<"from a message">>}} | _]}) -> ok end,
+        outrider => fun(#{calls := [_, {websocket_info, {request_body, ref, nofin, Frame_}} | _]}) -> Frame_ = Frame end
+    }).
+
 %% gen_server:call/2 has always been answered so.
 calls_are_answered_by_an_error(_) ->
     #{wire := {error, not_found}, calls := [websocket_init, {terminate, _}, {exit, normal}]} =
@@ -242,6 +271,23 @@ exit_signals(_) ->
             {shutdown, shutdown, []},
             {{shutdown, why}, {shutdown, why}, []}]],
     ok.
+
+%% A handler that traps exits is told when its parent wants it to go. Cowboy: since 2.14.
+the_parent_exits_while_exits_are_trapped(_) ->
+    same_test:differ(parent_exit_while_trapping, #{handler => {ws_script_h, #{websocket_init => fun(State) ->
+        process_flag(trap_exit, true),
+        {[], State#{parent => hd(get('$ancestors'))}}
+    end, websocket_info => fun(die, #{parent := Parent} = State) ->
+        self() ! {'EXIT', Parent, why},
+        {[], State}
+    end}}}, fun(#{probe := Probe} = Server) ->
+        Socket = ws_client:open(Server),
+        probe:process(Probe) ! die,
+        ws_client:recv_all(Socket)
+    end, #{
+        cowboy => fun(#{wire := [closed], calls := [_, _, {exit, why}]}) -> ok end,
+        outrider => fun(#{calls := [_, _, {terminate, why}, {exit, normal}]}) -> ok end
+    }).
 
 %%% Crashes
 
