@@ -1,5 +1,7 @@
 //! The command `outrider`.
 
+mod allocator;
+
 use clap::Parser;
 use outrider::config::{Cli, Command};
 use outrider::run;
@@ -8,6 +10,7 @@ use outrider::run;
 const USAGE: u8 = 2;
 
 fn main() -> std::process::ExitCode {
+    allocator::return_large_blocks();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {

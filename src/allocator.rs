@@ -1,0 +1,20 @@
+//! Tells the C library's allocator to give large blocks back to the system as soon as they are freed.
+//!
+//! The parts of a compression context are such blocks, and contexts come and go with their connections' traffic. glibc
+//! raises its threshold for separate mappings with each large block that is freed, after which their pages stay with the
+//! process: 323 KB for each connection that ever compressed something were measured, 4 KB with a fixed threshold
+//! (docs/decisions/0003-allocator.md).
+
+/// Blocks from this size on are mappings of their own: glibc's initial value, in bytes.
+#[cfg(target_env = "gnu")]
+const MMAP_THRESHOLD: libc::c_int = 128 * 1024;
+
+/// To be called before anything else runs.
+pub fn return_large_blocks() {
+    // SAFETY: mallopt takes two integers and changes the allocator's parameters under the allocator's own lock; there is
+    // no memory that the call could invalidate. Its result only says whether the parameter is known.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+    }
+}
