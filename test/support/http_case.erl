@@ -35,12 +35,12 @@ noted(Look, Request) ->
     [Noted] = [Noted || {noted, Noted} <- Calls],
     Noted.
 
-%% Any scenario with a handler whose init/2 answers with this fun of Req.
+%% Any scenario with a handler whose init/2 answers with this fun of Req. How its processes end is not noted.
 -spec serve(fun((cowboy_req:req()) -> cowboy_req:req()), cowboy:opts(), fun((same_test:server()) -> term())) ->
     same_test:transcript().
 serve(Reply, Protocol, Scenario) ->
     Init = fun(Req, State) -> {ok, Reply(Req), State} end,
-    same_test:same(#{handler => {http_script_h, #{init => Init}}, protocol => Protocol}, Scenario).
+    same_test:same(#{handler => {http_script_h, #{silent => true, init => Init}}, protocol => Protocol}, Scenario).
 
 request("/" ++ _ = Target) -> http_client:request("GET", Target);
 request(Bytes) -> Bytes.
