@@ -79,6 +79,8 @@ command({flow, infinity}, R) ->
     send(0, {flow, ?NO_LIMIT}, R);
 command({flow, Bytes}, R) when is_integer(Bytes), Bytes >= 0 ->
     send(0, {flow, Bytes}, R);
+command({set_options, #{idle_timeout := Timeout}}, R) ->
+    send(0, {set_options, #{idle_timeout => Timeout}}, R);
 command({set_options, _}, R) ->
     {ok, R};
 command({push, _, _, _, _, _, _, _}, R) ->

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::request::RequestHead;
 use super::response::is_sendable;
@@ -29,6 +30,8 @@ pub struct Exchange {
     flow: Cell<u64>,
     /// The request waits for `100 Continue`, so its body must not be asked for yet.
     held: Cell<bool>,
+    /// The handler's own `idle_timeout`, if it has set one; the inner `None` is infinity.
+    pub idle_timeout: Cell<Option<Option<Duration>>>,
     /// Not all of the request's body has come.
     unread_body: Cell<bool>,
     abandoned: Cell<bool>,
@@ -88,6 +91,7 @@ impl Exchange {
             state: RefCell::default(),
             flow: Cell::new(flow),
             held: Cell::new(head.expects_continue()),
+            idle_timeout: Cell::new(None),
             unread_body: Cell::new(head.has_body()),
             abandoned: Cell::new(false),
             body_reader: Cell::default(),
@@ -141,6 +145,9 @@ impl Exchange {
                     reader.wake();
                 }
             }
+            Command::SetOptions { idle_timeout: Some(timeout), .. } => {
+                self.idle_timeout.set(Some(timeout.map(Duration::from_millis)));
+            }
             Command::Websocket(headers, options) => {
                 let session = Session::new(headers, self.extensions.as_deref(), &options);
                 state.upgrade = Some(Box::new(session));
@@ -154,10 +161,10 @@ impl Exchange {
         self.task.set(Some(cx.waker().clone()));
     }
 
-    /// The response's head, once it is there.
+    /// The response's head, once it is there and the interim responses before it have been written.
     pub fn poll_head(&self, cx: &Context<'_>) -> Poll<(Status, Headers)> {
-        let mut state = self.state.borrow_mut();
-        match state.head.take() {
+        let state = &mut *self.state.borrow_mut();
+        match state.head.take_if(|_| state.informs.is_empty()) {
             Some(head) => {
                 state.begun = true;
                 self.held.set(false); // No 100 after the final response; what is sent all the same is skipped.
@@ -208,9 +215,17 @@ impl Exchange {
         }
     }
 
-    /// The next interim response to be written.
+    /// The next interim response to be written. The final one may follow when there is none.
     pub fn take_inform(&self) -> Option<(Status, Headers)> {
-        self.state.borrow_mut().informs.pop_front()
+        let mut state = self.state.borrow_mut();
+        let inform = state.informs.pop_front();
+        if inform.is_some()
+            && state.informs.is_empty()
+            && let Some(task) = self.task.take()
+        {
+            task.wake();
+        }
+        inform
     }
 
     /// The order to become a WebSocket.

@@ -25,6 +25,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use hyper::body::Incoming;
+use hyper::header::CONNECTION;
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -206,10 +207,13 @@ impl Connection {
         let limits = &self.server.limits;
         let wire = self.wire.borrow();
         let (since, timeout) = match wire.is_busy() {
-            true => (wire.last_received(), limits.idle_timeout),
-            false => (wire.waiting_since(), limits.request_timeout),
+            true => {
+                let own = self.current.borrow().as_ref().and_then(|exchange| exchange.idle_timeout.get());
+                (wire.last_received(), own.unwrap_or(limits.idle_timeout.0))
+            }
+            false => (wire.waiting_since(), limits.request_timeout.0),
         };
-        let deadline = since + timeout.0.unwrap_or(NEVER);
+        let deadline = since + timeout.unwrap_or(NEVER);
         match wire.blocked_since() {
             Some(since) => deadline.min(since + limits.send_timeout.0.unwrap_or(NEVER)),
             None => deadline,
@@ -253,6 +257,9 @@ async fn exchange_with(
         ongoing.refuse_response();
         response::head(Status { code: 500, phrase: None }, Headers::new()).map_err(|_| invalid)
     })?;
+    if headers.get(CONNECTION).is_some_and(|value| value == "close") {
+        ongoing.connection.last.set(true);
+    }
     Ok(response::response(status, headers, ongoing))
 }
 
@@ -339,6 +346,8 @@ impl Drop for Ongoing {
         let skip = connection.server.limits.max_skip_body_length.0.unwrap_or(u64::MAX);
         if !connection.wire.borrow_mut().end_exchange(exchange.has_unread_body(), skip) {
             connection.last.set(true);
+        }
+        if connection.last.get() {
             exchange.abandon_body();
         }
         if exchange.is_upgraded() {

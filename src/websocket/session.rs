@@ -7,7 +7,7 @@
 //!            client's close, protocol error, timeout          finish, close
 //!   Open ──────────────────────────────────────► Closing ───────────────────► Ending ── written ──► FIN, linger
 //!     └───────────────────────────── close ──────────────────────────────────────┘
-//!   any ── socket failed, abort ──► Gone
+//!   any ── socket failed ──► Gone ◄── abort ── Open, Closing
 //! ```
 
 use std::time::Duration;
@@ -111,8 +111,8 @@ impl Session {
     /// Carries out a command of the VM.
     pub fn command(&mut self, command: Command<'_>) -> Result<(), Misplaced> {
         match (command, self.phase) {
-            (Command::Abort, _) => self.phase = Phase::Gone,
             (_, Phase::Ending | Phase::Gone) => {}
+            (Command::Abort, _) => self.phase = Phase::Gone,
             (Command::Finish, Phase::Closing(code)) => self.close(code.map(|code| (code, &b""[..]))),
             (Command::Close(close), _) => self.close(close),
             (Command::Credit(n), _) => {
