@@ -33,7 +33,7 @@ pid_of_req_runs_the_callbacks(_) ->
 
 %% The process of init/2 ends normally once the upgrade has been asked for.
 the_process_of_init_ends(_) ->
-    #{calls := Calls} = same_test:same(#{handler => {ws_script_h, #{
+    #{calls := Calls} = same_test:same(#{order => any, handler => {ws_script_h, #{
         init => fun(Req, #{probe := Probe} = State) ->
             probe:watch(Probe, init_exit),
             {cowboy_websocket, Req, State}

@@ -28,12 +28,14 @@
 
 -type name() :: cowboy | outrider.
 -type server() :: #{name := name(), ref := term(), port := inet:port_number() | undefined, probe := probe:probe()}.
-%% A route's options get the key `probe' if they are a map.
+%% A route's options get the key `probe' if they are a map. `order => any' sorts the calls: for those of several
+%% processes, whose order is nobody's promise.
 -type setup() :: #{
     handler => {module(), term()},
     routes => [{iodata(), module(), term()}],
     transport => ranch:opts(),
-    protocol => cowboy:opts()
+    protocol => cowboy:opts(),
+    order => any
 }.
 -type transcript() :: #{wire := term(), calls := [term()], log := [term()]}.
 
@@ -131,7 +133,12 @@ run(Name, Setup, Scenario) ->
     after
         probe_log:detach()
     end,
-    transcript:plain(#{wire => wire(Outcome), calls => probe:calls(Probe), log => probe:stop(Probe)}).
+    Calls = transcript:plain(probe:calls(Probe)),
+    Ordered = case Setup of
+        #{order := any} -> lists:sort(Calls);
+        #{} -> Calls
+    end,
+    #{wire => transcript:plain(wire(Outcome)), calls => Ordered, log => transcript:plain(probe:stop(Probe))}.
 
 with_listener(Name, Setup, Probe, Scenario) ->
     Ref = {same_test, Name},
