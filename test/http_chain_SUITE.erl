@@ -90,7 +90,7 @@ spawned_processes(_) ->
 
 %% What nobody knows is given to the chain, and what is sent to a stream that is over is dropped.
 messages_to_the_stream(_) ->
-    #{wire := [{200, <<"ok">>}], calls := [{told, something}, {terminate, normal}]} = chain(#{
+    #{wire := [{200, <<"ok">>}], calls := [{terminate, normal}, {told, something}]} = chain(#{
         init => fun(#{pid := Pid, streamid := Id}, _) -> Pid ! {{Pid, Id}, something}, [] end,
         info => fun(Info, #{probe := Probe}) -> probe:note(Probe, {told, Info}), [?OK, stop] end
     }, ?GET, 1).
