@@ -3,8 +3,9 @@
 #
 # usage: test.sh
 #
-# Outrider must be built: it is found in _build/default/lib of its repository, Cowboy and gun beside it where Hex does not
-# answer. The last line is `N passed, N failed`. Exits with 1 if a test failed or could not be run.
+# Outrider must be built: it is found in _build/default/lib of its repository, Cowboy and gun in _build/erl_libs where
+# Hex does not answer. The last line is `taskboard: N passed, N failed`. Exits with 1 if a test failed or could not be
+# run.
 set -u
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
@@ -15,7 +16,7 @@ trap 'rm -f "$log"' EXIT
 {
     rebar3 ct 2>&1 </dev/null
     echo "exit status $?"
-} | tee "$log" | grep -v '^exit status'
+} | tee "$log" | grep -v 'exit status [0-9]*$'
 
 awk '
     { gsub(/\033\[[0-9;]*m/, "") }

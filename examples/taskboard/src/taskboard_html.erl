@@ -9,7 +9,8 @@ tasks(Tasks) ->
 
 -spec task(taskboard_task:task()) -> iodata().
 task(#{title := Title, status := Status, assignee := Assignee}) ->
-    page(Title, ["<dl><dt>Status</dt><dd>", atom_to_binary(Status), "</dd><dt>Assignee</dt><dd>", escape(Assignee), "</dd></dl>"]).
+    Fields = [{"Status", atom_to_binary(Status)}, {"Assignee", Assignee}],
+    page(Title, ["<dl>", [["<dt>", Name, "</dt><dd>", escape(Value), "</dd>"] || {Name, Value} <- Fields], "</dl>"]).
 
 entry(#{id := Id, title := Title, status := Status}) ->
     ["<a href=\"/tasks/", integer_to_binary(Id), "\">", escape(Title), "</a> (", atom_to_binary(Status), ")"].
@@ -17,8 +18,8 @@ entry(#{id := Id, title := Title, status := Status}) ->
 page(Title, Content) ->
     [
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>", escape(Title), "</title>",
-        "<link rel=\"stylesheet\" href=\"/assets/board.css\"></head><body class=\"plain\"><main><h1>", escape(Title), "</h1>",
-        Content, "<p><a href=\"/\">The board</a></p></main></body></html>\n"
+        "<link rel=\"stylesheet\" href=\"/assets/board.css\"></head><body class=\"plain\"><main>",
+        "<h1>", escape(Title), "</h1>", Content, "<p><a href=\"/\">The board</a></p></main></body></html>\n"
     ].
 
 escape(Text) ->

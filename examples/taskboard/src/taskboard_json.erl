@@ -1,8 +1,8 @@
-%% JSON (RFC 8259) as far as a board needs it: objects, arrays, strings, integers, true, false and null. Other numbers are
-%% refused. Pure.
+%% JSON (RFC 8259) as far as a board needs it: objects, arrays, strings, integers, true, false and null. Other numbers
+%% are refused. Pure.
 %%
-%% An object is a map; its names are binaries, and so are strings. Atoms and maps with atoms as names can be encoded too, and
-%% decoding makes none.
+%% An object is a map; its names are binaries, and so are strings. Atoms and maps with atoms as names can be encoded
+%% too, and decoding makes none.
 -module(taskboard_json).
 
 -export([encode/1, decode/1]).

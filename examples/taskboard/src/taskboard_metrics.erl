@@ -17,6 +17,7 @@ record(Metrics) ->
     _ = ets:update_counter(?MODULE, Status, 1, {Status, 0}),
     ok.
 
--spec list() -> [{cowboy:http_status() | undefined, pos_integer()}].
+%% Each status with its number.
+-spec list() -> [[cowboy:http_status() | undefined | pos_integer()]].
 list() ->
-    ets:tab2list(?MODULE).
+    [tuple_to_list(Row) || Row <- ets:tab2list(?MODULE)].

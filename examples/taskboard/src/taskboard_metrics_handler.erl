@@ -5,5 +5,5 @@
 -export([init/2]).
 
 init(Req, State) ->
-    Lines = [io_lib:format("taskboard_requests_total{status=\"~p\"} ~b~n", [Status, N]) || {Status, N} <- taskboard_metrics:list()],
+    Lines = [io_lib:format("taskboard_requests_total{status=\"~p\"} ~b~n", Row) || Row <- taskboard_metrics:list()],
     {ok, cowboy_req:reply(200, #{<<"content-type">> => <<"text/plain; version=0.0.4">>}, Lines, Req), State}.

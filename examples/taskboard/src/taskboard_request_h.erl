@@ -1,4 +1,5 @@
-%% A stream handler: gives each request an id, tells it to the client in `x-request-id`, and logs the request when it ends.
+%% A stream handler: gives each request an id, tells it to the client in `x-request-id`, and logs the request when it
+%% ends.
 %%
 %% It stands first, so that it sees the answers of all the others, those to requests that are no HTTP too.
 -module(taskboard_request_h).

@@ -1,8 +1,8 @@
 %% A session: a cookie that says who somebody is and until when, signed so that nobody else can write one.
 %%
 %% The value is NAME.EXPIRES.SIGNATURE: the name in hexadecimal, seconds since 1970, and HMAC-SHA256 of the two in
-%% hexadecimal. Nothing is kept on the server, so a session cannot be ended before it expires; the key is made at start, so
-%% a restart ends all.
+%% hexadecimal. Nothing is kept on the server, so a session cannot be ended before it expires; the key is made at start,
+%% so a restart ends all.
 -module(taskboard_session).
 
 -export([make_key/0, open/2, close/1, user/1]).

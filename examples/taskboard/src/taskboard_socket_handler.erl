@@ -1,8 +1,8 @@
 %% GET /socket: a WebSocket that tells who has the board open, and takes changes to tasks; see taskboard_wire for its
 %% messages.
 %%
-%% Each is in the `pg` group of its user's name, so the names of the groups are those who are present, on all nodes. `pg`
-%% notices the end of a process, whatever its reason.
+%% Each is in the `pg` group of its user's name, so the names of the groups are those who are present, on all nodes.
+%% `pg` notices the end of a process, whatever its reason.
 -module(taskboard_socket_handler).
 -behaviour(cowboy_websocket).
 

@@ -1,7 +1,7 @@
 %% The tasks, in memory, and the numbered changes to them.
 %%
-%% Anybody reads the two tables; one process writes them, so that a change to a task holds only if the task is still what
-%% the caller saw: each task has a revision, which must be given. A change is announced to all who follow/0 as
+%% Anybody reads the two tables; one process writes them, so that a change to a task holds only if the task is still
+%% what the caller saw: each task has a revision, which must be given. A change is announced to all who follow/0 as
 %% `{change, Change}`, after it is in the tables. The latest ?KEPT_CHANGES can be read again, for who was away.
 %%
 %% Nothing is kept on disk: a restart empties the board.
@@ -26,8 +26,8 @@
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
-%% All tasks by id, and the number of a change from which on a reader is up to date: a change that comes while we read may
-%% be in the tasks already, and is harmless when it is applied once more.
+%% All tasks by id, and the number of a change from which on a reader is up to date: a change that comes while we read
+%% may be in the tasks already, and is harmless when it is applied once more.
 -spec list() -> {non_neg_integer(), [taskboard_task:task()]}.
 list() ->
     Number = last_change(),
@@ -44,8 +44,8 @@ find(Id) ->
 last_change() ->
     ets:last(?CHANGES).
 
-%% What has changed after the change of that number, oldest first. `gone` if the board cannot tell: it is too long ago, or
-%% the number is none of ours.
+%% What has changed after the change of that number, oldest first. `gone` if the board cannot tell: it is too long ago,
+%% or the number is none of ours.
 -spec changes_since(integer()) -> {ok, [change()]} | gone.
 changes_since(Number) ->
     case ets:member(?CHANGES, Number) of
@@ -72,8 +72,8 @@ replace(Id, Revision, Fields) ->
 delete(Id, Revision) ->
     gen_server:call(?MODULE, {delete, Id, Revision}).
 
-%% The first change is none: it stands for the empty board, so that there is a last one. Its number is the time, so that a
-%% number from before a restart is never taken for one of ours.
+%% The first change is none: it stands for the empty board, so that there is a last one. Its number is the time, so that
+%% a number from before a restart is never taken for one of ours.
 init([]) ->
     [Table = ets:new(Table, [ordered_set, named_table, {read_concurrency, true}]) || Table <- [?TASKS, ?CHANGES]],
     ets:insert(?CHANGES, {erlang:system_time(millisecond), none, none}),

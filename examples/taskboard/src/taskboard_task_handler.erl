@@ -1,12 +1,12 @@
 %% /tasks/ID: one task, as JSON or as a page; PUT replaces it, PATCH changes fields (RFC 7396), DELETE removes it.
 %%
-%% The ETag is the task's revision, so If-Match keeps one from overwriting what another has just written. Without If-Match
-%% that holds for the time of the request only; then the answer is 409.
+%% The ETag is the task's revision, so If-Match keeps one from overwriting what another has just written. Without
+%% If-Match that holds for the time of the request only; then the answer is 409.
 -module(taskboard_task_handler).
 -behaviour(cowboy_rest).
 
--export([init/2, allowed_methods/2, content_types_provided/2, charsets_provided/2, content_types_accepted/2, resource_exists/2]).
--export([generate_etag/2, delete_resource/2]).
+-export([init/2, allowed_methods/2, content_types_provided/2, charsets_provided/2, content_types_accepted/2]).
+-export([resource_exists/2, generate_etag/2, delete_resource/2]).
 -export([to_json/2, to_html/2, put_json/2, patch_json/2]).
 
 init(Req, []) ->

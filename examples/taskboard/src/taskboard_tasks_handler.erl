@@ -2,8 +2,8 @@
 -module(taskboard_tasks_handler).
 -behaviour(cowboy_rest).
 
--export([init/2, allowed_methods/2, content_types_provided/2, charsets_provided/2, content_types_accepted/2, generate_etag/2]).
--export([to_json/2, to_html/2, to_csv/2, from_json/2]).
+-export([init/2, allowed_methods/2, content_types_provided/2, charsets_provided/2, content_types_accepted/2]).
+-export([generate_etag/2, to_json/2, to_html/2, to_csv/2, from_json/2]).
 
 init(Req, State) ->
     {cowboy_rest, Req, State}.

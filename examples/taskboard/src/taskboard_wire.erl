@@ -29,7 +29,9 @@ encode(csv, {refused, Reason}) -> taskboard_csv:encode([[<<"refused">>, Reason]]
 -spec decode(format(), binary()) -> {set, Id :: integer(), Revision :: integer(), Given :: map()} | error.
 decode(json, Text) ->
     case taskboard_json:decode(Text) of
-        {ok, #{<<"id">> := Id, <<"revision">> := Revision, <<"set">> := Given}} when is_integer(Id), is_integer(Revision) ->
+        {ok, #{<<"id">> := Id, <<"revision">> := Revision, <<"set">> := Given}} when
+            is_integer(Id), is_integer(Revision)
+        ->
             {set, Id, Revision, Given};
         _ ->
             error

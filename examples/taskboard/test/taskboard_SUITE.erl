@@ -89,19 +89,23 @@ a_form_that_is_too_long_is_refused(Config) ->
     ?assertMatch({413, _, _}, log_in(Config, ["name=", binary:copy(<<"x">>, 1000000)])).
 
 without_a_session_nothing_is_told(Config) ->
-    [?assertMatch({401, _, <<"no session">>}, get(port(Config), Path)) || Path <- ["/", "/tasks", "/tasks/1", "/events", "/socket"]],
+    Paths = ["/", "/tasks", "/tasks/1", "/events", "/socket"],
+    [?assertMatch({401, _, <<"no session">>}, get(port(Config), Path)) || Path <- Paths],
     {303, Headers, _} = get(port(Config), "/", [{<<"accept">>, <<"text/html,*/*">>}]),
     ?assertEqual(<<"/login">>, header(<<"location">>, Headers)).
 
 a_forged_session_is_none(Config) ->
     {Name, <<"session=", Cookie/binary>>} = session(Config),
     [User, Expires, Signature] = binary:split(Cookie, <<".">>, [global]),
-    Forged = [[<<"626F62">>, Expires, Signature], [User, <<"9999999999">>, Signature], [User, Expires, <<"00">>], [User]],
-    ?assertMatch({200, _, _}, get(port(Config), "/tasks", [{Name, <<"session=", Cookie/binary>>}])),
-    [
-        ?assertMatch({401, _, _}, get(port(Config), "/tasks", [{Name, iolist_to_binary(["session=", lists:join($., Parts)])}]))
-     || Parts <- Forged
-    ].
+    Status = fun(Parts) ->
+        {Code, _, _} = get(port(Config), "/tasks", [{Name, iolist_to_binary(["session=", lists:join($., Parts)])}]),
+        Code
+    end,
+    ?assertEqual(200, Status([User, Expires, Signature])),
+    ?assertEqual(401, Status([<<"626F62">>, Expires, Signature])),
+    ?assertEqual(401, Status([User, <<"9999999999">>, Signature])),
+    ?assertEqual(401, Status([User, Expires, <<"00">>])),
+    ?assertEqual(401, Status([User])).
 
 logging_out_takes_the_cookie_back(Config) ->
     {303, Headers, _} = ask(Config, <<"POST">>, "/logout", [], <<>>),
@@ -126,24 +130,24 @@ bad_tasks_are_refused(Config) ->
 
 a_task_is_json_or_html(Config) ->
     Task = add(Config, #{title => <<"a < b">>}),
-    {200, Json, _} = ask(Config, <<"GET">>, path(Task), [{<<"accept">>, <<"text/html;q=0.5, application/json">>}], <<>>),
-    {200, Html, Page} = ask(Config, <<"GET">>, path(Task), [{<<"accept">>, <<"text/html">>}], <<>>),
+    {200, Json, _} = ask_as(Config, path(Task), <<"text/html;q=0.5, application/json">>),
+    {200, Html, Page} = ask_as(Config, path(Task), <<"text/html">>),
     ?assertEqual(<<"application/json">>, header(<<"content-type">>, Json)),
     ?assertEqual(<<"text/html; charset=utf-8">>, header(<<"content-type">>, Html)),
     ?assertEqual(<<"\"1-json\"">>, header(<<"etag">>, Json)),
     ?assertEqual(<<"\"1-html\"">>, header(<<"etag">>, Html)),
     ?assertMatch({match, _}, re:run(Page, "<h1>a &lt; b</h1>")),
-    ?assertMatch({406, _, _}, ask(Config, <<"GET">>, path(Task), [{<<"accept">>, <<"image/png">>}], <<>>)),
+    ?assertMatch({406, _, _}, ask_as(Config, path(Task), <<"image/png">>)),
     ?assertMatch({404, _, _}, ask(Config, "/tasks/987654321")),
     ?assertMatch({404, _, _}, ask(Config, "/tasks/one")).
 
 the_list_is_json_html_or_csv(Config) ->
     Task = #{<<"id">> := Id} = add(Config, #{title => <<"say \"hi\", all">>}),
     ?assert(lists:member(Task, maps:get(<<"tasks">>, json(body(ask(Config, "/tasks")))))),
-    {200, _, Csv} = ask(Config, <<"GET">>, "/tasks", [{<<"accept">>, <<"text/csv">>}], <<>>),
+    {200, _, Csv} = ask_as(Config, "/tasks", <<"text/csv">>),
     {ok, [[<<"id">> | _] | Rows]} = taskboard_csv:decode(Csv),
     ?assertEqual([integer_to_binary(Id), <<"1">>, <<"say \"hi\", all">>, <<"todo">>, <<>>], lists:last(Rows)),
-    {200, _, Page} = ask(Config, <<"GET">>, "/tasks", [{<<"accept">>, <<"text/html">>}], <<>>),
+    {200, _, Page} = ask_as(Config, "/tasks", <<"text/html">>),
     ?assertMatch({match, _}, re:run(Page, "say &quot;hi&quot;, all</a>")).
 
 head_is_get_without_a_body(Config) ->
@@ -151,7 +155,8 @@ head_is_get_without_a_body(Config) ->
     {200, Get, Body} = ask(Config, path(Task)),
     {200, Head, <<>>} = ask(Config, <<"HEAD">>, path(Task), [], <<>>),
     ?assertEqual(integer_to_binary(byte_size(Body)), header(<<"content-length">>, Head)),
-    Same = fun(Headers) -> lists:sort([Field || Field = {Name, _} <- Headers, Name =/= <<"date">>, Name =/= <<"x-request-id">>]) end,
+    Differ = [<<"date">>, <<"x-request-id">>],
+    Same = fun(Headers) -> lists:sort([Field || Field = {Name, _} <- Headers, not lists:member(Name, Differ)]) end,
     ?assertEqual(Same(Get), Same(Head)).
 
 what_has_not_changed_is_not_sent(Config) ->
@@ -168,7 +173,9 @@ what_has_not_changed_is_not_sent(Config) ->
 
 put_replaces_what_the_client_has_seen(Config) ->
     Task = add(Config, #{title => <<"draft">>, assignee => <<"ada">>}),
-    Put = fun(Tag) -> ask(Config, <<"PUT">>, path(Task), [?JSON, {<<"if-match">>, Tag}], <<"{\"title\":\"final\"}">>) end,
+    Put = fun(Tag) ->
+        ask(Config, <<"PUT">>, path(Task), [?JSON, {<<"if-match">>, Tag}], <<"{\"title\":\"final\"}">>)
+    end,
     {200, Headers, Body} = Put(<<"\"1-json\"">>),
     ?assertMatch(#{<<"title">> := <<"final">>, <<"assignee">> := <<>>, <<"revision">> := 2}, json(Body)),
     ?assertEqual(<<"\"2-json\"">>, header(<<"etag">>, Headers)),
@@ -178,7 +185,9 @@ put_replaces_what_the_client_has_seen(Config) ->
 
 patch_changes_single_fields(Config) ->
     Task = add(Config, #{title => <<"paint">>, assignee => <<"ada">>}),
-    Patch = fun(Type) -> ask(Config, <<"PATCH">>, path(Task), [{<<"content-type">>, Type}], <<"{\"status\":\"doing\"}">>) end,
+    Patch = fun(Type) ->
+        ask(Config, <<"PATCH">>, path(Task), [{<<"content-type">>, Type}], <<"{\"status\":\"doing\"}">>)
+    end,
     {200, _, Body} = Patch(<<"application/merge-patch+json">>),
     ?assertEqual(Task#{<<"status">> := <<"doing">>, <<"revision">> := 2}, json(Body)),
     ?assertMatch({415, _, _}, Patch(<<"application/json">>)).
@@ -225,8 +234,12 @@ a_file_that_is_too_large_is_refused(Config) ->
 %% Files, and what stream handlers do.
 
 the_board_and_its_files_are_static(Config) ->
-    Types = [{"/", <<"text/html">>}, {"/assets/board.css", <<"text/css">>}, {"/assets/board.js", <<"application/javascript">>},
-        {"/assets/icon.svg", <<"image/svg+xml">>}],
+    Types = [
+        {"/", <<"text/html">>},
+        {"/assets/board.css", <<"text/css">>},
+        {"/assets/board.js", <<"application/javascript">>},
+        {"/assets/icon.svg", <<"image/svg+xml">>}
+    ],
     [
         begin
             {200, Headers, _} = ask(Config, Path),
@@ -240,7 +253,8 @@ static_files_are_sent_in_ranges_and_when_changed(Config) ->
     {200, Headers, Whole} = ask(Config, "/assets/board.css"),
     {206, Part, Bytes} = ask(Config, <<"GET">>, "/assets/board.css", [{<<"range">>, <<"bytes=3-9">>}], <<>>),
     ?assertEqual(binary:part(Whole, 3, 7), Bytes),
-    ?assertEqual(iolist_to_binary(io_lib:format("bytes 3-9/~b", [byte_size(Whole)])), header(<<"content-range">>, Part)),
+    Size = integer_to_binary(byte_size(Whole)),
+    ?assertEqual(<<"bytes 3-9/", Size/binary>>, header(<<"content-range">>, Part)),
     Since = {<<"if-modified-since">>, header(<<"last-modified">>, Headers)},
     ?assertMatch({304, _, <<>>}, ask(Config, <<"GET">>, "/assets/board.css", [Since], <<>>)).
 
@@ -249,7 +263,7 @@ large_answers_are_compressed(Config) ->
     Csv = {<<"accept">>, <<"text/csv">>},
     {200, Headers, Packed} = ask(Config, <<"GET">>, "/tasks", [Csv, {<<"accept-encoding">>, <<"gzip">>}], <<>>),
     ?assertEqual(<<"gzip">>, header(<<"content-encoding">>, Headers)),
-    ?assertEqual(body(ask(Config, <<"GET">>, "/tasks", [Csv], <<>>)), zlib:gunzip(Packed)).
+    ?assertEqual(body(ask_as(Config, "/tasks", <<"text/csv">>)), zlib:gunzip(Packed)).
 
 every_answer_has_a_request_id(Config) ->
     Answers = [ask(Config, "/tasks"), ask(Config, "/"), ask(Config, "/nowhere"), get(port(Config), "/tasks")],
@@ -264,14 +278,16 @@ requests_are_counted_by_status(Config) ->
     {404, _, _} = ask(Config, "/nowhere"),
     taskboard_server:until(fun() -> taskboard_server:count(404) =:= Before + 1 end),
     {200, _, Text} = get(port(Config), "/metrics"),
-    ?assertMatch({match, _}, re:run(Text, io_lib:format("^taskboard_requests_total{status=\"404\"} ~b$", [Before + 1]), [multiline])).
+    Line = io_lib:format("taskboard_requests_total{status=\"404\"} ~b\n", [Before + 1]),
+    ?assertNotEqual(nomatch, binary:match(Text, iolist_to_binary(Line))).
 
 httpc_keeps_its_session(Config) ->
     {ok, _} = inets:start(httpc, [{profile, board}]),
     ok = httpc:set_options([{cookies, enabled}], board),
     Url = fun(Path) -> "http://127.0.0.1:" ++ integer_to_list(port(Config)) ++ Path end,
     Ask = fun(Method, Request) ->
-        {ok, {{_, Status, _}, _, Body}} = httpc:request(Method, Request, [{timeout, 20000}, {autoredirect, false}], [{body_format, binary}], board),
+        Opts = [{timeout, 20000}, {autoredirect, false}],
+        {ok, {{_, Status, _}, _, Body}} = httpc:request(Method, Request, Opts, [{body_format, binary}], board),
         {Status, Body}
     end,
     try
@@ -292,6 +308,7 @@ path(#{<<"id">> := Id}) -> <<"/tasks/", (integer_to_binary(Id))/binary>>.
 
 %% Requests of somebody who is logged in.
 ask(Config, Path) -> ask(Config, <<"GET">>, Path, [], <<>>).
+ask_as(Config, Path, Type) -> ask(Config, <<"GET">>, Path, [{<<"accept">>, Type}], <<>>).
 ask(Config, Method, Path, Headers, Body) -> request(port(Config), Method, Path, [session(Config) | Headers], Body).
 
 log_in(Config, Form) ->
@@ -306,6 +323,9 @@ form(Boundary) ->
 
 %% The file between two other fields, as a browser sends it.
 import(Config, File) ->
-    Part = fun(Disposition, Body) -> ["--bound\r\ncontent-disposition: form-data; ", Disposition, "\r\n\r\n", Body, "\r\n"] end,
-    Body = [Part("name=\"note\"", "hello"), Part("name=\"tasks\"; filename=\"tasks.csv\"", File), Part("name=\"more\"", ""), "--bound--\r\n"],
-    ask(Config, <<"POST">>, "/import", [form(<<"bound">>)], Body).
+    Parts = [{"name=\"note\"", "hello"}, {"name=\"tasks\"; filename=\"tasks.csv\"", File}, {"name=\"more\"", ""}],
+    Body = [
+        ["--bound\r\ncontent-disposition: form-data; ", Disposition, "\r\n\r\n", Content, "\r\n"]
+     || {Disposition, Content} <- Parts
+    ],
+    ask(Config, <<"POST">>, "/import", [form(<<"bound">>)], [Body, "--bound--\r\n"]).

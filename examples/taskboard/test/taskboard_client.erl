@@ -10,7 +10,8 @@
 %% The cookie of a new session, as a header.
 login(Port, Name) ->
     Form = cow_qs:qs([{<<"name">>, Name}, {<<"password">>, <<"together">>}]),
-    {303, Headers, _} = request(Port, <<"POST">>, "/login", [{<<"content-type">>, <<"application/x-www-form-urlencoded">>}], Form),
+    Type = {<<"content-type">>, <<"application/x-www-form-urlencoded">>},
+    {303, Headers, _} = request(Port, <<"POST">>, "/login", [Type], Form),
     [Cookie | _Attributes] = binary:split(header(<<"set-cookie">>, Headers), <<";">>),
     {<<"cookie">>, Cookie}.
 
@@ -60,7 +61,8 @@ events(Port, Path, Headers) ->
     <<"text/event-stream">> = header(<<"content-type">>, Fields),
     {Gun, Stream}.
 
-%% The next event as {Id, Event, Task}, or the text of a comment. Cowboy sends each in a piece of its own or with others.
+%% The next event as {Id, Event, Task}, or the text of a comment. Cowboy sends each in a piece of its own or with
+%% others.
 event(Events = {Gun, Stream}) ->
     Buffer = case erase(Events) of undefined -> <<>>; Kept -> Kept end,
     case binary:split(Buffer, <<"\n\n">>) of

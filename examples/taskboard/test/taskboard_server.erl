@@ -21,7 +21,7 @@ stop() ->
 
 %% How many requests have been answered with that status.
 count(Status) ->
-    proplists:get_value(Status, taskboard_metrics:list(), 0).
+    lists:sum([Number || [Counted, Number] <- taskboard_metrics:list(), Counted =:= Status]).
 
 %% Waits for what nobody announces; it is asked for again and again.
 until(Holds) -> until(Holds, erlang:monotonic_time(millisecond) + ?TIMEOUT).

@@ -45,7 +45,8 @@ async function load() {
 
 function draw() {
   for (const column of document.querySelectorAll("#board section")) {
-    const mine = [...tasks.values()].filter((task) => task.status === column.dataset.status).sort((a, b) => a.id - b.id);
+    const { status } = column.dataset;
+    const mine = [...tasks.values()].filter((task) => task.status === status).sort((a, b) => a.id - b.id);
     column.querySelector(".count").textContent = mine.length || "";
     column.querySelector("ul").replaceChildren(...mine.map(card));
   }
