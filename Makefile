@@ -14,7 +14,7 @@ RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
 PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
 
 .PHONY: help build demo test lint autobahn autobahn-quick fuzz bench bench-quick clean
-.PHONY: setup-demo setup-test format clippy test-rust xref dialyzer test-suites test-clients test-dependency
+.PHONY: setup-demo setup-test format clippy test-rust xref dialyzer test-suites test-clients test-taskboard test-dependency
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -49,7 +49,7 @@ bench-quick: build ## the same in less than three minutes
 
 clean: ## remove what was built, not what was fetched
 	cargo clean --quiet
-	rm -rf _build/default _build/test _build/autobahn/*-* _build/log _build/screenshots priv examples/chat/_build
+	rm -rf _build/default _build/test _build/autobahn/*-* _build/log _build/screenshots priv examples/chat/_build examples/taskboard/_build
 
 # What `test` runs, each a promise of its own.
 
@@ -82,6 +82,9 @@ test-suites: build
 
 test-clients: build setup-test
 	$(RUN) $(PYTEST) test/clients
+
+test-taskboard: build setup-test
+	examples/taskboard/test.sh
 
 test-dependency: build setup-test
 	test/dependency.sh
