@@ -217,6 +217,26 @@ the_routers_refusals(_) ->
         end || Target <- ["/", "/other", "/known"]]
     end).
 
+%% HTTP/2 with prior knowledge, and by an upgrade. Outrider speaks HTTP/1.1 only, and says so or ignores the offer.
+http_2(_) ->
+    Init = fun(Req, State) -> {ok, cowboy_req:reply(200, Req), State} end,
+    Setup = #{handler => {http_script_h, #{silent => true, init => Init}}},
+    First = fun(Length, Bytes) -> fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, Bytes),
+        http_client:bytes(Socket, Length)
+    end end,
+    %% An empty SETTINGS frame has 9 bytes.
+    same_test:differ(http_2, Setup, First(9, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), #{
+        cowboy => fun(#{wire := <<0:24, 4, 0, 0:32>>}) -> ok end,
+        outrider => fun(#{wire := <<"HTTP/1.1 ">>}) -> ok end
+    }),
+    same_test:differ(http_2, Setup, First(12, http_client:request("GET", "/", [{"Connection", "Upgrade, HTTP2-Settings"},
+        {"Upgrade", "h2c"}, {"HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA"}], "")), #{
+        cowboy => fun(#{wire := <<"HTTP/1.1 101">>}) -> ok end,
+        outrider => fun(#{wire := <<"HTTP/1.1 200">>}) -> ok end
+    }).
+
 %% Clients that disappear at every stage of a request: others are served.
 a_client_that_breaks_off(_) ->
     #{wire := 404} = same_test:same(#{}, fun(Server) ->

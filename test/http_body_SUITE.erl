@@ -119,6 +119,29 @@ auto(_) ->
     end),
     [<<"ab">>, <<"cd">>] = [Read || {read, Read} <- Calls].
 
+%% Cowboy's connection process crashes unless the whole body is there.
+length_infinity(_) ->
+    Init = fun(Req0, #{probe := Probe} = State) ->
+        probe:note(Probe, reading),
+        {ok, Body, Req} = cowboy_req:read_body(Req0, #{length => infinity}),
+        {ok, cowboy_req:reply(200, #{}, Body, Req), State}
+    end,
+    same_test:differ(read_body_infinity, #{handler => {http_script_h, #{silent => true, init => Init}}},
+        fun(#{probe := Probe} = Server) ->
+            Socket = http_client:connect(Server),
+            http_client:send(Socket, http_client:request("POST", "/", [{"Content-Length", "4"}], "")),
+            probe:await(Probe, reading),
+            http_client:send(Socket, "ab"),
+            _ = http_client:send(Socket, "cd"),
+            case http_client:response(Socket) of
+                #{status := 200, body := Body} -> Body;
+                Other -> Other
+            end
+        end, #{
+            cowboy => fun(#{wire := Wire}) -> false = Wire =:= <<"abcd">> end,
+            outrider => fun(#{wire := <<"abcd">>}) -> ok end
+        }).
+
 %% A body that comes after the reader has begun to wait.
 a_late_body(_) ->
     #{calls := Calls} = talk(fun(Req0, #{probe := Probe}) ->

@@ -149,6 +149,24 @@ a_message_of_nearly_a_million_bytes(_) ->
     Message = binary:copy(<<"0123456789abcdef">>, 62500),
     [{binary, Message}] = ws_case:handled([{binary, Message}]).
 
+%% Larger than every window on the way, in both directions.
+a_message_of_many_pieces(_) ->
+    Message = {binary, binary:copy(<<"0123456789abcdef">>, 300000)},
+    #{wire := Message} = same_test:same(#{handler => {ws_script_h, #{
+        silent => true,
+        opts => #{max_frame_size => infinity},
+        websocket_handle => fun(Frame, State) -> {[Frame], State} end
+    }}}, fun(Server) ->
+        Socket = ws_client:open(Server),
+        ws_client:send(Socket, Message),
+        ws_client:recv(Socket)
+    end).
+
+%% Characters of three bytes, so that every cut at a power of two is inside one.
+a_long_text_of_long_characters(_) ->
+    Text = binary:copy(<<"世"/utf8>>, 100000),
+    [{text, Text}] = ws_case:handled([{text, Text}]).
+
 empty_pings_and_pongs_are_atoms(_) ->
     [ping, {ping, <<"a">>}, pong, {pong, <<"b">>}] = ws_case:handled([ping, {ping, <<"a">>}, pong, {pong, <<"b">>}]).
 

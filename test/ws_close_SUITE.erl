@@ -100,6 +100,12 @@ client_gone(_) ->
 client_half_closed(_) ->
     #{wire := [closed]} = ws_case:lost(fun(Socket) -> ok = http_client:half_close(Socket), ws_client:recv_all(Socket) end).
 
+client_resets_the_connection(_) ->
+    ws_case:lost(fun(Socket) ->
+        ok = inet:setopts(Socket, [{linger, {true, 0}}]),
+        http_client:close(Socket)
+    end).
+
 client_gone_in_the_middle_of_a_frame(_) ->
     ws_case:lost(fun(Socket) ->
         http_client:send(Socket, <<(ws_client:header(1, 0, 2, 100))/binary, "half">>),
