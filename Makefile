@@ -86,5 +86,8 @@ test-clients: build setup-test
 test-taskboard: build setup-test
 	examples/taskboard/test.sh
 
+test-examples: build
+	examples/taskboard/test.sh
+
 test-dependency: build setup-test
 	test/dependency.sh

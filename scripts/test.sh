@@ -5,7 +5,7 @@
 #
 # A failed step does not keep the others from running. The output of each is shown, and left in _build/log/STEP.log. The
 # last line is `N passed, N failed`: tests are counted from what their runners report, a step that reports no numbers
-# counts as one. Exits with 1 if a step failed.
+# counts as one, and a test that was skipped counts as failed. Exits with 1 if anything failed.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -24,7 +24,7 @@ count() {
         /^(Skipped|Failed) [0-9]+ .*tests\./ {
             for (i = 1; i < NF; i++) {
                 if ($i == "Passed") passed += $(i + 1)
-                if ($i == "Failed") failed += $(i + 1)
+                if ($i == "Failed" || $i == "Skipped") failed += $(i + 1)
             }
         }
         / in [0-9.]+s( |$)/ {
