@@ -49,7 +49,7 @@ bench-quick: build ## the same in less than three minutes
 
 clean: ## remove what was built, not what was fetched
 	cargo clean --quiet
-	rm -rf _build/default _build/test _build/autobahn/*-* _build/log _build/screenshots priv examples/chat/_build examples/taskboard/_build
+	rm -rf _build/default _build/test _build/autobahn/*-* _build/log _build/screenshots priv examples/*/_build
 
 # What `test` runs, each a promise of its own.
 
@@ -84,9 +84,6 @@ test-clients: build setup-test
 	$(RUN) $(PYTEST) test/clients
 
 test-taskboard: build setup-test
-	examples/taskboard/test.sh
-
-test-examples: build
 	examples/taskboard/test.sh
 
 test-dependency: build setup-test
