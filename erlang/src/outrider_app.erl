@@ -1,4 +1,5 @@
-%%% The application: starts the top supervisor, which owns the registry of listeners.
+%%% The application: starts the top supervisor, which owns the registry of listeners. First it loads what every request
+%%% needs, for a VM that loads code when it is called (a release does not): the first client is not to wait for that.
 -module(outrider_app).
 -behaviour(application).
 
@@ -6,6 +7,10 @@
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
+    {ok, Ours} = application:get_key(outrider, modules),
+    {ok, Cowboys} = application:get_key(cowboy, modules),
+    Cowlibs = [cow_date, cow_http, cow_http_hd, cow_qs, cow_ws],
+    _ = [{module, _} = code:ensure_loaded(Module) || Module <- Ours ++ Cowboys ++ Cowlibs],
     outrider_sup:start_link().
 
 -spec stop(term()) -> ok.

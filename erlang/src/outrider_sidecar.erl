@@ -31,8 +31,8 @@
     shutdown :: timeout() | brutal_kill,
     context :: outrider_stream:context(),
     streams = #{} :: #{pos_integer() => pid()},
-    %% Which of them are WebSockets, for info/1.
-    websockets = #{} :: #{pos_integer() => []},
+    %% Which of them are not WebSockets (yet), for info/1. The others are the many.
+    requests = #{} :: #{pos_integer() => []},
     accepted = 0 :: non_neg_integer()
 }).
 
@@ -95,11 +95,11 @@ handle_call(Order, From, State = #sidecar{port = Port, waiting = Waiting}) when 
 handle_call({max_connections, _} = Order, _From, State = #sidecar{port = Port}) ->
     _ = command(Port, 0, Order),
     {reply, ok, State};
-handle_call(info, _From, State = #sidecar{hello = Hello, streams = Streams, websockets = WebSockets, accepted = Accepted}) ->
+handle_call(info, _From, State = #sidecar{hello = Hello, streams = Streams, requests = Requests, accepted = Accepted}) ->
     All = map_size(Streams),
     Info = #{
         all_connections => All,
-        active_connections => All - map_size(WebSockets),
+        active_connections => map_size(Requests),
         metrics => #{{conns_sup, 1, accept} => Accepted, {conns_sup, 1, terminate} => Accepted - All},
         sidecar => maps:with([vsn, os_pid], Hello)
     },
@@ -116,8 +116,8 @@ handle_info({Port, {data, Packet}}, State = #sidecar{port = Port, streams = Stre
     {noreply, dispatch(outrider_protocol:decode(Packet), Port, Streams, State)};
 handle_info({{stream, Stream}, _Monitor, process, _Pid, Reason}, State) ->
     {noreply, stream_down(Stream, Reason, State)};
-handle_info({upgraded, Stream}, State = #sidecar{websockets = WebSockets}) ->
-    {noreply, State#sidecar{websockets = WebSockets#{Stream => []}}};
+handle_info({upgraded, Stream}, State = #sidecar{requests = Requests}) ->
+    {noreply, State#sidecar{requests = maps:remove(Stream, Requests)}};
 handle_info({over, Stream}, State) ->
     {noreply, stream_down(Stream, normal, State)};
 handle_info({Port, {exit_status, Status}}, State = #sidecar{port = Port}) ->
@@ -153,8 +153,8 @@ terminate(_Reason, #sidecar{port = Port}) ->
 format_status(Status) ->
     maps:map(
         fun
-            (state, State = #sidecar{streams = Streams, websockets = WebSockets}) ->
-                State#sidecar{streams = #{map_size(Streams) => self()}, websockets = #{map_size(WebSockets) => []}};
+            (state, State = #sidecar{streams = Streams, requests = Requests}) ->
+                State#sidecar{streams = #{map_size(Streams) => self()}, requests = #{map_size(Requests) => []}};
             (message, {Port, {data, Packet}}) when is_binary(Packet) ->
                 {Port, {data, byte_size(Packet)}};
             (log, _) ->
@@ -168,9 +168,10 @@ format_status(Status) ->
 %% The hot path.
 dispatch([], _Port, Streams, State) ->
     State#sidecar{streams = Streams};
-dispatch([{Stream, {request, Req}} | Events], Port, Streams, State = #sidecar{context = Context, accepted = Accepted}) ->
+dispatch([{Stream, {request, Req}} | Events], Port, Streams, State) ->
+    #sidecar{context = Context, requests = Requests, accepted = Accepted} = State,
     {Pid, _} = proc_lib:spawn_opt(outrider_stream, start, [Context, Stream, Req], [{monitor, [{tag, {stream, Stream}}]}]),
-    dispatch(Events, Port, Streams#{Stream => Pid}, State#sidecar{accepted = Accepted + 1});
+    dispatch(Events, Port, Streams#{Stream => Pid}, State#sidecar{requests = Requests#{Stream => []}, accepted = Accepted + 1});
 dispatch([{0, Event} | Events], Port, Streams, State) ->
     dispatch(Events, Port, Streams, sidecar_event(Event, State));
 dispatch([{Stream, First}, {Stream, Second} | Events0], Port, Streams, State) when ?IS_FRAME(First), ?IS_FRAME(Second) ->
@@ -216,9 +217,9 @@ answer(Result, State = #sidecar{waiting = Waiting}) ->
 
 %% A stream that ended by itself has told the sidecar to end it, too, and exits normally or says that it is over. Any
 %% other left its client's connection open.
-stream_down(Stream, Reason, State = #sidecar{port = Port, streams = Streams, websockets = WebSockets}) ->
+stream_down(Stream, Reason, State = #sidecar{port = Port, streams = Streams, requests = Requests}) ->
     _ = Reason =/= normal andalso is_map_key(Stream, Streams) andalso command(Port, Stream, abort),
-    State#sidecar{streams = maps:remove(Stream, Streams), websockets = maps:remove(Stream, WebSockets)}.
+    State#sidecar{streams = maps:remove(Stream, Streams), requests = maps:remove(Stream, Requests)}.
 
 %% The rest of the streams' lives: like handle_info/2, but nothing new is begun.
 drain(_Timer, #sidecar{streams = Streams, listening = []}) when map_size(Streams) =:= 0 ->
