@@ -107,7 +107,8 @@ impl Exchange {
             (command, Some(session)) => {
                 if session.command(command).is_err() {
                     tracing::error!(stream = self.id, "a command that is not allowed in a WebSocket");
-                    state.aborted = true;
+                    state.upgrade = None;
+                    state.refusal = Some(500);
                 }
             }
             (command, None) => self.http_command(command, &mut state),

@@ -90,7 +90,7 @@ impl Websocket {
         let mut state = self.state.borrow_mut();
         if let Err(Misplaced) = state.command(command) {
             tracing::error!(stream = self.id, "a command that is not allowed here");
-            state.phase = Phase::Gone;
+            self.lost(&mut state, &io::ErrorKind::Other.into());
         }
         if !self.dirty.replace(true) {
             self.server.flush_later(Rc::clone(self));

@@ -205,6 +205,50 @@ fn an_aborted_stream_ends_alone() {
 }
 
 #[test]
+fn a_misplaced_command_ends_its_stream_alone_and_is_logged() {
+    let mut vm = Vm::ready(&[]);
+    let (mut client, stream) = upgraded(&mut vm);
+    let (mut other, other_stream) = upgraded(&mut vm);
+    vm.command(stream, [tuple([atom("part"), binary(b"of what?")])]);
+    let (zero, log) = vm.event("log");
+    assert_eq!((zero, &log[0]), (0, &atom("error")));
+    assert_eq!(vm.event("closed"), (stream, vec![tuple([atom("error"), atom("closed")])]));
+    assert_eq!(read_all(&mut client), b"");
+    other.write_all(HELLO).expect("writes");
+    assert_eq!(vm.event("text").0, other_stream);
+}
+
+#[test]
+fn suspending_refuses_new_clients_and_keeps_the_old() {
+    let mut vm = Vm::ready(&[]);
+    let (mut client, stream) = upgraded(&mut vm);
+    vm.command(0, [atom("suspend")]);
+    assert_eq!(vm.event("listening"), (0, vec![list([])]));
+    TcpStream::connect(("127.0.0.1", vm.port)).expect_err("nobody listens");
+    client.write_all(HELLO).expect("writes");
+    assert_eq!(vm.event("text").0, stream);
+
+    vm.command(0, [atom("resume")]);
+    let (_, listening) = vm.event("listening");
+    vm.port = vm::port_in(&listening[0]);
+    upgraded(&mut vm);
+}
+
+#[test]
+fn accepting_pauses_at_max_sockets_websockets_included() {
+    let mut vm = Vm::ready(&["--max-sockets", "2"]);
+    let (first, _) = upgraded(&mut vm);
+    let (_second, second_stream) = upgraded(&mut vm);
+    let mut third = connect(vm.port); // The kernel takes it.
+    third.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").expect("writes");
+    drop(first);
+    // The first event is the first client's end, not the third one's request.
+    let (ended, _) = vm.event("closed");
+    assert_ne!(ended, second_stream);
+    assert_eq!(vm.event("request").0, 3);
+}
+
+#[test]
 fn a_client_that_sends_without_end_is_stopped_at_the_window() {
     let window = 65_536;
     let mut vm = Vm::ready(&["--window", &window.to_string()]);

@@ -43,7 +43,12 @@ pub fn get<'a>(term: &'a Term, key: &str) -> &'a Term {
 /// The TCP port that a hello names.
 pub fn port_of(hello: &Term) -> u16 {
     let Term::Tuple(hello) = hello else { panic!("no hello: {hello}") };
-    let Term::List(addresses) = get(&hello.elements[2], "listening") else { panic!("no list") };
+    port_in(get(&hello.elements[2], "listening"))
+}
+
+/// The TCP port of the first address in a list; 0 for a Unix socket.
+pub fn port_in(addresses: &Term) -> u16 {
+    let Term::List(addresses) = addresses else { panic!("no list: {addresses}") };
     let Term::Tuple(address) = &addresses.elements[0] else { panic!("no address") };
     let Term::FixInteger(port) = &address.elements[1] else { return 0 };
     u16::try_from(port.value).expect("a port")
