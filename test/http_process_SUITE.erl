@@ -260,6 +260,18 @@ idle_timeout_of_a_request(_) ->
         http_client:closed(Socket)
     end).
 
+idle_timeout_of_a_request_by_cast(_) ->
+    #{wire := closed} = same_test:same(#{handler => {http_script_h, #{
+        init => fun(Req, State) ->
+            ok = cowboy_req:cast({set_options, #{idle_timeout => 200}}, Req),
+            {cowboy_loop, Req, State}
+        end
+    }}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        http_client:closed(Socket)
+    end).
+
 %% The listener's stop lets a request finish; its answer says that the connection closes.
 the_listener_stops_while_a_request_runs(_) ->
     #{wire := {200, <<"close">>, closed}} = same_test:same(#{handler => {http_script_h, #{

@@ -1,16 +1,43 @@
 %% The list of intended differences, docs/cowboy-compatibility.md, as the suites see it.
 -module(compatibility).
 
--export([must_name/1]).
+-export([must_name/1, differences/0, tests/0, suites/0]).
+
+%% The names of all intended differences: the first column of the page's last table.
+-spec differences() -> [binary()].
+differences() ->
+    [_, Table] = binary:split(text(), <<"## Intended differences">>),
+    names(<<"^\\| `([a-z0-9_]+)` \\|">>, Table).
+
+%% The suites and cases that the page names in full.
+-spec tests() -> [{Suite :: binary(), Case :: binary()}].
+tests() ->
+    [list_to_tuple(binary:split(Name, <<":">>)) || Name <- names(<<"`([a-z0-9_]+_SUITE:[a-z0-9_]+)`">>, text())].
+
+%% The text of all suites that lie in the same repository as the page.
+-spec suites() -> binary().
+suites() ->
+    Root = filename:dirname(filename:dirname(page())),
+    Texts = [file:read_file(File) || File <- filelib:wildcard(filename:join([Root, "test", "*_SUITE.erl"]))],
+    iolist_to_binary([Text || {ok, Text} <- Texts]).
+
+names(Pattern, Text) ->
+    case re:run(Text, Pattern, [global, multiline, {capture, all_but_first, binary}]) of
+        {match, Names} -> lists:append(Names);
+        nomatch -> []
+    end.
 
 %% Fails unless the page has a row for this difference: the name in back quotes.
 -spec must_name(atom()) -> ok.
 must_name(Difference) ->
-    {ok, Page} = file:read_file(page()),
-    case binary:match(Page, <<"`", (atom_to_binary(Difference))/binary, "`">>) of
+    case binary:match(text(), <<"`", (atom_to_binary(Difference))/binary, "`">>) of
         {_, _} -> ok;
         nomatch -> error({no_row_in, "docs/cowboy-compatibility.md", Difference})
     end.
+
+text() ->
+    {ok, Text} = file:read_file(page()),
+    Text.
 
 %% The page lies above the folder of this module's source, or of the run.
 page() ->
