@@ -188,6 +188,33 @@ max_connections(_) ->
         {First, Second}
     end).
 
+%% A client that waits because of the limit is served when the limit is raised.
+set_max_connections(_) ->
+    #{wire := {1, 2, 200}} = same_test:same(#{
+        transport => #{socket_opts => [{port, 0}], max_connections => 1, num_acceptors => 1, num_conns_sups => 1},
+        handler => {http_script_h, #{silent => true, init => fun(Req, State) ->
+            {ok, cowboy_req:reply(200, Req), State}
+        end}}
+    }, fun(#{name := Name, ref := Ref} = Server) ->
+        Api = same_test:ranch_api(Name),
+        One = http_client:connect(Server),
+        http_client:send(One, http_client:request("GET", "/")),
+        #{status := 200} = http_client:response(One),
+        Two = http_client:connect(Server),
+        http_client:send(Two, http_client:request("GET", "/")),
+        Before = Api:get_max_connections(Ref),
+        ok = Api:set_max_connections(Ref, 2),
+        #{status := Status} = http_client:response(Two),
+        {Before, Api:get_max_connections(Ref), Status}
+    end).
+
+%% Ranch's number is that of each of its ten supervisors of connections.
+max_connections_by_default(_) ->
+    Check = fun(Expected) -> fun(#{wire := Max}) -> Expected = Max end end,
+    same_test:differ(max_connections_by_default, #{}, fun(#{name := Name, ref := Ref}) ->
+        (same_test:ranch_api(Name)):get_max_connections(Ref)
+    end, #{cowboy => Check(1024), outrider => Check(10240)}).
+
 %% Ranch does not count what has become a WebSocket: the limit is for requests.
 max_connections_does_not_count_websockets(_) ->
     #{wire := 426} = same_test:same(#{
@@ -277,6 +304,24 @@ set_env(_) ->
         Dispatch = Name:get_env(Ref, dispatch),
         {Before, After, Name:get_env(Ref, none, #{})}
     end).
+
+%% Cowboy's connections keep the env that they began with.
+set_env_and_an_open_connection(_) ->
+    same_test:differ(set_env_at_once, #{}, fun(#{name := Name, ref := Ref, probe := Probe} = Server) ->
+        Dispatch = cowboy_router:compile([{'_', [{"/", http_script_h, #{probe => Probe, silent => true,
+            init => fun(Req, State) -> {ok, cowboy_req:reply(201, Req), State} end}}]}]),
+        Socket = http_client:connect(Server),
+        Next = fun() ->
+            http_client:send(Socket, http_client:request("GET", "/")),
+            maps:get(status, http_client:response(Socket))
+        end,
+        Before = Next(),
+        ok = Name:set_env(Ref, dispatch, Dispatch),
+        {Before, Next()}
+    end, #{
+        cowboy => fun(#{wire := {404, 404}}) -> ok end,
+        outrider => fun(#{wire := {404, 201}}) -> ok end
+    }).
 
 dispatch_in_a_persistent_term(_) ->
     Route = fun(Status, Probe) -> cowboy_router:compile([{'_', [{"/", http_script_h, #{
