@@ -105,6 +105,9 @@ pub struct Limits {
     /// How long a client may send nothing while a request is being answered, in ms or infinity.
     #[arg(long, default_value = "60000", value_name = "MS")]
     pub idle_timeout: Timeout,
+    /// Bytes sent put `--idle-timeout` off too, not only bytes received.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub reset_idle_timeout_on_send: bool,
     /// How long to read on and discard after the last byte was sent, so that the client gets it, in ms.
     #[arg(long, default_value = "1000", value_name = "MS")]
     pub linger_timeout: Timeout,

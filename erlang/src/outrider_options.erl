@@ -155,7 +155,7 @@ protocol(middlewares) -> {list, vm};
 protocol(stream_handlers) -> {list, vm};
 protocol(chunked) -> {boolean, {unsupported, true}};
 protocol(proxy_header) -> {boolean, {flag, "--proxy-header"}};
-protocol(reset_idle_timeout_on_send) -> {boolean, {unsupported, false}};
+protocol(reset_idle_timeout_on_send) -> {boolean, {flag, "--reset-idle-timeout-on-send"}};
 protocol(enable_connect_protocol) -> {boolean, {unsupported, false}};
 protocol(max_authorization_header_value_length) -> {limit, unsupported};
 protocol(max_cookie_header_value_length) -> {limit, unsupported};

@@ -273,6 +273,11 @@ impl Exchange {
         complete
     }
 
+    /// Notes that the response has all the bytes that its `content-length` promises.
+    pub fn mark_sent(&self) {
+        self.state.borrow_mut().complete = true;
+    }
+
     /// Whether nobody wants more of the request's body.
     pub fn is_over(&self) -> bool {
         self.state.borrow().complete

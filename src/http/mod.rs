@@ -209,7 +209,9 @@ impl Connection {
         let (since, timeout) = match wire.is_busy() {
             true => {
                 let own = self.current.borrow().as_ref().and_then(|exchange| exchange.idle_timeout.get());
-                (wire.last_received(), own.unwrap_or(limits.idle_timeout.0))
+                let received = wire.last_received();
+                let since = if limits.reset_idle_timeout_on_send { received.max(wire.last_sent()) } else { received };
+                (since, own.unwrap_or(limits.idle_timeout.0))
             }
             false => (wire.waiting_since(), limits.request_timeout.0),
         };

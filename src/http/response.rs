@@ -135,6 +135,9 @@ impl ResponseBody {
                 return Poll::Ready(Some(Err(io::Error::other("the body is longer than its content-length"))));
             };
             *left = rest;
+            if rest == 0 {
+                self.exchange.mark_sent(); // hyper asks for no more, though the VM may have its end still to say.
+            }
         }
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }

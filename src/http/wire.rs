@@ -41,6 +41,8 @@ pub struct Wire {
     refusal: Option<u16>,
     /// When bytes were last received.
     received: Instant,
+    /// When bytes were last written.
+    sent: Instant,
     /// When the head that we wait for could have begun.
     waiting_since: Instant,
     reader: Option<Waker>,
@@ -74,6 +76,7 @@ impl Wire {
             blocked: None,
             refusal: None,
             received: now,
+            sent: now,
             waiting_since: now,
             reader: None,
         }
@@ -156,6 +159,7 @@ impl Wire {
                 Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 result => {
                     self.blocked = None;
+                    self.sent = Instant::now();
                     return Poll::Ready(result);
                 }
             }
@@ -170,6 +174,11 @@ impl Wire {
     /// When bytes last came from the client.
     pub fn last_received(&self) -> Instant {
         self.received
+    }
+
+    /// When bytes last went to the client.
+    pub fn last_sent(&self) -> Instant {
+        self.sent
     }
 
     /// When the wait for the next request began.
