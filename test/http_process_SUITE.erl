@@ -252,9 +252,16 @@ a_handler_that_does_not_go_is_killed(_) ->
 
 %% Without received data for idle_timeout the connection is closed, and the handler with it.
 idle_timeout_of_a_request(_) ->
+    silence(idle_timeout, 200).
+
+%% Without any message for inactivity_timeout likewise.
+inactivity_timeout_of_a_request(_) ->
+    silence(inactivity_timeout, 200).
+
+silence(Option, Timeout) ->
     #{wire := closed, calls := [{exit, shutdown}]} = same_test:same(#{handler => {http_script_h, #{
         init => fun(Req, State) -> {cowboy_loop, Req, State} end
-    }}, protocol => #{idle_timeout => 200}}, fun(Server) ->
+    }}, protocol => #{Option => Timeout}}, fun(Server) ->
         Socket = http_client:connect(Server),
         http_client:send(Socket, http_client:request("GET", "/")),
         http_client:closed(Socket)
@@ -267,16 +274,6 @@ idle_timeout_of_a_request_by_cast(_) ->
             {cowboy_loop, Req, State}
         end
     }}}, fun(Server) ->
-        Socket = http_client:connect(Server),
-        http_client:send(Socket, http_client:request("GET", "/")),
-        http_client:closed(Socket)
-    end).
-
-%% Without any message for inactivity_timeout likewise.
-inactivity_timeout_of_a_request(_) ->
-    #{wire := closed, calls := [{exit, shutdown}]} = same_test:same(#{handler => {http_script_h, #{
-        init => fun(Req, State) -> {cowboy_loop, Req, State} end
-    }}, protocol => #{inactivity_timeout => 200}}, fun(Server) ->
         Socket = http_client:connect(Server),
         http_client:send(Socket, http_client:request("GET", "/")),
         http_client:closed(Socket)

@@ -7,7 +7,7 @@ use eetf::Term;
 
 use super::decode::Undecodable;
 use super::message::{Body, Command, Headers, Status, WebsocketOptions};
-use crate::ws::{DeflateOpts, Strategy};
+use crate::ws::DeflateOpts;
 
 /// Decodes one command. `term` is one term of integers, atoms, binaries, tuples, lists and maps, complete.
 pub fn command(term: &[u8]) -> Result<Command<'static>, Undecodable> {
@@ -90,54 +90,13 @@ fn websocket_options(term: Term) -> Result<WebsocketOptions, Undecodable> {
 fn deflate_options(term: Term) -> Result<DeflateOpts, Undecodable> {
     let mut options = DeflateOpts::default();
     for (key, value) in map(term)? {
-        match key.as_str() {
-            "level" => options.level = level(&value)?,
-            "mem_level" => options.mem_level = within(&value, 1..=9)?,
-            "strategy" => options.strategy = strategy(&value)?,
-            "server_context_takeover" => options.server_context_takeover = takeover(&value)?,
-            "client_context_takeover" => options.client_context_takeover = takeover(&value)?,
-            "server_max_window_bits" => options.server_max_window_bits = within(&value, 8..=15)?,
-            "client_max_window_bits" => options.client_max_window_bits = within(&value, 8..=15)?,
-            _ => return Err(Undecodable),
-        }
+        let value = match value {
+            Term::Atom(atom) => atom.name,
+            number => integer(&number)?.to_string(),
+        };
+        options.set(&key, &value).map_err(|_| Undecodable)?;
     }
     Ok(options)
-}
-
-/// As `zlib:deflateInit/6` names them.
-fn level(term: &Term) -> Result<i32, Undecodable> {
-    match term {
-        Term::Atom(atom) => match atom.name.as_str() {
-            "none" => Ok(0),
-            "default" => Ok(-1),
-            "best_speed" => Ok(1),
-            "best_compression" => Ok(9),
-            _ => Err(Undecodable),
-        },
-        number => within(number, 0..=9).map(i32::from),
-    }
-}
-
-fn strategy(term: &Term) -> Result<Strategy, Undecodable> {
-    match atom(term)? {
-        "default" => Ok(Strategy::Default),
-        "filtered" => Ok(Strategy::Filtered),
-        "huffman_only" => Ok(Strategy::HuffmanOnly),
-        "rle" => Ok(Strategy::Rle),
-        _ => Err(Undecodable),
-    }
-}
-
-fn takeover(term: &Term) -> Result<bool, Undecodable> {
-    match atom(term)? {
-        "takeover" => Ok(true),
-        "no_takeover" => Ok(false),
-        _ => Err(Undecodable),
-    }
-}
-
-fn within(term: &Term, range: std::ops::RangeInclusive<u8>) -> Result<u8, Undecodable> {
-    u8::try_from(integer(term)?).ok().filter(|number| range.contains(number)).ok_or(Undecodable)
 }
 
 fn set_options(term: Term) -> Result<Command<'static>, Undecodable> {
