@@ -63,7 +63,7 @@ options(Opts) ->
 deflate_opts(Opts) ->
     Keys = [
         level, mem_level, strategy, server_context_takeover, client_context_takeover, server_max_window_bits,
-        client_max_window_bits
+        client_max_window_bits, history, max_idle
     ],
     maps:map(fun checked/2, maps:with(Keys, Opts)).
 
@@ -82,7 +82,9 @@ is_valid(strategy, V) -> lists:member(V, [default, filtered, huffman_only, rle])
 is_valid(server_context_takeover, V) -> lists:member(V, [takeover, no_takeover]);
 is_valid(client_context_takeover, V) -> lists:member(V, [takeover, no_takeover]);
 is_valid(server_max_window_bits, V) -> is_within(8, V, 15);
-is_valid(client_max_window_bits, V) -> is_within(8, V, 15).
+is_valid(client_max_window_bits, V) -> is_within(8, V, 15);
+is_valid(history, V) -> is_within(0, V, 32768);
+is_valid(max_idle, V) -> is_within(0, V, 16#ffffffff).
 
 is_within(Least, V, Most) -> is_integer(V) andalso V >= Least andalso V =< Most.
 

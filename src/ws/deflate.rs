@@ -1,9 +1,9 @@
 //! The compression of messages (RFC 7692, 7.2.1).
 //!
-//! A compressor of zlib costs 251 to 380 KB and 5 to 9 µs to make. It is made for the first message that needs it, and
-//! given back as soon as the protocol allows: after each message without context takeover, and with it after the
-//! connection has been idle for a while, since a sender need not refer to what it sent before. Each thread keeps one
-//! unused compressor per setting.
+//! A compressor of zlib costs 251 to 380 KB. The connections of a thread share them: a connection borrows one for a
+//! message, tells it what the message may refer to, and keeps for itself only that, the last few KiB that it sent. So a
+//! connection costs little memory, and the one compressor stays in the processor's cache, where a thousand would not:
+//! that outweighs the telling several times (docs/decisions/0004-shared-compressors.md).
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -12,9 +12,19 @@ pub use zlib_rs::Strategy;
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Status};
 
 use super::Agreement;
+use super::history::History;
 
 /// How far the output buffer is enlarged at once, at most.
 const MAX_STEP: usize = 128 * 1024;
+
+/// What a message may refer to before itself, whatever its size.
+const LEAST_HISTORY: usize = 2048;
+
+/// So many bytes more for each of its own: to tell a compressor 8 KiB costs more than a short message can gain.
+const HISTORY_PER_BYTE: usize = 4;
+
+/// How many unused compressors a thread keeps: one for each setting that is in use, within reason.
+const MAX_SPARE: usize = 8;
 
 thread_local! {
     static SPARE: RefCell<Vec<(Settings, Deflate)>> = const { RefCell::new(Vec::new()) };
@@ -32,9 +42,11 @@ struct Settings {
 /// The compression of the messages to one client.
 pub struct Deflater {
     settings: Settings,
-    takeover: bool,
+    /// What was sent last; of no bytes without takeover.
+    history: History,
     max_idle: Duration,
-    context: Option<Deflate>,
+    /// Borrowed within a message that comes in pieces.
+    live: Option<Deflate>,
     /// A message has been compressed since the last `rest`.
     used: bool,
     /// The first `rest` after the last message.
@@ -43,37 +55,41 @@ pub struct Deflater {
 
 impl Deflater {
     pub fn new(agreement: &Agreement) -> Deflater {
+        // zlib has no raw streams with 8 bits. With 9 bits it never refers further back than 250 bytes, which a window of
+        // 8 bits holds.
+        let window_bits = agreement.server_max_window_bits.clamp(9, 15);
+        let history = if agreement.server_context_takeover { agreement.history.into() } else { 0 };
         Deflater {
             settings: Settings {
                 level: agreement.level.clamp(-1, 9),
                 mem_level: agreement.mem_level.clamp(1, 9).into(),
                 strategy: agreement.strategy,
-                // zlib has no raw streams with 8 bits. With 9 bits it never refers further back than 250 bytes, which a
-                // window of 8 bits holds.
-                window_bits: agreement.server_max_window_bits.clamp(9, 15),
+                window_bits,
             },
-            takeover: agreement.server_context_takeover,
+            history: History::new(history.min(1 << window_bits)),
             max_idle: agreement.max_idle,
-            context: None,
+            live: None,
             used: false,
             idle_since: None,
         }
     }
 
     /// Compresses the next bytes of a message and appends what comes out. `last` ends the message, which must not have been
-    /// empty: an empty message is the single byte 0 (RFC 7692, 7.2.3.6) and has no part in the context.
+    /// empty: an empty message is the single byte 0 (RFC 7692, 7.2.3.6) and has no part in the history.
     pub fn compress(&mut self, payload: &[u8], last: bool, out: &mut Vec<u8>) {
-        let context = self.context.get_or_insert_with(|| borrow(self.settings));
-        self.used = true;
+        let mut live = match self.live.take() {
+            Some(live) => live,
+            None => self.begin(payload.len()),
+        };
         let flush = if last { DeflateFlush::SyncFlush } else { DeflateFlush::NoFlush };
         let mut used = 0;
         loop {
             let at = out.len();
             out.resize(at + bound(payload.len() - used), 0);
-            let (total_in, total_out) = (context.total_in(), context.total_out());
-            let result = context.compress(&payload[used..], &mut out[at..], flush);
-            used += (context.total_in() - total_in) as usize;
-            let end = at + (context.total_out() - total_out) as usize;
+            let (total_in, total_out) = (live.total_in(), live.total_out());
+            let result = live.compress(&payload[used..], &mut out[at..], flush);
+            used += (live.total_in() - total_in) as usize;
+            let end = at + (live.total_out() - total_out) as usize;
             let full = end == out.len();
             out.truncate(end);
             // Nothing but an end of the stream or a wrong state is an error, and there is neither.
@@ -82,44 +98,52 @@ impl Deflater {
                 break;
             }
         }
+        self.history.push(payload);
         if last {
             debug_assert!(out.ends_with(&[0x00, 0x00, 0xff, 0xff]));
             out.truncate(out.len() - 4);
-            if !self.takeover {
-                self.give_back();
-            }
+            give_back(self.settings, live);
+        } else {
+            self.live = Some(live);
         }
     }
 
-    /// Gives the compressor back if it has not been used for long. To be called now and then, not within a message.
+    /// Forgets what was sent if that was long ago: the next message begins without history, which the protocol allows the
+    /// sender at any time. To be called now and then, not within a message.
     pub fn rest(&mut self, now: Instant) {
         if self.used {
             self.used = false;
             self.idle_since = Some(now);
         } else if self.idle_since.is_some_and(|since| now.duration_since(since) >= self.max_idle) {
             self.idle_since = None;
-            self.give_back();
+            self.history.clear();
         }
     }
 
-    fn give_back(&mut self) {
-        let Some(context) = self.context.take() else { return };
-        SPARE.with_borrow_mut(|spare| {
-            if !spare.iter().any(|(settings, _)| *settings == self.settings) {
-                spare.push((self.settings, context));
+    /// A compressor for a message of `size` bytes, or one that begins with so many.
+    fn begin(&mut self, size: usize) -> Deflate {
+        self.used = true;
+        let mut live = borrow(self.settings);
+        for part in self.history.last(LEAST_HISTORY + HISTORY_PER_BYTE * size) {
+            if !part.is_empty() {
+                // Refused only by streams with a gzip header, or within a block.
+                let result = live.set_dictionary(part);
+                debug_assert!(result.is_ok());
             }
-        });
+        }
+        live
     }
 }
 
+/// A compressor that knows of no message.
 fn borrow(settings: Settings) -> Deflate {
     let spare = SPARE.with_borrow_mut(|spare| {
         let index = spare.iter().position(|(other, _)| *other == settings)?;
         Some(spare.swap_remove(index).1)
     });
-    if let Some(mut context) = spare {
-        context.reset();
-        return context;
+    if let Some(mut live) = spare {
+        live.reset();
+        return live;
     }
     Deflate::new_with_config(DeflateConfig {
         level: settings.level,
@@ -129,6 +153,19 @@ fn borrow(settings: Settings) -> Deflate {
         window_bits: -i32::from(settings.window_bits),
         ..DeflateConfig::default()
     })
+}
+
+/// Keeps one unused compressor per setting; where there are too many settings, the one that was used longest ago goes.
+fn give_back(settings: Settings, live: Deflate) {
+    SPARE.with_borrow_mut(|spare| {
+        if spare.iter().any(|(other, _)| *other == settings) {
+            return;
+        }
+        if spare.len() == MAX_SPARE {
+            spare.remove(0);
+        }
+        spare.push((settings, live));
+    });
 }
 
 /// Room for what `size` bytes become at worst, the end of the message included. Where it does not suffice, because much
@@ -195,20 +232,56 @@ mod tests {
     }
 
     #[test]
-    fn without_takeover_connections_share_a_compressor_between_messages() {
-        let agreement = Agreement { server_context_takeover: false, mem_level: 7, ..Agreement::default() };
-        let mut deflaters = [Deflater::new(&agreement), Deflater::new(&agreement)];
-        for _ in 0..2 {
-            for deflater in &mut deflaters {
-                assert_eq!(compress(deflater, b"Hello"), HELLO);
-                assert!(deflater.context.is_none());
-            }
+    fn connections_share_a_compressor_and_nothing_of_their_messages() {
+        for takeover in [false, true] {
+            let agreement = Agreement { server_context_takeover: takeover, mem_level: 7, ..Agreement::default() };
+            let mut deflaters = [Deflater::new(&agreement), Deflater::new(&agreement)];
+            let first = deflaters.each_mut().map(|deflater| compress(deflater, b"Hello"));
+            assert_eq!(first, [HELLO, HELLO]);
+            let second = deflaters.each_mut().map(|deflater| compress(deflater, b"Hello").len());
+            assert_eq!(second, if takeover { [5, 5] } else { [HELLO.len(); 2] });
+            let shared = |(settings, _): &&(Settings, Deflate)| *settings == deflaters[0].settings;
+            SPARE.with_borrow(|spare| assert_eq!(spare.iter().filter(shared).count(), 1));
         }
-        SPARE.with_borrow(|spare| assert_eq!(spare.iter().filter(|(s, _)| *s == deflaters[0].settings).count(), 1));
     }
 
     #[test]
-    fn a_compressor_is_given_back_after_max_idle_without_a_message() {
+    fn a_thread_keeps_few_compressors_whatever_the_settings_are() {
+        for level in 0..9 {
+            for mem_level in 1..9 {
+                hello(&Agreement { level, mem_level, ..Agreement::default() });
+                SPARE.with_borrow(|spare| assert!(spare.len() <= MAX_SPARE));
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_within_another_has_a_compressor_of_its_own() {
+        let mut deflaters = [Deflater::new(&Agreement::default()), Deflater::new(&Agreement::default())];
+        let mut outer = Vec::new();
+        deflaters[0].compress(b"Hel", false, &mut outer);
+        assert_eq!(compress(&mut deflaters[1], b"Hello"), HELLO);
+        deflaters[0].compress(b"lo", true, &mut outer);
+        assert_eq!(outer, HELLO);
+    }
+
+    #[test]
+    fn a_message_refers_no_further_back_than_history_says() {
+        let word: Vec<u8> = (0..200u8).map(|i| i.wrapping_mul(37) ^ 0x55).collect();
+        let gap: Vec<u8> = (0..1000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let second = |history| {
+            let mut deflater = Deflater::new(&Agreement { history, ..Agreement::default() });
+            compress(&mut deflater, &word);
+            compress(&mut deflater, &gap);
+            compress(&mut deflater, &word).len()
+        };
+        assert!(second(0) > 190);
+        assert!(second(1000) > 190);
+        assert!(second(1200) < 30);
+    }
+
+    #[test]
+    fn the_history_is_given_back_after_max_idle_without_a_message() {
         let agreement = Agreement { max_idle: Duration::from_secs(10), ..Agreement::default() };
         let mut deflater = Deflater::new(&agreement);
         let start = Instant::now();
@@ -219,9 +292,8 @@ mod tests {
         compress(&mut deflater, b"Hello");
         deflater.rest(after(10_000));
         deflater.rest(after(19_999));
-        assert!(deflater.context.is_some());
+        assert_eq!(deflater.history.last(5).concat(), b"Hello");
         deflater.rest(after(20_000));
-        assert!(deflater.context.is_none());
         assert_eq!(compress(&mut deflater, b"Hello"), HELLO);
     }
 }

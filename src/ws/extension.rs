@@ -26,7 +26,9 @@ pub struct DeflateOpts {
     pub server_max_window_bits: u8,
     /// `client_max_window_bits`: 8 to 15.
     pub client_max_window_bits: u8,
-    /// `max_idle`, in milliseconds: how long a compressor outlives its connection's last message. Not one of Cowboy's.
+    /// `history`: bytes sent before a message that it may refer to, with `server_context_takeover`. Not one of Cowboy's.
+    pub history: u16,
+    /// `max_idle`, in milliseconds: how long the history outlives its connection's last message. Not one of Cowboy's.
     pub max_idle: Duration,
 }
 
@@ -40,13 +42,15 @@ pub struct BadOption;
 impl Default for DeflateOpts {
     fn default() -> DeflateOpts {
         DeflateOpts {
-            level: 9,
+            // Cowboy's is 9, which costs more and gains nothing: docs/decisions/0004-shared-compressors.md.
+            level: 6,
             mem_level: 8,
             strategy: Strategy::Default,
             server_context_takeover: true,
             client_context_takeover: true,
             server_max_window_bits: 15,
             client_max_window_bits: 15,
+            history: 8192,
             max_idle: Duration::from_secs(10),
         }
     }
@@ -79,6 +83,9 @@ impl DeflateOpts {
             "client_context_takeover" => self.client_context_takeover = takeover(value)?,
             "server_max_window_bits" => self.server_max_window_bits = number(value, 8, 15)?,
             "client_max_window_bits" => self.client_max_window_bits = number(value, 8, 15)?,
+            "history" => {
+                self.history = value.parse().ok().filter(|size| *size <= 1 << 15).ok_or(BadOption)?;
+            }
             "max_idle" => self.max_idle = Duration::from_millis(value.parse().map_err(|_| BadOption)?),
             _ => return Err(BadOption),
         }
@@ -337,6 +344,7 @@ mod tests {
             ("client_max_window_bits", "16"),
             ("server_context_takeover", "true"),
             ("client_context_takeover", ""),
+            ("history", "32769"),
             ("max_idle", "-1"),
             ("window_bits", "15"),
         ] {

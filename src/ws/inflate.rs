@@ -11,6 +11,7 @@ use std::ops::{Deref, DerefMut};
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::history::History;
 use super::{Agreement, CHUNK, Error};
 
 /// What the sender has cut off the end of every message (RFC 7692, 7.2.1).
@@ -56,7 +57,10 @@ pub struct Fed {
 impl Inflater {
     pub fn new(agreement: &Agreement) -> Inflater {
         Inflater {
-            history: agreement.client_context_takeover.then(|| History::new(agreement.client_max_window_bits)),
+            // zlib compresses with 9 bits where 8 are agreed on, and so do its users.
+            history: agreement
+                .client_context_takeover
+                .then(|| History::new(1 << agreement.client_max_window_bits.clamp(9, 15))),
             live: None,
             fresh: true,
             tail: 0,
@@ -147,48 +151,11 @@ fn borrow(history: Option<&History>) -> Decompress {
 /// bounds a client that agreed to a smaller one.
 fn restart(live: &mut Decompress, history: Option<&History>) {
     live.reset(false);
-    for part in history.iter().flat_map(|history| history.parts()) {
+    for part in history.iter().flat_map(|history| history.last(usize::MAX)) {
         if !part.is_empty() {
             // Refused only by streams with a zlib header.
             let _ = live.set_dictionary(part);
         }
-    }
-}
-
-/// The last bytes that came out, in a ring.
-struct History {
-    /// Grows up to `window` bytes.
-    bytes: Vec<u8>,
-    /// Where the oldest byte is, once `bytes` is full; 0 before.
-    at: usize,
-    window: usize,
-}
-
-impl History {
-    fn new(window_bits: u8) -> History {
-        // zlib compresses with 9 bits where 8 are agreed on, and so do its users.
-        History { bytes: Vec::new(), at: 0, window: 1 << window_bits.clamp(9, 15) }
-    }
-
-    fn push(&mut self, piece: &[u8]) {
-        let piece = &piece[piece.len().saturating_sub(self.window)..];
-        let size = self.bytes.len() + piece.len();
-        if self.bytes.capacity() < size.min(self.window) {
-            let capacity = size.next_power_of_two().min(self.window);
-            self.bytes.reserve_exact(capacity - self.bytes.len());
-        }
-        let (grow, wrap) = piece.split_at(piece.len().min(self.window - self.bytes.len()));
-        self.bytes.extend_from_slice(grow);
-        let (until_end, from_start) = wrap.split_at(wrap.len().min(self.window - self.at));
-        self.bytes[self.at..self.at + until_end.len()].copy_from_slice(until_end);
-        self.bytes[..from_start.len()].copy_from_slice(from_start);
-        self.at = (self.at + wrap.len()) % self.window;
-    }
-
-    /// The bytes, oldest first.
-    fn parts(&self) -> [&[u8]; 2] {
-        let (newer, older) = self.bytes.split_at(self.at);
-        [older, newer]
     }
 }
 
@@ -302,20 +269,5 @@ mod tests {
         let fed = inflater.feed(message, true, &mut output).unwrap();
         assert_eq!((&output[..fed.made], fed.drained), (&b"He"[..], false));
         assert_eq!(inflater.feed(&[], true, &mut output).unwrap_err(), Error::Deflate);
-    }
-
-    #[test]
-    fn history_is_the_last_window() {
-        for sizes in [&[1, 2, 500, 9, 0, 512, 3][..], &[511, 1, 1], &[2000], &[100; 20]] {
-            let mut history = History::new(9);
-            let mut all = Vec::new();
-            for (byte, size) in sizes.iter().enumerate() {
-                let piece = vec![byte as u8; *size];
-                history.push(&piece);
-                all.extend_from_slice(&piece);
-                assert_eq!(history.parts().concat(), all[all.len().saturating_sub(512)..]);
-                assert!(history.bytes.capacity() <= 512);
-            }
-        }
     }
 }

@@ -20,6 +20,7 @@ mod encoder;
 mod error;
 pub mod extension;
 mod frame;
+mod history;
 mod inflate;
 mod mask;
 mod message;
