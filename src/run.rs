@@ -16,6 +16,7 @@ use crate::echo::Echo;
 use crate::log;
 use crate::port::message::VERSION;
 use crate::port::{Port, decode, stdio};
+use crate::rights;
 use crate::server::{self, App, Server};
 use crate::socket::Endpoint;
 
@@ -30,6 +31,8 @@ pub enum Failure {
     Version(u64),
     /// The VM sent a packet that does not decode: its beginning and its length.
     Packet(Vec<u8>, usize),
+    /// The process cannot give up its rights.
+    Rights(io::Error),
 }
 
 impl Failure {
@@ -40,6 +43,7 @@ impl Failure {
             Self::Listen(_) => 3,
             Self::Version(_) => 4,
             Self::Packet(..) => 5,
+            Self::Rights(_) => 6,
         })
     }
 
@@ -59,6 +63,7 @@ impl fmt::Display for Failure {
             Self::Packet(head, length) => {
                 write!(f, "a packet of {length} bytes is not of the port protocol; it begins with {head:02x?}")
             }
+            Self::Rights(error) => write!(f, "cannot give up rights: {error}"),
         }
     }
 }
@@ -71,6 +76,7 @@ impl From<io::Error> for Failure {
 
 /// `outrider serve`: relays until the VM closes stdin.
 pub fn serve(flags: config::Serve) -> Result<(), Failure> {
+    rights::limit(&flags.rights).map_err(Failure::Rights)?;
     event_loop(async move {
         let (receiver, sender) = stdio::open()?;
         let mut packets = stdio::Packets::new(receiver);
@@ -86,6 +92,7 @@ pub fn serve(flags: config::Serve) -> Result<(), Failure> {
                 return Err(Failure::Listen(failure));
             }
         };
+        rights::settle(&flags.rights).map_err(Failure::Rights)?;
         port.hello(&acceptor::endpoints(&listeners)?);
         if !hello(&mut packets).await? {
             return Ok(());
