@@ -23,7 +23,7 @@ const NO_CORE: u64 = 1;
 /// allowed.
 ///
 /// The memory limit counts what is private and writable (`VmData` of /proc/PID/status). The size of the address space
-/// would be the wrong measure: each thread that reads a file reserves 64 MiB of it for the allocator, and uses next to none.
+/// would be the wrong measure: for threads that read files the allocator reserves a gigabyte of it, and uses next to none.
 pub fn limit(rights: &Rights) -> io::Result<()> {
     set_no_new_privs(true)?;
     lower(Resource::Core, NO_CORE)?;

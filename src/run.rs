@@ -20,6 +20,12 @@ use crate::rights;
 use crate::server::{self, App, Server};
 use crate::socket::Endpoint;
 
+/// Files that are read at a time; a thread each, which is there while it is needed. Further ones wait.
+const FILE_READERS: usize = 64;
+/// Stack of such a thread in bytes: more than opening and reading takes. It counts for the memory limit as a whole; with the
+/// defaults, 512 and 2 MiB, clients who ask for files would use up 1 GB of it.
+const FILE_READER_STACK: usize = 256 * 1024;
+
 /// Why the process ends before its time.
 #[derive(Debug)]
 pub enum Failure {
@@ -135,7 +141,11 @@ pub fn echo(flags: config::Echo) -> Result<(), Failure> {
 /// Runs a future, and the tasks that it spawns, in this thread.
 fn event_loop(main: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(FILE_READERS)
+        .thread_stack_size(FILE_READER_STACK)
+        .enable_all()
+        .build()?;
     let result = LocalSet::new().block_on(&runtime, main);
     runtime.shutdown_background(); // A file read that hangs must not keep us.
     result

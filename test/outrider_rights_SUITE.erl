@@ -6,6 +6,7 @@
 -export([all/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([it_cannot_gain_rights_nor_leave_a_core_file/1, it_has_none_of_the_vms_files_and_secrets/1]).
 -export([memory_is_limited/1, clients_that_use_up_the_memory_end_the_sidecar_alone/1]).
+-export([files_that_hang_do_not_use_up_the_memory/1]).
 -export([it_becomes_the_user/1, a_privileged_port_is_bound_before/1, a_unix_socket_cannot_be_bound_again/1]).
 -export([an_unknown_user_is_refused/1, wrong_options_are_named/1]).
 -export([it_leaves_with_the_vm_though_it_was_stopped/1]).
@@ -85,6 +86,30 @@ hoard(#{ref := Ref} = Server, Bytes, OsPid, Left) when Left > 0 ->
         _ ->
             ok
     end.
+
+%% Each file that is read has a thread, whose stack counts for the limit as a whole.
+files_that_hang_do_not_use_up_the_memory(Config) ->
+    Probe = probe:start(),
+    Fifo = filename:join(proplists:get_value(priv_dir, Config), "fifo"),
+    "" = os:cmd("mkfifo " ++ Fifo),
+    Init = fun(Req, State) ->
+        Reply = cowboy_req:reply(200, #{}, {sendfile, 0, 1000, Fifo}, Req),
+        probe:note(Probe, replied),
+        {ok, Reply, State}
+    end,
+    Dispatch = cowboy_router:compile([{'_', [{"/hang", http_script_h, #{probe => Probe, init => Init}}]}]),
+    {ok, _} = outrider:start_clear(?FUNCTION_NAME, #{socket_opts => [{port, 0}], memory_limit => 64 * ?MIB},
+        #{env => #{dispatch => Dispatch}}),
+    Server = #{port => outrider:get_port(?FUNCTION_NAME)},
+    OsPid = os_process:sidecar(?FUNCTION_NAME),
+    Clients = [http_client:connect(Server) || _ <- lists:seq(1, 600)],
+    _ = [ok = http_client:send(Client, http_client:request("GET", "/hang")) || Client <- Clients],
+    os_process:until(fun() -> length([replied || replied <- probe:calls(Probe)]) =:= length(Clients) end),
+    #{status := 404} = http_client:get(Server, "/none"),
+    OsPid = os_process:sidecar(?FUNCTION_NAME),
+    %% 64 threads of 256 KiB, and what 600 clients need.
+    [Used, "kB"] = os_process:status(OsPid, "VmData"),
+    true = list_to_integer(Used) * 1024 < 48 * ?MIB.
 
 it_becomes_the_user(_) ->
     as_root(fun() ->
