@@ -13,7 +13,7 @@ export ERL_LIBS := $(CURDIR)/_build/erl_libs
 RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
 PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
 
-.PHONY: help build demo test lint autobahn autobahn-quick fuzz bench bench-quick clean
+.PHONY: help build demo test lint deny advisories autobahn autobahn-quick fuzz bench bench-quick clean
 .PHONY: setup-demo setup-test format clippy test-rust xref dialyzer test-suites test-clients test-taskboard test-dependency
 
 help: ## list the verbs
@@ -30,6 +30,12 @@ test: ## every check and test, with a summary
 	@scripts/test.sh
 
 lint: format clippy xref dialyzer ## formatting, warnings, undefined calls, types
+
+deny: setup-test ## licences, versions, sources and documented reasons of all dependencies
+	scripts/deny.sh rules
+
+advisories: setup-test ## known holes of the dependencies; needs github.com, and is no part of `test`
+	scripts/deny.sh advisories
 
 autobahn: build setup-test ## all 517 cases of Autobahn, through the VM and on the engine alone (about an hour)
 	$(RUN) test/autobahn/run.py vm full

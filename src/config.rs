@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::http::head::HeadLimits;
+use crate::rights::User;
 
 /// HTTP and WebSocket I/O for an Erlang VM, in a process beside it.
 #[derive(Debug, Parser)]
@@ -47,6 +48,20 @@ pub struct Serve {
     /// The least level of what is logged through the VM.
     #[arg(long, default_value = "info")]
     pub log_level: LogLevel,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub rights: Rights,
+}
+
+/// What the process may do and use, beyond what the VM's user may.
+#[derive(Args, Clone, Debug)]
+pub struct Rights {
+    /// Memory of its own in bytes, or infinity; the process ends when it needs more.
+    #[arg(long, default_value = "infinity", value_name = "BYTES")]
+    pub memory_limit: OrInfinity<u64>,
+    /// Who to become when the addresses are bound: a name in /etc/passwd, or UID:GID.
+    #[arg(long, value_name = "USER")]
+    pub user: Option<User>,
 }
 
 /// Flags of `outrider echo`.

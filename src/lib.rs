@@ -7,6 +7,7 @@
 //! - [`http`]: a connection until it ends or becomes a WebSocket
 //! - [`websocket`]: a WebSocket's task; [`ws`]: its protocol, without I/O
 //! - [`port`]: the protocol with the VM
+//! - [`rights`]: what the process gives up
 //! - [`run`]: puts them together; [`echo`]: an application without a VM; [`log`]: where log events go
 
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@ pub mod echo;
 pub mod http;
 pub mod log;
 pub mod port;
+pub mod rights;
 pub mod run;
 pub mod scratch;
 pub mod server;

@@ -16,8 +16,15 @@ use crate::echo::Echo;
 use crate::log;
 use crate::port::message::VERSION;
 use crate::port::{Port, decode, stdio};
+use crate::rights;
 use crate::server::{self, App, Server};
 use crate::socket::Endpoint;
+
+/// Files that are read at a time; a thread each, which is there while it is needed. Further ones wait.
+const FILE_READERS: usize = 64;
+/// Stack of such a thread in bytes: more than opening and reading takes. It counts for the memory limit as a whole; with the
+/// defaults, 512 and 2 MiB, clients who ask for files would use up 1 GB of it.
+const FILE_READER_STACK: usize = 256 * 1024;
 
 /// Why the process ends before its time.
 #[derive(Debug)]
@@ -30,6 +37,8 @@ pub enum Failure {
     Version(u64),
     /// The VM sent a packet that does not decode: its beginning and its length.
     Packet(Vec<u8>, usize),
+    /// The process cannot give up its rights.
+    Rights(io::Error),
 }
 
 impl Failure {
@@ -40,6 +49,7 @@ impl Failure {
             Self::Listen(_) => 3,
             Self::Version(_) => 4,
             Self::Packet(..) => 5,
+            Self::Rights(_) => 6,
         })
     }
 
@@ -59,6 +69,7 @@ impl fmt::Display for Failure {
             Self::Packet(head, length) => {
                 write!(f, "a packet of {length} bytes is not of the port protocol; it begins with {head:02x?}")
             }
+            Self::Rights(error) => write!(f, "cannot give up rights: {error}"),
         }
     }
 }
@@ -71,6 +82,7 @@ impl From<io::Error> for Failure {
 
 /// `outrider serve`: relays until the VM closes stdin.
 pub fn serve(flags: config::Serve) -> Result<(), Failure> {
+    rights::limit(&flags.rights).map_err(Failure::Rights)?;
     event_loop(async move {
         let (receiver, sender) = stdio::open()?;
         let mut packets = stdio::Packets::new(receiver);
@@ -86,6 +98,7 @@ pub fn serve(flags: config::Serve) -> Result<(), Failure> {
                 return Err(Failure::Listen(failure));
             }
         };
+        rights::settle(&flags.rights).map_err(Failure::Rights)?;
         port.hello(&acceptor::endpoints(&listeners)?);
         if !hello(&mut packets).await? {
             return Ok(());
@@ -128,7 +141,11 @@ pub fn echo(flags: config::Echo) -> Result<(), Failure> {
 /// Runs a future, and the tasks that it spawns, in this thread.
 fn event_loop(main: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(FILE_READERS)
+        .thread_stack_size(FILE_READER_STACK)
+        .enable_all()
+        .build()?;
     let result = LocalSet::new().block_on(&runtime, main);
     runtime.shutdown_background(); // A file read that hangs must not keep us.
     result

@@ -11,8 +11,7 @@
 -export([the_application_stops/1, a_supervisor_of_ones_own_stops/1]).
 -export([the_vm_is_killed/1, the_sidecar_is_killed_again_and_again/1, the_sidecar_of_a_suspended_listener_is_killed/1]).
 
-%% Far longer than anything here takes, even on a busy machine.
--define(PATIENCE_MS, 20000).
+-import(os_process, [is_gone/1, until/1]).
 
 all() ->
     same_test:cases(?MODULE) -- [init_per_suite, end_per_suite].
@@ -240,31 +239,9 @@ is_restarted(#{ref := Ref}, Before) ->
         end
     end).
 
-%% No OS process of that number runs. One that nobody has waited for yet (Z) has ended.
-is_gone(OsPid) ->
-    until(fun() ->
-        case file:read_file("/proc/" ++ integer_to_list(OsPid) ++ "/stat") of
-            {ok, Stat} -> hd(string:lexemes(lists:last(binary:split(Stat, <<") ">>, [global])), " ")) =:= <<"Z">>;
-            {error, _} -> true
-        end
-    end).
-
 %% Whether the stream has taken the order to close its connection after the answer: the last field of its response,
 %% which is the last of its state.
 is_told(Stream) ->
     State = sys:get_state(Stream),
     Response = element(tuple_size(State), State),
     element(tuple_size(Response), Response).
-
-%% For what sends no event: the end of an OS process that is not our child, the start of a process by a supervisor.
-until(Condition) ->
-    until(Condition, erlang:monotonic_time(millisecond) + ?PATIENCE_MS).
-
-until(Condition, Deadline) ->
-    case Condition() of
-        true ->
-            ok;
-        false ->
-            erlang:monotonic_time(millisecond) < Deadline orelse error(too_late),
-            receive after 10 -> until(Condition, Deadline) end
-    end.

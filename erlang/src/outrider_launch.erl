@@ -14,6 +14,9 @@
 %% What may wait in the VM for the sidecar to read it before a process that writes is suspended: {resume, suspend}. The
 %% default of a few KiB would suspend every handler long before the pipe is full.
 -define(BUSY_LIMITS, {1048576, 2097152}).
+%% What a sidecar gets of the VM's environment, where secrets are often kept: how to find a wrapper's commands and our
+%% libraries, and whether a panic shows its trace.
+-define(KEPT_ENVIRONMENT, ["PATH", "LD_LIBRARY_PATH", "RUST_BACKTRACE"]).
 
 -type reason() ::
     {listen_error, Address :: binary(), Posix :: atom()}
@@ -28,6 +31,8 @@
 open(Arguments) ->
     Options = [
         {args, Arguments}, {packet, 4}, binary, exit_status, use_stdio, hide,
+        %% All paths that it gets are absolute; a folder of the VM's would be kept from being unmounted.
+        {cd, "/"}, {env, [{Name, false} || {Name, _} <- os:env(), not lists:member(Name, ?KEPT_ENVIRONMENT)]},
         {busy_limits_port, ?BUSY_LIMITS}, {busy_limits_msgq, ?BUSY_LIMITS}
     ],
     try open_port({spawn_executable, executable()}, Options) of
@@ -74,6 +79,8 @@ close(Port) ->
 describe({listen_error, _, Posix}) -> inet:format_error(Posix);
 describe({executable, _, Posix}) -> inet:format_error(Posix);
 describe({protocol_version, _}) -> "the sidecar is of another version than the application";
+describe({sidecar_exit, Status}) when Status > 128 ->
+    "ended by signal " ++ integer_to_list(Status - 128) ++ "; if it could say why, it did so on stderr";
 describe({sidecar_exit, _}) -> "the sidecar has said why on stderr";
 describe(hello_timeout) -> "the sidecar did not say hello".
 
@@ -105,8 +112,8 @@ flush(Port) ->
 
 executable() ->
     case application:get_env(outrider, executable) of
-        {ok, Path} -> Path;
-        undefined -> filename:join([code:priv_dir(outrider), "bin", "outrider"])
+        {ok, Path} -> filename:absname(Path);
+        undefined -> filename:absname(filename:join([code:priv_dir(outrider), "bin", "outrider"]))
     end.
 
 now_ms() ->

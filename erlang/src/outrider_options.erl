@@ -102,6 +102,8 @@ transport(post_listen_callback) -> {{function, 1}, unsupported};
 %% Outrider's own.
 transport(max_sockets) -> {limit, {flag, "--max-sockets"}};
 transport(window) -> {positive, {flag, "--window"}};
+transport(memory_limit) -> {limit, {flag, "--memory-limit"}};
+transport(sidecar_user) -> {user, {flag, "--user"}};
 transport(log_level) -> {{one_of, [error, warning, info, debug]}, {flag, "--log-level"}};
 transport(_) -> unknown.
 
@@ -194,6 +196,9 @@ is(positive, V) -> is_integer(V) andalso V > 0;
 is(limit, V) -> V =:= infinity orelse is(integer, V);
 is(shutdown, V) -> V =:= brutal_kill orelse is(limit, V);
 is(port, V) -> is_integer(V) andalso V >= 0 andalso V =< 65535;
+is(user, {Uid, Gid}) -> is(integer, Uid) andalso is(integer, Gid);
+is(user, V) when is_binary(V) -> is(user, unicode:characters_to_list(V));
+is(user, V) -> V =/= [] andalso io_lib:char_list(V);
 is(address, {local, Path}) -> is_binary(Path) orelse is_list(Path);
 is(address, V) -> V =:= any orelse V =:= loopback orelse inet:is_ip_address(V).
 
@@ -204,7 +209,9 @@ flags(Table, Opts) ->
     ]).
 
 value(Value) when is_integer(Value) -> integer_to_list(Value);
-value(Value) when is_atom(Value) -> atom_to_list(Value).
+value(Value) when is_atom(Value) -> atom_to_list(Value);
+value({Uid, Gid}) -> integer_to_list(Uid) ++ ":" ++ integer_to_list(Gid);
+value(Name) -> unicode:characters_to_list(Name).
 
 listen(TransOpts, SocketOpts, LastPort) ->
     Port =

@@ -120,8 +120,12 @@ handle_info({upgraded, Stream}, State = #sidecar{requests = Requests}) ->
     {noreply, State#sidecar{requests = maps:remove(Stream, Requests)}};
 handle_info({over, Stream}, State) ->
     {noreply, stream_down(Stream, normal, State)};
-handle_info({Port, {exit_status, Status}}, State = #sidecar{port = Port}) ->
-    {stop, {sidecar_exit, Status}, State};
+handle_info({Port, {exit_status, Status}}, State = #sidecar{ref = Ref, port = Port}) ->
+    Reason = {sidecar_exit, Status},
+    TransOpts = outrider_registry:transport_options(Ref),
+    ranch:log(error, "Outrider listener ~p has lost its sidecar for reason ~0p (~s)~n",
+        [Ref, Reason, outrider_launch:describe(Reason)], outrider_options:logger(TransOpts)),
+    {stop, Reason, State};
 handle_info({'EXIT', Port, Reason}, State = #sidecar{port = Port}) ->
     {stop, {sidecar_port, Reason}, State};
 handle_info(_Message, State) ->

@@ -59,6 +59,7 @@ fn a_usage_error_is_one_line_and_exit_code_2() {
         (&["serve"], "--listen"),
         (&["serve", "--listen", "localhost"], "localhost"),
         (&["serve", "--listen", "127.0.0.1:0", "--idle-timeout", "1s"], "1s"),
+        (&["serve", "--listen", "127.0.0.1:0", "--user", "0:no"], "0:no"),
         (&["ride"], "ride"),
     ] {
         let (code, line) = complaint(&outrider(args));

@@ -1,0 +1,80 @@
+%% What the kernel says of an OS process, and signals to it.
+-module(os_process).
+
+-export([sidecar/1, status/2, limit/2, environment/1, descriptors/1, directory/1]).
+-export([signal/2, is_gone/1, until/1]).
+
+%% Far longer than anything here takes, even on a busy machine.
+-define(PATIENCE_MS, 20000).
+
+%% The process beside this listener, or `undefined' while there is none.
+-spec sidecar(ranch:ref()) -> pos_integer() | undefined.
+sidecar(Ref) ->
+    case outrider:info(Ref) of
+        #{sidecar := #{os_pid := OsPid}} -> OsPid;
+        #{sidecar := undefined} -> undefined
+    end.
+
+%% The words of one line of /proc/PID/status.
+-spec status(pos_integer(), string()) -> [string()].
+status(OsPid, Name) ->
+    [Words] = [string:lexemes(Value, "\t ") || [Key, Value] <- lines(OsPid, "status", ":"), Key =:= Name],
+    Words.
+
+%% A limit, {soft, hard}, as /proc/PID/limits has them.
+-spec limit(pos_integer(), string()) -> {string(), string()}.
+limit(OsPid, Name) ->
+    [[Soft, Hard | _]] = [string:lexemes(Rest, " ") || [_, Rest] <- lines(OsPid, "limits", Name)],
+    {Soft, Hard}.
+
+%% The names of its variables.
+-spec environment(pos_integer()) -> [string()].
+environment(OsPid) ->
+    {ok, Block} = file:read_file(path(OsPid, "environ")),
+    [hd(string:split(Variable, "=")) || Variable <- string:lexemes(binary_to_list(Block), [0])].
+
+%% What its file descriptors stand for.
+-spec descriptors(pos_integer() | self) -> [{Fd :: string(), string()}].
+descriptors(OsPid) ->
+    {ok, Fds} = file:list_dir_all(path(OsPid, "fd")),
+    %% One of our own is that of the listing itself.
+    [{Fd, Target} || Fd <- Fds, {ok, Target} <- [file:read_link_all(path(OsPid, ["fd/", Fd]))]].
+
+-spec directory(pos_integer()) -> string().
+directory(OsPid) ->
+    {ok, Directory} = file:read_link_all(path(OsPid, "cwd")),
+    Directory.
+
+-spec signal(pos_integer(), string()) -> ok.
+signal(OsPid, Name) ->
+    "" = os:cmd("kill -" ++ Name ++ " " ++ integer_to_list(OsPid)),
+    ok.
+
+%% Waits until no OS process of that number runs. One that nobody has waited for yet (Z) has ended.
+-spec is_gone(pos_integer()) -> ok.
+is_gone(OsPid) ->
+    until(fun() ->
+        not filelib:is_dir(path(OsPid, "")) orelse
+            try hd(status(OsPid, "State")) =:= "Z" catch error:{badmatch, _} -> true end
+    end).
+
+%% For what sends no event: the end of an OS process that is not our child, the start of a process by a supervisor.
+-spec until(fun(() -> boolean())) -> ok.
+until(Condition) ->
+    until(Condition, erlang:monotonic_time(millisecond) + ?PATIENCE_MS).
+
+until(Condition, Deadline) ->
+    case Condition() of
+        true ->
+            ok;
+        false ->
+            erlang:monotonic_time(millisecond) < Deadline orelse error(too_late),
+            receive after 10 -> until(Condition, Deadline) end
+    end.
+
+lines(OsPid, File, Separator) ->
+    {ok, Text} = file:read_file(path(OsPid, File)),
+    [string:split(Line, Separator) || Line <- string:lexemes(binary_to_list(Text), "\n")].
+
+path(self, File) -> filename:join("/proc/self", File);
+path(OsPid, File) -> filename:join(["/proc", integer_to_list(OsPid), File]).
