@@ -65,6 +65,8 @@ init(Ref) ->
     Last = outrider_registry:last_address(Ref),
     case start(Ref, TransOpts, ProtoOpts, Last) of
         {ok, Port, Hello = #{listening := Listening = [Address | _]}} ->
+            %% The link says when it fails; this, also when another process or a cut link ends it.
+            _ = monitor(port, Port),
             ok = outrider_registry:set_address(Ref, Address),
             _ = outrider_registry:status(Ref) =:= suspended andalso command(Port, 0, suspend),
             Context = outrider_stream:context(Ref, Port, TransOpts),
@@ -127,6 +129,8 @@ handle_info({Port, {exit_status, Status}}, State = #sidecar{ref = Ref, port = Po
         [Ref, Reason, outrider_launch:describe(Reason)], outrider_options:logger(TransOpts)),
     {stop, Reason, State};
 handle_info({'EXIT', Port, Reason}, State = #sidecar{port = Port}) ->
+    {stop, {sidecar_port, Reason}, State};
+handle_info({'DOWN', _, port, Port, Reason}, State = #sidecar{port = Port}) ->
     {stop, {sidecar_port, Reason}, State};
 handle_info(_Message, State) ->
     {noreply, State}.

@@ -1,0 +1,107 @@
+%% Counts what a listener could leave behind: processes, ports, atoms and file descriptors of this VM, its sidecars, and
+%% the file descriptors of these.
+%%
+%% Usage: do everything once, so that code is loaded and its atoms are known; `count/0'; do it again; `none_since/1'.
+%% Runs in the VM that has the listener. Sidecars are found by a mark in their environment, so that one that has become
+%% an orphan counts, too.
+-module(leaks).
+
+-export([mark/0, count/0, none_since/1, sidecars/0, os_processes/1, until/1]).
+
+-export_type([count/0]).
+
+-type count() :: #{
+    processes := #{term() => pos_integer()}, ports := #{term() => pos_integer()}, atoms := pos_integer(),
+    fds := pos_integer(), sidecars := non_neg_integer(), sidecar_fds := non_neg_integer()
+}.
+
+-define(MARK, "OUTRIDER_TEST_VM").
+%% Far longer than anything takes to end, even on a busy machine.
+-define(PATIENCE_MS, 30000).
+
+%% Marks the OS processes that this VM starts from now on.
+-spec mark() -> ok.
+mark() ->
+    true = os:putenv(?MARK, os:getpid()),
+    ok.
+
+-spec count() -> count().
+count() ->
+    Sidecars = sidecars(),
+    #{
+        processes => tally([kind(Pid) || Pid <- processes()]),
+        ports => tally([Name || Port <- erlang:ports(), {name, Name} <- [erlang:port_info(Port, name)]]),
+        atoms => erlang:system_info(atom_count),
+        fds => fds(os:getpid()),
+        sidecars => length(Sidecars),
+        sidecar_fds => lists:sum([fds(Pid) || Pid <- Sidecars])
+    }.
+
+%% Waits until there is no more of anything than there was; fails with what there is.
+-spec none_since(count()) -> ok.
+none_since(Before) ->
+    try
+        until(fun() -> more(Before, count()) =:= [] end)
+    catch
+        error:too_late -> error({leaked, more(Before, count())})
+    end.
+
+%% The sidecars of this VM that run, as numbers of OS processes.
+-spec sidecars() -> [string()].
+sidecars() ->
+    os_processes(?MARK "=" ++ os:getpid()).
+
+%% Those OS processes named outrider that have this in their environment.
+-spec os_processes(string()) -> [string()].
+os_processes(Mark) ->
+    {ok, Entries} = file:list_dir("/proc"),
+    [Pid || [Digit | _] = Pid <- Entries, Digit >= $1, Digit =< $9, is_outrider(Pid), has(Pid, list_to_binary(Mark))].
+
+is_outrider(Pid) ->
+    %% Of one that has ended, and that nobody has waited for yet, nothing is left but its name.
+    file:read_file("/proc/" ++ Pid ++ "/comm") =:= {ok, <<"outrider\n">>} andalso fds(Pid) > 0.
+
+has(Pid, Variable) ->
+    case file:read_file("/proc/" ++ Pid ++ "/environ") of
+        {ok, Environment} -> lists:member(Variable, binary:split(Environment, <<0>>, [global]));
+        {error, _} -> false
+    end.
+
+%% For what sends no event.
+-spec until(fun(() -> boolean())) -> ok.
+until(Condition) ->
+    until(Condition, erlang:monotonic_time(millisecond) + ?PATIENCE_MS).
+
+until(Condition, Deadline) ->
+    case Condition() of
+        true ->
+            ok;
+        false ->
+            erlang:monotonic_time(millisecond) < Deadline orelse error(too_late),
+            receive after 10 -> until(Condition, Deadline) end
+    end.
+
+more(Before, After) ->
+    [{What, Left} || {What, Old} <- maps:to_list(Before), Left <- left(Old, maps:get(What, After))].
+
+left(Old, New) when is_map(Old) ->
+    [{Kind, {Count, instead_of, maps:get(Kind, Old, 0)}} || {Kind, Count} <- maps:to_list(New), Count > maps:get(Kind, Old, 0)];
+left(Old, New) ->
+    [{New, instead_of, Old} || New > Old].
+
+kind(Pid) ->
+    case {process_info(Pid, registered_name), process_info(Pid, dictionary)} of
+        {{registered_name, Name}, _} -> Name;
+        {_, {dictionary, _}} -> proc_lib:translate_initial_call(Pid);
+        {_, undefined} -> ended
+    end.
+
+tally(Kinds) ->
+    lists:foldl(fun(Kind, Tally) -> maps:update_with(Kind, fun(N) -> N + 1 end, 1, Tally) end, #{},
+        [Kind || Kind <- Kinds, Kind =/= ended]).
+
+fds(Pid) ->
+    case file:list_dir("/proc/" ++ Pid ++ "/fd") of
+        {ok, Fds} -> length(Fds);
+        {error, _} -> 0
+    end.
