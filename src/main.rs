@@ -14,7 +14,7 @@ fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            eprintln!("outrider: {} (see outrider --help)", in_one_line(&error));
+            complain(&format!("{} (see outrider --help)", in_one_line(&error)));
             return USAGE.into();
         }
         Err(help) => help.exit(),
@@ -26,10 +26,16 @@ fn main() -> std::process::ExitCode {
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("outrider: {failure}");
+            complain(&failure.to_string());
             failure.exit_code()
         }
     }
+}
+
+/// The last words; the exit code stands even if nobody takes them.
+fn complain(what: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "outrider: {what}");
 }
 
 /// What is wrong with the flags, without clap's advice behind it.

@@ -7,6 +7,8 @@
 %%   p Count      answer with `<<Number:12/binary, "p">>', then push so many bytes, in frames of 1000
 %%   w Ms         answer after so many milliseconds, in which no other message is taken
 %%   n            note it, and do not answer
+%%
+%% The message `{push, Count}' has it push so many frames without being asked.
 -module(ws_ledger_h).
 
 -export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2, terminate/3]).
@@ -24,8 +26,8 @@ websocket_handle({Type, <<Number:12/binary, Order, Rest/binary>> = Frame}, Name)
 websocket_handle(_, Name) ->
     {[], Name}.
 
-websocket_info(_, Name) ->
-    {[], Name}.
+websocket_info({push, Count}, Name) ->
+    {pushes(Count), Name}.
 
 terminate(Reason, _, Name) ->
     ledger:terminated(Name, Reason).
@@ -33,9 +35,11 @@ terminate(Reason, _, Name) ->
 answer($e, Type, _, _, Frame) ->
     [{Type, Frame}];
 answer($p, Type, Number, Bytes, _) ->
-    Push = {binary, <<"push", 0:(996 * 8)>>},
-    [{Type, [Number, $p]} | lists:duplicate(binary_to_integer(Bytes) div 1000, Push)];
+    [{Type, [Number, $p]} | pushes(binary_to_integer(Bytes) div 1000)];
 answer($w, Type, _, Ms, Frame) ->
     receive after binary_to_integer(Ms) -> [{Type, Frame}] end;
 answer($n, _, _, _, _) ->
     [].
+
+pushes(Count) ->
+    lists:duplicate(Count, {binary, <<"push", 0:(996 * 8)>>}).

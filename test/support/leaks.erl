@@ -6,7 +6,7 @@
 %% an orphan counts, too.
 -module(leaks).
 
--export([mark/0, count/0, none_since/1, sidecars/0, os_processes/1, until/1]).
+-export([mark/0, count/0, none_since/1, more/2, sidecars/0, os_processes/1, until/1]).
 
 -export_type([count/0]).
 
@@ -81,6 +81,8 @@ until(Condition, Deadline) ->
             receive after 10 -> until(Condition, Deadline) end
     end.
 
+%% Of what there is more than before.
+-spec more(count(), count()) -> [{atom(), term()}].
 more(Before, After) ->
     [{What, Left} || {What, Old} <- maps:to_list(Before), Left <- left(Old, maps:get(What, After))].
 
