@@ -9,7 +9,7 @@
 -include_lib("common_test/include/ct.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([the_sidecar_is_killed/1, the_sidecar_is_stopped_for_a_while/1]).
+-export([the_sidecar_is_killed/1, the_sidecar_is_stopped_for_a_while/1, requests_reach_a_sidecar_that_is_stopped/1]).
 -export([the_port_owner_is_killed/1, the_parent_of_the_streams_is_killed/1, the_supervisor_of_the_listener_is_killed/1]).
 -export([the_top_supervisor_is_killed/1, streams_are_killed/1, request_processes_are_killed/1]).
 -export([the_port_is_closed/1, the_port_is_closed_behind_its_owners_back/1, the_port_is_killed/1]).
@@ -17,6 +17,7 @@
 
 -define(CLIENTS, 200).
 -define(MANY, 50).
+-define(REQUEST_TIMEOUT_MS, 2000).
 
 all() ->
     same_test:cases(?MODULE) -- [init_per_suite, end_per_suite].
@@ -45,7 +46,8 @@ start(Ref, Port) ->
         {"/ledger", ws_ledger_h, #{}},
         {"/wait", http_script_h, #{silent => true, init => fun wait/2}}
     ]}]),
-    {ok, _} = outrider:start_clear(Ref, [{port, Port}], #{env => #{dispatch => Routes}, idle_timeout => 1000}),
+    {ok, _} = outrider:start_clear(Ref, [{port, Port}], #{env => #{dispatch => Routes}, idle_timeout => 1000,
+        request_timeout => ?REQUEST_TIMEOUT_MS}),
     outrider:get_port(Ref).
 
 %% Says who it is, and waits to be killed.
@@ -72,6 +74,22 @@ the_sidecar_is_stopped_for_a_while(Config) ->
         ok = load:served(Load),
         Lost = load:lost(Load)
     end).
+
+%% More requests than the sidecar's event loop takes in one turn: it is stopped for longer than request_timeout, which has
+%% passed for all of them when it goes on. They came in time.
+requests_reach_a_sidecar_that_is_stopped(Config) ->
+    #{ref := Ref} = Server = ?config(server, Config),
+    [Sidecar] = leaks:sidecars(),
+    Count = 1500,
+    Before = leaks:fds(Sidecar),
+    Sockets = [http_client:connect(Server) || _ <- lists:seq(1, Count)],
+    ok = leaks:until(fun() -> leaks:fds(Sidecar) =:= Before + Count end),
+    signal("STOP", Server),
+    _ = [ok = http_client:send(Socket, http_client:request("GET", "/nothing")) || Socket <- Sockets],
+    receive after ?REQUEST_TIMEOUT_MS + 500 -> ok end,
+    signal("CONT", Server),
+    Count = length([answered || Socket <- Sockets, #{status := 404} <- [http_client:response(Socket)]]),
+    running = outrider:get_status(Ref).
 
 the_port_owner_is_killed(Config) ->
     twice(Config, fun(#{ref := Ref}, _) -> kill(outrider:procs(Ref, acceptors)) end).

@@ -195,6 +195,9 @@ impl Connection {
             }
             if deadline <= Instant::now() {
                 let wire = self.wire.borrow();
+                if !wire.is_busy() && wire.socket.poll_read_ready(cx).is_pending() && wire.socket.has_news() {
+                    return Poll::Pending; // It came in time, perhaps; the event loop is about to say so.
+                }
                 let told = !wire.is_busy() && wire.has_request_line();
                 return Poll::Ready(Outcome::Late(told.then_some(408)));
             }

@@ -299,8 +299,8 @@ impl Websocket {
                 return Poll::Ready(());
             }
             if idle.is_some_and(|deadline| deadline <= now) {
-                if state.active && !state.reading(self.server.window) {
-                    state.received = now; // We are the ones who do not read.
+                if state.active && (!state.reading(self.server.window) || self.socket.borrow().has_news()) {
+                    state.received = now; // We are the ones who do not read, or have not yet.
                     continue;
                 }
                 self.end(state, Reason::Timeout, Some(1000));

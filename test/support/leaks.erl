@@ -6,7 +6,7 @@
 %% an orphan counts, too.
 -module(leaks).
 
--export([mark/0, count/0, none_since/1, more/2, sidecars/0, os_processes/1, until/1]).
+-export([mark/0, count/0, none_since/1, more/2, sidecars/0, os_processes/1, fds/1, until/1]).
 
 -export_type([count/0]).
 
@@ -102,6 +102,8 @@ tally(Kinds) ->
     lists:foldl(fun(Kind, Tally) -> maps:update_with(Kind, fun(N) -> N + 1 end, 1, Tally) end, #{},
         [Kind || Kind <- Kinds, Kind =/= ended]).
 
+%% How many file descriptors an OS process has.
+-spec fds(string()) -> non_neg_integer().
 fds(Pid) ->
     case file:list_dir("/proc/" ++ Pid ++ "/fd") of
         {ok, Fds} -> length(Fds);
