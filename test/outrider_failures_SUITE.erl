@@ -130,9 +130,7 @@ a_request_is_being_answered_when_the_listener_stops(Config) ->
 
 a_handler_that_does_not_end_is_killed(Config) ->
     #{ref := Ref, probe := Probe} = Server = server(Config),
-    Socket = http_client:connect(Server),
-    ok = http_client:send(Socket, ws_client:handshake("/stubborn")),
-    #{status := 101} = http_client:response(Socket),
+    _Socket = ws_client:open_at(Server, "/stubborn"),
     websocket_init = probe:await(Probe, websocket_init),
     OsPid = os_pid(Server),
     ok = outrider:stop_listener(Ref),

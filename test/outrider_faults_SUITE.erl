@@ -212,10 +212,7 @@ is_up(Ref) ->
     end.
 
 open(Server) ->
-    Socket = http_client:connect(Server),
-    ok = http_client:send(Socket, ws_client:handshake(["/ledger?", integer_to_binary(erlang:unique_integer([positive]))])),
-    #{status := 101} = http_client:response(Socket),
-    Socket.
+    ws_client:open_at(Server, ["/ledger?", integer_to_binary(erlang:unique_integer([positive]))]).
 
 %% Clients in the middle of something: one message has been answered, another one has been begun.
 talking(Server) ->

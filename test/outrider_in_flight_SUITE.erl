@@ -95,7 +95,7 @@ what_the_owner_has_not_handed_on_is_lost_with_the_sidecar(Config) ->
 %% The VM dies while a handler is busy and two messages wait for it.
 what_the_vm_has_received_is_lost_with_it(_) ->
     {Peer, Server} = peer(),
-    Socket = open(Server),
+    Socket = ws_client:open_at(Server, "/ledger?it"),
     ok = ws_client:send(Socket, [{text, <<"000000000001e">>}, {text, <<"000000000002w60000">>}, {text, <<"000000000003e">>}]),
     {text, <<"000000000001e">>} = ws_client:recv(Socket),
     ok = leaks:until(fun() -> [2] =:= [Handled || {_, _, _, Handled, _, _} <- peer:call(Peer, ledger, rows, [])] end),
@@ -104,7 +104,7 @@ what_the_vm_has_received_is_lost_with_it(_) ->
 
 what_has_left_the_vm_arrives_if_the_owner_dies(Config) ->
     #{ref := Ref} = Server = ?config(server, Config),
-    Socket = open(Server),
+    Socket = ws_client:open_at(Server, "/ledger?it"),
     [Owner] = outrider:procs(Ref, acceptors),
     OsPid = os_pid(Ref),
     "" = os:cmd("kill -STOP " ++ OsPid),
@@ -117,7 +117,7 @@ what_has_left_the_vm_arrives_if_the_owner_dies(Config) ->
 
 what_has_left_the_vm_arrives_if_the_vm_dies(_) ->
     {Peer, Server = #{os_pid := OsPid}} = peer(),
-    Socket = open(Server),
+    Socket = ws_client:open_at(Server, "/ledger?it"),
     "" = os:cmd("kill -STOP " ++ OsPid),
     ok = peer:call(Peer, ?MODULE, push, [peer]),
     kill_vm(Peer),
@@ -126,7 +126,7 @@ what_has_left_the_vm_arrives_if_the_vm_dies(_) ->
 
 what_the_sidecar_has_not_written_is_lost_with_it(Config) ->
     #{ref := Ref} = Server = ?config(server, Config),
-    Socket = open(Server),
+    Socket = ws_client:open_at(Server, "/ledger?it"),
     signal("STOP", Ref),
     ok = push(Ref),
     signal("KILL", Ref),
@@ -167,12 +167,6 @@ start(Ref) ->
 
 kill_vm(Peer) ->
     "" = os:cmd("kill -KILL " ++ peer:call(Peer, os, getpid, [])).
-
-open(Server) ->
-    Socket = http_client:connect(Server),
-    ok = http_client:send(Socket, ws_client:handshake("/ledger?it")),
-    #{status := 101} = http_client:response(Socket),
-    Socket.
 
 has_come(Frame, Process) ->
     {messages, Messages} = process_info(Process, messages),
