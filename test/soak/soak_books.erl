@@ -109,9 +109,10 @@ lost() ->
     [{cause(Row, Faults, Suspensions), Asked, Answered, Row}
      || {{connection, _}, Asked, Answered, _, _, _, End} = Row <- ets:tab2list(?MODULE), End =/= planned].
 
-cause({_, _, _, _, Begin, End, Why}, Faults, Suspensions) ->
+%% A listener that stops listening refuses clients, and resets those that the kernel had taken in for it.
+cause({_, Asked, _, _, Begin, End, Why}, Faults, Suspensions) ->
     During = [Kind || {At, Kind} <- Faults, At =< End, At >= Begin - ?AFTERMATH_MS],
-    Suspended = [suspend || {From, _, To} <- Suspensions, Why =:= {lost, econnrefused}, From =< End, To + 1000 >= Begin],
+    Suspended = [suspend || {From, _, To} <- Suspensions, Asked =:= 0, From =< End, To + 1000 >= Begin],
     case {Why, During, Suspended} of
         {hung, _, _} -> nothing;
         {_, [_ | _], _} -> lists:last(During);

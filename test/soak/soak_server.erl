@@ -22,7 +22,7 @@ start(LogFile) ->
     ]}]),
     Port = free_port(),
     Transport = #{socket_opts => [{port, Port}, {backlog, 4096}], max_connections => infinity},
-    {ok, _} = outrider:start_clear(?REF, Transport, #{env => #{dispatch => Routes}, request_timeout => 2000}),
+    {ok, _} = outrider:start_clear(?REF, Transport, #{env => #{dispatch => Routes}}),
     Port.
 
 %% Not 0: a listener that is suspended may come back on another port then.
