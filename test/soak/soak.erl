@@ -7,7 +7,7 @@
 %% is measured when all has become quiet; so is the second part. Passes if, in both parts,
 %%
 %%   - the ledger and the clients' books agree (ledger:audit/1), and no client got what it should not have
-%%   - no client waited in vain, and none lost its connection without a fault that explains it
+%%   - no client waited in vain, and none lost its connection, or an answer, without a fault that explains it
 %%   - what there is of processes, ports, atoms, file descriptors and memory is what there was after the first part
 -module(soak).
 
@@ -83,7 +83,11 @@ part(Server, Port, Clients, {Seed, Work}) ->
         {'DOWN', Monitor, process, _, normal} -> ok;
         {'DOWN', Monitor, process, _, Reason} -> soak_books:wrong({client, Reason})
     end || Monitor <- Monitors],
-    ok = peer:call(Server, soak_server, settle, [soak_books:take_connections()], 120000),
+    try
+        ok = peer:call(Server, soak_server, settle, [soak_books:take_connections()], 120000)
+    catch
+        error:{wrong_books, _, _} = Wrong -> soak_books:wrong(Wrong)
+    end,
     ok = peer:call(Server, soak_server, close_books, []),
     Measure = peer:call(Server, soak_server, measure, [], 60000),
     ok = peer:call(Server, soak_server, open_books, []),
@@ -101,6 +105,8 @@ summary(#{vm := Vm0, sidecar := Sidecar0}, #{vm := Vm, sidecar := Sidecar, count
     io:format("~n  connections    ~s~n", [list([{Kind, Counter(Kind)} || Kind <- soak_client:kinds()])]),
     io:format("  messages       asked ~b (~b MB), answered ~b, pushed ~b~n",
         [Counter(asked), Counter(bytes) div 1000000, Counter(answered), Counter(pushed)]),
+    io:format("  not answered   ~b lost with faults, ~b given up by clients that vanished~n",
+        [lists:sum([Messages || {_, Messages} <- maps:values(soak_books:losses())]), soak_books:given_up()]),
     io:format("  faults         ~s~n", [list([{Kind, Counter({fault, Kind})} || Kind <- soak_faults:kinds()])]),
     io:format("  lost with      connections, messages not answered~n"),
     _ = [io:format("    ~-20s ~6b ~6b~n", [Fault, Lost, Messages])

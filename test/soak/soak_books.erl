@@ -5,7 +5,7 @@
 
 -export([open/0, is_over/0, set_over/1, now_ms/0, noise/1]).
 -export([count/1, count/2, fault/3, wrong/1, ended/6]).
--export([counter/1, take_connections/0, wrong/0, losses/0, unexplained/0]).
+-export([counter/1, take_connections/0, wrong/0, losses/0, given_up/0, unexplained/0]).
 
 %% These faults end connections; the others must not.
 -define(BREAKING, [kill_sidecar, kill_owner, kill_streams_parent, kill_listener, kill_streams, close_port]).
@@ -74,20 +74,22 @@ wrong() ->
 %% The end of a client's connection, as it wanted it (`planned') or not.
 -spec ended(atom(), binary(), non_neg_integer(), non_neg_integer(), integer(), term()) -> ok.
 ended(Kind, Name, Asked, Answered, Begin, End) ->
-    true = ets:insert(?MODULE, {{connection, Name}, Asked, Answered, Kind, Begin, now_ms(), End}),
+    true = ets:insert(?MODULE, {{connection, Name}, Asked, Answered, Kind, Begin, now_ms(), End, new}),
     ok.
 
 %% The WebSockets since the last time, for the ledger.
 -spec take_connections() -> [ledger:connection()].
 take_connections() ->
-    Rows = [Row || Row <- ets:tab2list(?MODULE), is_websocket(Row)],
     [begin
-        true = ets:update_element(?MODULE, Key, {4, taken}),
+        true = ets:update_element(?MODULE, Key, {8, taken}),
         {Name, Asked, Answered}
-    end || {{connection, Name} = Key, Asked, Answered, _, _, _, _} <- Rows].
+    end || {{connection, Name} = Key, Asked, Answered, Kind, _, _, _, new} <- ets:tab2list(?MODULE),
+        lists:member(Kind, [talk, slow, misbehave, vanish])].
 
-is_websocket({{connection, _}, _, _, Kind, _, _, _}) -> lists:member(Kind, [talk, slow, misbehave, vanish]);
-is_websocket(_) -> false.
+%% What was asked and not answered by the end that the client wanted. Only those that vanish may have such.
+-spec given_up() -> non_neg_integer().
+given_up() ->
+    lists:sum([Asked - Answered || {{connection, _}, Asked, Answered, _, _, _, planned, _} <- ets:tab2list(?MODULE)]).
 
 %% Connections that ended against their client's will, each with the fault that was the last before its end:
 %% `#{Fault => {Connections, Messages not answered}}'.
@@ -97,20 +99,23 @@ losses() ->
         maps:update_with(Fault, fun({N, M}) -> {N + 1, M + Asked - Answered} end, {1, Asked - Answered}, Losses)
     end, #{}, lost()).
 
-%% Those for which there was none, in their time, that may end a connection.
+%% Those for which there was none, in their time, that may end a connection; and those that their client ended in peace,
+%% without all of its answers.
 -spec unexplained() -> [term()].
 unexplained() ->
-    [Row || {nothing, _, _, Row} <- lost()].
+    [Row || {nothing, _, _, Row} <- lost()] ++
+        [Row || {{connection, _}, Asked, Answered, Kind, _, _, planned, _} = Row <- ets:tab2list(?MODULE),
+            Kind =/= vanish, Asked =/= Answered].
 
 lost() ->
     Faults = [{Begin, Kind} || {{fault_at, Begin, _}, Kind, _} <- lists:sort(ets:tab2list(?MODULE)),
         lists:member(Kind, ?BREAKING)],
     Suspensions = [{Begin, suspend, End} || {{fault_at, Begin, _}, suspend, End} <- ets:tab2list(?MODULE)],
     [{cause(Row, Faults, Suspensions), Asked, Answered, Row}
-     || {{connection, _}, Asked, Answered, _, _, _, End} = Row <- ets:tab2list(?MODULE), End =/= planned].
+     || {{connection, _}, Asked, Answered, _, _, _, End, _} = Row <- ets:tab2list(?MODULE), End =/= planned].
 
 %% A listener that stops listening refuses clients, and resets those that the kernel had taken in for it.
-cause({_, Asked, _, _, Begin, End, Why}, Faults, Suspensions) ->
+cause({_, Asked, _, _, Begin, End, Why, _}, Faults, Suspensions) ->
     During = [Kind || {At, Kind} <- Faults, At =< End, At >= Begin - ?AFTERMATH_MS],
     Suspended = [suspend || {From, _, To} <- Suspensions, Asked =:= 0, From =< End, To + 1000 >= Begin],
     case {Why, During, Suspended} of

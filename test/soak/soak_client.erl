@@ -17,22 +17,22 @@
 -spec run(inet:port_number(), {integer(), pos_integer()}) -> ok.
 run(Port, {Seed, Number}) ->
     _ = rand:seed(exsss, {Seed, Number, 0}),
-    lives(Port, Number, 1).
+    lives(Port, {Seed, Number}, 1).
 
 -spec kinds() -> [atom(), ...].
 kinds() ->
     [Kind || {_, Kind} <- ?KINDS].
 
-lives(Port, Number, Life) ->
+lives(Port, {Seed, Number} = Client, Life) ->
     case soak_books:is_over() of
         true ->
             ok;
         false ->
-            Name = iolist_to_binary(io_lib:format("~b-~b", [Number, Life])),
+            Name = iolist_to_binary(io_lib:format("~b-~b-~b", [Seed, Number, Life])),
             Kind = draw(?KINDS),
             ok = live(Kind, Port, Name),
             pause(200),
-            lives(Port, Number, Life + 1)
+            lives(Port, Client, Life + 1)
     end.
 
 live(Kind, Port, Name) ->
