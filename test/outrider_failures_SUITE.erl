@@ -94,7 +94,7 @@ the_supervisor_of_the_listener_is_killed(Config) ->
     OsPid = says_good_bye(Server, fun() ->
         #{pid := Listener} = outrider:info(Ref),
         exit(Listener, kill),
-        leaks:until(fun() -> outrider_registry:refs() =/= [] andalso outrider_registry:supervisor(Ref) =/= Listener end)
+        until(fun() -> outrider_registry:refs() =/= [] andalso outrider_registry:supervisor(Ref) =/= Listener end)
     end),
     is_back(Server, OsPid).
 
@@ -109,7 +109,7 @@ the_top_supervisor_is_killed(Config) ->
     {exit, _} = probe:await_exit(Probe),
     true = length([terminate || {terminate, _} <- probe:calls(Probe)]) =< 1,
     is_gone(OsPid),
-    leaks:until(fun() -> not lists:keymember(outrider, 1, application:which_applications()) end),
+    until(fun() -> not lists:keymember(outrider, 1, application:which_applications()) end),
     ok = application:start(outrider).
 
 the_port_is_closed(Config) ->

@@ -65,7 +65,7 @@ the_sidecar_is_stopped_for_a_while(Config) ->
         Lost = load:lost(Load),
         Socket = open(Server),
         signal("STOP", Server),
-        ok = leaks:until(fun() -> state(Server) =:= <<"T">> end),
+        ok = os_process:until(fun() -> state(Server) =:= <<"T">> end),
         Messages = [{text, iolist_to_binary(io_lib:format("~12..0be", [N]))} || N <- lists:seq(1, 100)],
         ok = ws_client:send(Socket, Messages),
         {error, timeout} = gen_tcp:recv(Socket, 1, 100),
@@ -84,7 +84,7 @@ requests_reach_a_sidecar_that_is_stopped(Config) ->
     Count = 1500,
     Before = leaks:fds(Sidecar),
     Sockets = [http_client:connect(Server) || _ <- lists:seq(1, Count)],
-    ok = leaks:until(fun() -> leaks:fds(Sidecar) =:= Before + Count end),
+    ok = os_process:until(fun() -> leaks:fds(Sidecar) =:= Before + Count end),
     signal("STOP", Server),
     _ = [ok = http_client:send(Socket, http_client:request("GET", "/nothing")) || Socket <- Sockets],
     receive after ?REQUEST_TIMEOUT_MS -> ok end,
@@ -103,15 +103,15 @@ the_supervisor_of_the_listener_is_killed(Config) ->
     twice(Config, fun(#{ref := Ref}, _) ->
         #{pid := Listener} = outrider:info(Ref),
         kill([Listener]),
-        ok = leaks:until(fun() -> is_up(Ref) end)
+        ok = os_process:until(fun() -> is_up(Ref) end)
     end).
 
 %% The application ends, in order: OTP does not restart it. The user's VM does if the application is permanent.
 the_top_supervisor_is_killed(Config) ->
     twice(Config, fun(#{ref := Ref, port := Port}, _) ->
         kill([whereis(outrider_sup)]),
-        ok = leaks:until(fun() -> not lists:keymember(outrider, 1, application:which_applications()) end),
-        ok = leaks:until(fun() -> leaks:sidecars() =:= [] end),
+        ok = os_process:until(fun() -> not lists:keymember(outrider, 1, application:which_applications()) end),
+        ok = os_process:until(fun() -> leaks:sidecars() =:= [] end),
         ok = application:start(outrider),
         Port = start(Ref, Port)
     end).
@@ -120,7 +120,7 @@ streams_are_killed(Config) ->
     twice(Config, fun(#{ref := Ref}, Load) ->
         Lost = load:lost(Load),
         kill(lists:sublist(outrider:procs(Ref, connections), ?MANY)),
-        ok = leaks:until(fun() -> load:lost(Load) >= Lost + ?MANY end)
+        ok = os_process:until(fun() -> load:lost(Load) >= Lost + ?MANY end)
     end).
 
 %% As in Cowboy, whose stream handler knows this end of a request process as little: the client waits for idle_timeout.
@@ -158,7 +158,7 @@ clients_reset_their_connections(Config) ->
             ok = inet:setopts(Socket, [{linger, {true, 0}}]),
             ok = http_client:close(Socket)
         end || Socket <- talking(Server)],
-        ok = leaks:until(fun() -> count({error, closed}) >= ?MANY end)
+        ok = os_process:until(fun() -> count({error, closed}) >= ?MANY end)
     end).
 
 clients_close_one_direction(Config) ->
@@ -201,8 +201,8 @@ under_load(Server = #{port := Port, ref := Ref}, Fault, Round) ->
 
 %% No stream is left, and exactly one sidecar.
 quiet(Ref) ->
-    ok = leaks:until(fun() -> is_up(Ref) andalso outrider:procs(Ref, connections) =:= [] end),
-    ok = leaks:until(fun() -> length(leaks:sidecars()) =:= 1 end).
+    ok = os_process:until(fun() -> is_up(Ref) andalso outrider:procs(Ref, connections) =:= [] end),
+    ok = os_process:until(fun() -> length(leaks:sidecars()) =:= 1 end).
 
 is_up(Ref) ->
     try outrider:info(Ref) of

@@ -68,9 +68,9 @@ handled_around_its_death(Messages, Config) ->
     {websocket_handle, _} = probe:await(Probe, {websocket_handle, {text, <<"wait">>}}),
     [Stream] = outrider:procs(Ref, connections),
     ok = ws_client:send(Socket, [{text, Message} || Message <- Messages ++ [<<"last">>]]),
-    ok = leaks:until(fun() -> has_come({text, <<"last">>}, Stream) end),
+    ok = os_process:until(fun() -> has_come({text, <<"last">>}, Stream) end),
     signal("KILL", Ref),
-    ok = leaks:until(fun() -> is_told_of_the_end(Stream) end),
+    ok = os_process:until(fun() -> is_told_of_the_end(Stream) end),
     ok = probe:note(Probe, go_on),
     {exit, normal} = probe:await_exit(Probe),
     [closed] = ws_client:recv_all(Socket),
@@ -85,11 +85,11 @@ what_the_owner_has_not_handed_on_is_lost_with_the_sidecar(Config) ->
     OsPid = os_pid(Ref),
     ok = sys:suspend(Owner),
     ok = ws_client:send(Socket, [{text, <<"1">>}, {text, <<"2">>}]),
-    ok = leaks:until(fun() -> process_info(Owner, message_queue_len) =/= {message_queue_len, 0} end),
+    ok = os_process:until(fun() -> process_info(Owner, message_queue_len) =/= {message_queue_len, 0} end),
     "" = os:cmd("kill -KILL " ++ OsPid),
     {exit, normal} = probe:await_exit(Probe),
     ok = sys:resume(Owner),
-    ok = leaks:until(fun() -> outrider:procs(Ref, connections) =:= [] end),
+    ok = os_process:until(fun() -> outrider:procs(Ref, connections) =:= [] end),
     [websocket_init, {terminate, {error, closed}}, {exit, normal}] = probe:calls(Probe).
 
 %% The VM dies while a handler is busy and two messages wait for it.
@@ -98,7 +98,7 @@ what_the_vm_has_received_is_lost_with_it(_) ->
     Socket = ws_client:open_at(Server, "/ledger?it"),
     ok = ws_client:send(Socket, [{text, <<"000000000001e">>}, {text, <<"000000000002w60000">>}, {text, <<"000000000003e">>}]),
     {text, <<"000000000001e">>} = ws_client:recv(Socket),
-    ok = leaks:until(fun() -> [2] =:= [Handled || {_, _, _, Handled, _, _} <- peer:call(Peer, ledger, rows, [])] end),
+    ok = os_process:until(fun() -> [2] =:= [Handled || {_, _, _, Handled, _, _} <- peer:call(Peer, ledger, rows, [])] end),
     kill_vm(Peer),
     [{close, 1001, <<>>}, closed] = ws_client:recv_all(Socket).
 
@@ -140,7 +140,7 @@ push(Ref) ->
     [Port] = [Port || Port <- Links, is_port(Port)],
     {output, Before} = erlang:port_info(Port, output),
     Stream ! {push, ?PUSHES},
-    leaks:until(fun() ->
+    os_process:until(fun() ->
         {output, Now} = erlang:port_info(Port, output),
         Now - Before > ?PUSHES * 1000 andalso erlang:port_info(Port, queue_size) =:= {queue_size, 0}
     end).

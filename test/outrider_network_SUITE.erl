@@ -128,7 +128,7 @@ half_sent_requests_time_out(Config) ->
     Sockets = [connect(Config) || _ <- lists:seq(1, ?CLIENTS)],
     _ = [ok = http_client:send(Socket, "GET / HTTP/1.1\r\nHo") || Socket <- Sockets],
     Sidecar = sidecar(Config),
-    ok = leaks:until(fun() -> leaks:fds(Sidecar) >= ?CLIENTS end),
+    ok = os_process:until(fun() -> leaks:fds(Sidecar) >= ?CLIENTS end),
     cut(Config),
     nothing_is_left(Config),
     lists:foreach(fun http_client:close/1, Sockets).
@@ -141,7 +141,7 @@ close_frames_reach_nobody(Config) ->
     cut(Config),
     ok = peer:call(Peer, ?MODULE, close, [], 60000),
     [{?CLIENTS, shutdown}] = ends(Config),
-    ok = leaks:until(fun() -> leaks:fds(Sidecar) =:= 0 end),
+    ok = os_process:until(fun() -> leaks:fds(Sidecar) =:= 0 end),
     lists:foreach(fun http_client:close/1, Sockets).
 
 cut(Config) -> forward(0, ?config(router, Config)).
@@ -172,7 +172,7 @@ ends(Config) ->
 %% The sidecar has closed the sockets of clients that it cannot reach: it has no more than its own descriptors.
 nothing_is_left(Config) ->
     Sidecar = sidecar(Config),
-    ok = leaks:until(fun() -> leaks:fds(Sidecar) < 20 end),
+    ok = os_process:until(fun() -> leaks:fds(Sidecar) < 20 end),
     [] = peer:call(?config(peer, Config), outrider, procs, [network, connections]),
     ok.
 

@@ -35,7 +35,7 @@ loop(Server) ->
 inject(Kind, Server) ->
     Begin = soak_books:now_ms(),
     fault(Kind, Server),
-    ok = leaks:until(fun() -> call(Server, is_up, []) end),
+    ok = os_process:until(fun() -> call(Server, is_up, []) end),
     soak_books:fault(Kind, Begin, soak_books:now_ms()).
 
 fault(kill_sidecar, Server) -> signal("KILL", sidecar, Server);

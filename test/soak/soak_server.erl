@@ -38,8 +38,8 @@ hello(Req, State) ->
 %% Waits until no connection is left, then holds the handlers' books against the clients'.
 -spec settle([ledger:connection()]) -> ok.
 settle(Connections) ->
-    ok = leaks:until(fun is_up/0),
-    ok = leaks:until(fun() -> outrider:procs(?REF, connections) =:= [] end),
+    ok = os_process:until(fun is_up/0),
+    ok = os_process:until(fun() -> outrider:procs(?REF, connections) =:= [] end),
     ok = ledger:settle(),
     ledger:audit(Connections).
 

@@ -6,7 +6,7 @@
 %% an orphan counts, too.
 -module(leaks).
 
--export([mark/0, count/0, none_since/1, more/2, sidecars/0, os_processes/1, fds/1, until/1]).
+-export([mark/0, count/0, none_since/1, more/2, sidecars/0, fds/1]).
 
 -export_type([count/0]).
 
@@ -15,14 +15,13 @@
     fds := pos_integer(), sidecars := non_neg_integer(), sidecar_fds := non_neg_integer()
 }.
 
--define(MARK, "OUTRIDER_TEST_VM").
-%% Far longer than anything takes to end, even on a busy machine.
--define(PATIENCE_MS, 30000).
+-define(MARK, "/outrider-test-vm-").
 
-%% Marks the OS processes that this VM starts from now on.
+%% Marks the OS processes that this VM starts from now on: by a folder at the end of PATH that there is not. A sidecar gets
+%% little else of the VM's environment.
 -spec mark() -> ok.
 mark() ->
-    true = os:putenv(?MARK, os:getpid()),
+    true = os:putenv("PATH", os:getenv("PATH") ++ ":" ++ ?MARK ++ os:getpid()),
     ok.
 
 -spec count() -> count().
@@ -41,7 +40,7 @@ count() ->
 -spec none_since(count()) -> ok.
 none_since(Before) ->
     try
-        until(fun() -> more(Before, count()) =:= [] end)
+        os_process:until(fun() -> more(Before, count()) =:= [] end)
     catch
         error:too_late -> error({leaked, more(Before, count())})
     end.
@@ -49,36 +48,21 @@ none_since(Before) ->
 %% The sidecars of this VM that run, as numbers of OS processes.
 -spec sidecars() -> [string()].
 sidecars() ->
-    os_processes(?MARK "=" ++ os:getpid()).
-
-%% Those OS processes named outrider that have this in their environment.
--spec os_processes(string()) -> [string()].
-os_processes(Mark) ->
     {ok, Entries} = file:list_dir("/proc"),
-    [Pid || [Digit | _] = Pid <- Entries, Digit >= $1, Digit =< $9, is_outrider(Pid), has(Pid, list_to_binary(Mark))].
+    [Pid || [Digit | _] = Pid <- Entries, Digit >= $1, Digit =< $9, is_outrider(Pid), is_marked(Pid)].
 
 is_outrider(Pid) ->
     %% Of one that has ended, and that nobody has waited for yet, nothing is left but its name.
     file:read_file("/proc/" ++ Pid ++ "/comm") =:= {ok, <<"outrider\n">>} andalso fds(Pid) > 0.
 
-has(Pid, Variable) ->
+is_marked(Pid) ->
+    Mark = list_to_binary(?MARK ++ os:getpid()),
     case file:read_file("/proc/" ++ Pid ++ "/environ") of
-        {ok, Environment} -> lists:member(Variable, binary:split(Environment, <<0>>, [global]));
-        {error, _} -> false
-    end.
-
-%% For what sends no event.
--spec until(fun(() -> boolean())) -> ok.
-until(Condition) ->
-    until(Condition, erlang:monotonic_time(millisecond) + ?PATIENCE_MS).
-
-until(Condition, Deadline) ->
-    case Condition() of
-        true ->
-            ok;
-        false ->
-            erlang:monotonic_time(millisecond) < Deadline orelse error(too_late),
-            receive after 10 -> until(Condition, Deadline) end
+        {ok, Environment} ->
+            Paths = [Path || <<"PATH=", Path/binary>> <- binary:split(Environment, <<0>>, [global])],
+            lists:any(fun(Path) -> lists:member(Mark, binary:split(Path, <<":">>, [global])) end, Paths);
+        {error, _} ->
+            false
     end.
 
 %% Of what there is more than before.

@@ -67,7 +67,7 @@ rows() ->
 %% Waits until all handlers' processes have ended.
 -spec settle() -> ok.
 settle() ->
-    leaks:until(fun() -> ets:match(?MODULE, {'_', '_', '_', '_', '_', running}, 1) =:= '$end_of_table' end).
+    os_process:until(fun() -> ets:match(?MODULE, {'_', '_', '_', '_', '_', running}, 1) =:= '$end_of_table' end).
 
 %% Fails, and shows some of what is wrong with the books or with these clients' view of them, unless
 %%
