@@ -102,7 +102,9 @@ upgrade(Name, How) ->
 talk(0, Connection) ->
     leave(Connection);
 talk(Count, Connection) ->
-    Asked = [ask(Connection, draw([{90, $e}, {6, $p}, {4, $w}])) || _ <- lists:seq(1, draw([{8, 1}, {1, 4}, {1, 16}]))],
+    %% Who asks for much without reading meanwhile waits for a server that waits for it: only a single message is large.
+    {Batch, Sizes} = draw([{8, {1, any}}, {1, {4, small}}, {1, {16, small}}]),
+    Asked = [ask(Connection, draw([{90, $e}, {6, $p}, {4, $w}]), Sizes) || _ <- lists:seq(1, Batch)],
     lists:foreach(fun(Answer) -> answered(Connection, Answer) end, Asked),
     pause(300),
     case soak_books:is_over() of
@@ -112,10 +114,13 @@ talk(Count, Connection) ->
 
 %% Sends a message and returns the answer that is due.
 ask(Connection, Order) ->
+    ask(Connection, Order, small).
+
+ask(Connection, Order, Sizes) ->
     Number = put(asked, get(asked) + 1) + 1,
     Head = io_lib:format("~12..0b~c", [Number, Order]),
     {Type, Rest, Pushes} = case Order of
-        $e -> payload();
+        $e -> payload(Sizes);
         $p -> push(rand:uniform(300));
         $w -> {text, integer_to_binary(rand:uniform(300)), 0}
     end,
@@ -153,8 +158,12 @@ pushed(Connection, Count) ->
 push(Count) ->
     {binary, integer_to_binary(1000 * Count), Count}.
 
-payload() ->
-    Size = rand:uniform(draw([{70, 200}, {20, 5000}, {8, 70000}, {2, ?LARGEST}])) - 1,
+payload(Sizes) ->
+    Most = case Sizes of
+        any -> draw([{70, 200}, {20, 5000}, {8, 70000}, {2, ?LARGEST}]);
+        small -> 200
+    end,
+    Size = rand:uniform(Most) - 1,
     case draw([{1, text}, {1, binary}]) of
         text -> {text, binary:copy(<<"€"/utf8>>, Size div 3), 0};
         binary -> {binary, soak_books:noise(Size), 0}
