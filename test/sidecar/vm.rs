@@ -101,18 +101,30 @@ impl Vm {
 
     /// The next event, which must have this name: its stream and its arguments.
     pub fn event(&mut self, name: &str) -> (u64, Vec<Term>) {
+        let (stream, mut event) = self.any_event();
+        assert_eq!(event.remove(0), atom(name));
+        (stream, event)
+    }
+
+    /// The next event: its stream and its elements.
+    pub fn any_event(&mut self) -> (u64, Vec<Term>) {
         while self.events.is_empty() {
             let Term::List(events) = self.packet() else { panic!("not a list of events") };
             self.events.extend(events.elements.into_iter().map(split));
         }
-        let (stream, mut event) = self.events.pop_front().expect("not empty");
-        assert_eq!(event.remove(0), atom(name));
-        (stream, event)
+        self.events.pop_front().expect("not empty")
     }
 
     /// Events that came in one packet with those already looked at.
     pub fn unread_events(&self) -> usize {
         self.events.len()
+    }
+
+    /// The most memory that the sidecar has occupied so far, in bytes.
+    pub fn most_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("is told");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("is a number") * 1024
     }
 
     pub fn close_stdin(&mut self) {
