@@ -285,10 +285,11 @@ inform(Headers0, Stream0 = #stream{id = Id, chain = Chain0}) ->
         end,
     {Headers, commands(Others, Stream0#stream{chain = Chain})}.
 
-takeover(Headers, Options, Init, Stream) ->
+takeover(Headers, Options0, Init, Stream) ->
     #stream{context = Context, number = Number, monitor = Monitor, children = Children, response = Response} = Stream,
     #context{port = Port, parent = Parent, sidecar = Sidecar, window = Window} = Context,
-    Writer = outrider_response:upgrade(Headers, Options, Response),
+    {Options, Backlog} = outrider_backlog:options(Options0, Window),
+    Writer = outrider_backlog:writer(Backlog, outrider_response:upgrade(Headers, Options, Response)),
     terminate_chain(switch_protocol, Stream),
     ok = cowboy_children:terminate(Children),
     flush(Parent),
@@ -296,7 +297,7 @@ takeover(Headers, Options, Init, Stream) ->
     _ = outrider_response:is_closing(Response) andalso (self() ! {'EXIT', Parent, shutdown}),
     process_flag(trap_exit, false),
     Sidecar ! {upgraded, Number},
-    outrider_websocket:start(Port, Monitor, Parent, Window, Writer, {Sidecar, Number}, Init).
+    outrider_websocket:start(Port, Monitor, Parent, Window, Writer, Backlog, {Sidecar, Number}, Init).
 
 %% What was meant for the request goes; every other message is the WebSocket handler's.
 flush(Parent) ->
