@@ -45,6 +45,12 @@ pub struct Serve {
     /// Bytes of payload on their way, for each stream and direction, before the sender waits for credit.
     #[arg(long, default_value_t = 262_144, value_name = "BYTES")]
     pub window: usize,
+    /// How long the VM may be silent before clients are no longer read, in ms or infinity.
+    #[arg(long, default_value = "10000", value_name = "MS")]
+    pub watchdog: Timeout,
+    /// How long the VM may be silent before clients are sent away and this process ends, in ms or infinity.
+    #[arg(long, default_value = "300000", value_name = "MS")]
+    pub vm_timeout: Timeout,
     /// The least level of what is logged through the VM.
     #[arg(long, default_value = "info")]
     pub log_level: LogLevel,

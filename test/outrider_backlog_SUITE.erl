@@ -14,8 +14,6 @@
 -export([the_sidecar_keeps_no_more_than_the_backlog_and_a_message/1, a_compressed_large_message_is_dropped_whole/1]).
 
 -define(COST, 64).
-%% Far longer than anything here takes, even on a busy machine.
--define(PATIENCE_MS, 20000).
 
 all() ->
     same_test:cases(?MODULE) -- [init_per_suite, end_per_suite].
@@ -123,7 +121,10 @@ credit_behind_other_messages_is_found_before_one_is_dropped(Config) ->
     Sends = 1000,
     _ = [Pid ! {run, fun(State) -> {[{text, <<"more">>}], State} end} || _ <- lists:seq(1, Sends)],
     {text, <<0:16000>>} = ws_client:recv(Socket),
-    until(fun() -> {messages, Messages} = process_info(Pid, messages), [] =/= [C || {_, {credit, _} = C} <- Messages] end),
+    os_process:until(fun() ->
+        {messages, Messages} = process_info(Pid, messages),
+        [] =/= [Credit || {_, {credit, _} = Credit} <- Messages]
+    end),
     probe:note(Probe, go_on),
     {text, <<"first">>} = ws_client:recv(Socket),
     {text, <<"more">>} = ws_client:recv(Socket).
@@ -168,7 +169,7 @@ block_stops_the_handler_at_max_backlog(Config) ->
     stopped(Server, fun() ->
         run(Server, fun(State) -> {[{text, <<0:8000>>}], State} end),
         Pid ! next,
-        until(fun() -> process_info(Pid, current_function) =:= {current_function, {outrider_writer, wait, 1}} end),
+        os_process:until(fun() -> is_waiting_for_the_client(Pid) end),
         {messages, [next]} = process_info(Pid, messages)
     end),
     {websocket_info, next} = probe:await(Probe, {websocket_info, next}),
@@ -212,7 +213,7 @@ a_backlog_far_below_the_window_drains(Config) ->
                 begin
                     run(Server, fun(State) -> {[{text, <<N:32>>}], State} end),
                     {text, <<N:32>>} = ws_client:recv(Socket),
-                    until(fun() -> run(Server, fun(State) -> {[], State} end), maps:get(bytes, backlog(Server)) =:= 0 end)
+                    os_process:until(fun() -> maps:get(bytes, backlog(Server)) =:= 0 end)
                 end
              || N <- [1, 2, 3]
             ],
@@ -280,25 +281,32 @@ the_sidecar_keeps_no_more_than_the_backlog_and_a_message(Config) ->
 growth(Server = #{ref := Ref, probe := Probe}, Small, Large, End) ->
     Socket = slow_client(Server),
     Pid = probe:process(Probe),
-    Before = most_memory(Server),
+    Before = most_memory(Ref),
     run(Server, fun(State) -> {[{binary, <<0:(8 * (Small - ?COST))>>}, {binary, <<0:(8 * Large)>>}], State} end),
     _ = [Pid ! {run, fun(State) -> {[{binary, <<0:520000>>}], State} end} || _ <- lists:seq(1, 3000)],
     case End of
         ended -> {exit, normal} = probe:await_exit(Probe);
-        running -> until(fun() -> is_at_rest(Pid) end)
+        running -> os_process:until(fun() -> is_at_rest(Pid) end)
     end,
-    Growth = most_memory(Server) - Before,
+    Growth = most_memory(Ref) - Before,
     http_client:close(Socket),
     ok = outrider:stop_listener(Ref),
     Growth.
+
+%% The most memory that the sidecar has had, in bytes.
+most_memory(Ref) ->
+    [Kilobytes, "kB"] = os_process:status(os_process:sidecar(Ref), "VmHWM"),
+    list_to_integer(Kilobytes) * 1024.
 
 %% All was handled, or no more will be.
 is_at_rest(Pid) ->
     case process_info(Pid, [message_queue_len, current_function]) of
         [{message_queue_len, 0}, _] -> true;
-        [_, {current_function, {outrider_writer, wait, 1}}] -> true;
-        _ -> false
+        _ -> is_waiting_for_the_client(Pid)
     end.
+
+is_waiting_for_the_client(Pid) ->
+    process_info(Pid, current_function) =:= {current_function, {outrider_writer, wait, 1}}.
 
 %%% Helpers
 
@@ -340,15 +348,8 @@ backlog(Server = #{probe := Probe}) ->
     {Mark, Info} = probe:await(Probe, fun(Call) -> is_tuple(Call) andalso element(1, Call) =:= Mark end),
     Info.
 
-%% Runs a fun while the sidecar is stopped.
 stopped(#{ref := Ref}, Fun) ->
-    #{sidecar := #{os_pid := OsPid}} = outrider:info(Ref),
-    "" = os:cmd("kill -STOP " ++ integer_to_list(OsPid)),
-    try
-        Fun()
-    after
-        "" = os:cmd("kill -CONT " ++ integer_to_list(OsPid))
-    end.
+    os_process:while_stopped(os_process:sidecar(Ref), Fun).
 
 %% Reads until the handler has been told that its backlog has drained, and nothing more comes; checks what came.
 drained(Server = #{probe := Probe}, Socket, Check) ->
@@ -383,24 +384,4 @@ inflated(Socket, Z) ->
 
 close(#{ref := Ref}, Socket) ->
     http_client:close(Socket),
-    until(fun() -> outrider:procs(Ref, connections) =:= [] end).
-
-%% The most memory that the sidecar has had, in bytes.
-most_memory(#{ref := Ref}) ->
-    #{sidecar := #{os_pid := OsPid}} = outrider:info(Ref),
-    {ok, Status} = file:read_file("/proc/" ++ integer_to_list(OsPid) ++ "/status"),
-    {match, [Kilobytes]} = re:run(Status, "VmHWM:\\s+(\\d+) kB", [{capture, all_but_first, binary}]),
-    binary_to_integer(Kilobytes) * 1024.
-
-%% For what sends no event.
-until(Condition) ->
-    until(Condition, erlang:monotonic_time(millisecond) + ?PATIENCE_MS).
-
-until(Condition, Deadline) ->
-    case Condition() of
-        true ->
-            ok;
-        false ->
-            erlang:monotonic_time(millisecond) < Deadline orelse error(too_late),
-            receive after 10 -> until(Condition, Deadline) end
-    end.
+    os_process:until(fun() -> outrider:procs(Ref, connections) =:= [] end).

@@ -113,7 +113,7 @@ packet(Head, Count, Commands) ->
     [<<Head/binary, Count:32>>, Commands, 106].
 
 %% A packet with these commands.
--spec packet(pos_integer(), [term()]) -> iodata().
+-spec packet(non_neg_integer(), [term()]) -> iodata().
 packet(Stream, Commands) ->
     erlang:term_to_iovec({Stream, Commands}).
 

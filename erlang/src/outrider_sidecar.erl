@@ -66,6 +66,7 @@ init(Ref) ->
     case start(Ref, TransOpts, ProtoOpts, Last) of
         {ok, Port, Hello = #{listening := Listening = [Address | _]}} ->
             ok = outrider_registry:set_address(Ref, Address),
+            ok = outrider_watchdog:start_link(Ref, Port, TransOpts),
             _ = outrider_registry:status(Ref) =:= suspended andalso command(Port, 0, suspend),
             Context = outrider_stream:context(Ref, Port, TransOpts),
             Shutdown = outrider_options:shutdown(TransOpts),
@@ -128,6 +129,9 @@ handle_info({Port, {exit_status, Status}}, State = #sidecar{ref = Ref, port = Po
     {stop, Reason, State};
 handle_info({'EXIT', Port, Reason}, State = #sidecar{port = Port}) ->
     {stop, {sidecar_port, Reason}, State};
+%% The watchdog has killed the sidecar, or has crashed.
+handle_info({'EXIT', Pid, Reason}, State) when is_pid(Pid), Reason =/= normal ->
+    {stop, Reason, State};
 handle_info(_Message, State) ->
     {noreply, State}.
 
@@ -204,6 +208,9 @@ frames(_, Events, Frames) ->
 
 sidecar_event({log, Level, Target, Text}, State = #sidecar{ref = Ref}) ->
     logger:log(Level, "~ts", [Text], #{domain => [outrider], target => Target, listener => Ref}),
+    State;
+%% For the watchdog, which has seen it come.
+sidecar_event(pong, State) ->
     State;
 sidecar_event({listening, []}, State = #sidecar{ref = Ref}) ->
     ok = outrider_registry:set_status(Ref, suspended),

@@ -299,7 +299,7 @@ impl Websocket {
                 return Poll::Ready(());
             }
             if idle.is_some_and(|deadline| deadline <= now) {
-                if state.active && !state.reading(self.server.window) {
+                if state.active && (!state.reading(self.server.window) || self.server.app.is_congested()) {
                     state.received = now; // We are the ones who do not read.
                     continue;
                 }

@@ -1,6 +1,7 @@
 //! The sidecar as a process: its command line, its exit codes, its beginning and its end, with a VM that this test plays.
 
 mod flow;
+mod silence;
 mod vm;
 
 use std::io::{Read, Write};

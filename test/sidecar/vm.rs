@@ -66,12 +66,17 @@ pub struct Vm {
 impl Vm {
     /// Starts a sidecar and reads its first packet.
     pub fn start(flags: &[&str]) -> (Term, Vm) {
+        Self::start_with(flags, Stdio::piped())
+    }
+
+    /// The same with a stderr of the caller's.
+    pub fn start_with(flags: &[&str], stderr: Stdio) -> (Term, Vm) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_outrider"))
             .arg("serve")
             .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .expect("the binary runs");
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().expect("piped"));
@@ -133,6 +138,17 @@ impl Vm {
 
     pub fn exit_code(&mut self) -> Option<i32> {
         self.child.wait().expect("it ends").code()
+    }
+
+    /// The next line that it says on stderr.
+    pub fn line(&mut self) -> String {
+        let stderr = self.child.stderr.as_mut().expect("piped");
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        while byte != [b'\n'] {
+            stderr.read_exact(&mut byte).expect("a whole line");
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).expect("is text")
     }
 
     /// What it has said on stderr, once it has ended.
