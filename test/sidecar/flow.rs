@@ -174,3 +174,48 @@ fn a_client_that_never_reads_is_gone_send_timeout_after_the_cut() {
     next.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").expect("writes");
     while vm.any_event().0 == stream {}
 }
+
+/// A binary message of 60,000 bytes from a client.
+fn flood_frame() -> Vec<u8> {
+    [&b"\x82\xfe\xea\x60\0\0\0\0"[..], &[b'x'; 60_000]].concat()
+}
+
+#[test]
+fn a_vm_that_does_not_read_stops_its_clients_and_is_obeyed() {
+    let mut vm = Vm::ready(&["--window", "1000000000", "--watchdog", "infinity"]);
+    let (mut other, other_stream) = upgraded(&mut vm);
+    let (mut client, stream) = upgraded(&mut vm);
+    client.set_write_timeout(Some(std::time::Duration::from_secs(2))).expect("sets a timeout");
+    let frame = flood_frame();
+    let mut sent = 0;
+    while client.write_all(&frame).is_ok() {
+        sent += 1; // Until the pipe, what the sidecar keeps, and the kernel's buffers are full.
+    }
+    assert!(vm.most_memory() < 40 * MIB, "{} bytes", vm.most_memory());
+    vm.command(other_stream, [message(b"obeyed")]);
+    let mut answer = [0; 8];
+    other.read_exact(&mut answer).expect("is written");
+    assert_eq!(&answer, b"\x82\x06obeyed");
+    // It reads again, and misses nothing.
+    for _ in 0..sent {
+        assert_eq!(vm.event("binary").0, stream);
+    }
+}
+
+#[test]
+fn a_vm_that_reads_all_the_time_and_says_nothing_is_busy() {
+    let mut vm = Vm::ready(&["--window", "1000000000", "--watchdog", "200", "--vm-timeout", "1000"]);
+    let (mut client, stream) = upgraded(&mut vm);
+    let messages = 8000; // 480 MB take longer than the VM has.
+    let writer = std::thread::spawn(move || {
+        let frame = flood_frame();
+        for _ in 0..messages {
+            client.write_all(&frame).expect("writes");
+        }
+        client
+    });
+    for _ in 0..messages {
+        assert_eq!(vm.event("binary").0, stream);
+    }
+    drop(writer.join().expect("has written all"));
+}
