@@ -123,9 +123,8 @@ impl Drop for Permit {
     }
 }
 
-/// Accepts clients for ever, except while suspended. Dropping this future closes the listening sockets.
-pub async fn run(server: Rc<Server>, listeners: Vec<Listener>) {
-    let mut listeners = Some(listeners);
+/// Accepts clients for ever, except while suspended: then there are no listeners. Dropping this future closes them.
+pub async fn run(server: Rc<Server>, mut listeners: Option<Vec<Listener>>) {
     loop {
         match (server.gate.suspended.get(), listeners.take()) {
             (false, Some(open)) => listeners = Some(accept(&server, open).await),

@@ -42,18 +42,25 @@ child_spec(Ref, ranch_tcp, TransOpts0, ProtoOpts0) ->
 %% Stop listening. Existing connections go on.
 -spec suspend_listener(ranch:ref()) -> ok | {error, term()}.
 suspend_listener(Ref) ->
-    case get_status(Ref) of
-        running -> outrider_sidecar:suspend(sidecar(outrider_registry:supervisor(Ref)));
-        suspended -> ok
-    end.
+    follow(Ref, suspended).
 
-%% Listen again: on another port than before, if the port was 0.
+%% Listen again: on another port than before, if the port was 0; with several sidecars on the same. If one of them cannot,
+%% none does.
 -spec resume_listener(ranch:ref()) -> ok | {error, term()}.
 resume_listener(Ref) ->
-    case get_status(Ref) of
-        running -> ok;
-        suspended -> outrider_sidecar:resume(sidecar(outrider_registry:supervisor(Ref)))
+    case follow(Ref, running) of
+        ok ->
+            ok;
+        {error, _} = Error ->
+            _ = follow(Ref, suspended),
+            Error
     end.
+
+%% First the registry, then the sidecars: one that starts meanwhile reads the registry.
+follow(Ref, Status) ->
+    Supervisor = outrider_registry:supervisor(Ref),
+    ok = outrider_registry:set_status(Ref, Status),
+    outrider_sidecar:follow(sidecars(Supervisor)).
 
 -spec get_status(ranch:ref()) -> running | suspended.
 get_status(Ref) ->
@@ -75,8 +82,8 @@ get_addr(Ref) ->
 info() ->
     maps:from_list([{Ref, info(Ref)} || Ref <- outrider_registry:refs()]).
 
-%% What ranch:info/1 tells of a listener, and of its sidecar: all_connections counts streams (requests that are being
-%% answered and WebSockets), active_connections only the former; sidecar is undefined while it is being restarted.
+%% What ranch:info/1 tells of a listener, and of its sidecars, but for one that is being restarted: all_connections counts
+%% streams (requests that are being answered and WebSockets), active_connections only the former.
 -spec info(ranch:ref()) -> #{atom() => term()}.
 info(Ref) ->
     Supervisor = outrider_registry:supervisor(Ref),
@@ -85,7 +92,12 @@ info(Ref) ->
             {local, _} = Local -> {Local, undefined};
             Address -> Address
         end,
-    maps:merge(sidecar_info(Supervisor), #{
+    Sidecars = outrider_sidecar:info(sidecars(Supervisor)),
+    #{
+        all_connections => lists:sum([All || #{all_connections := All} <- Sidecars]),
+        active_connections => lists:sum([Active || #{active_connections := Active} <- Sidecars]),
+        metrics => metrics(Sidecars),
+        sidecars => [maps:without([accepted], Sidecar) || Sidecar <- Sidecars],
         pid => Supervisor,
         status => get_status(Ref),
         ip => Ip,
@@ -95,18 +107,18 @@ info(Ref) ->
         transport_options => outrider_registry:transport_options(Ref),
         protocol => ?MODULE,
         protocol_options => outrider_registry:protocol_options(Ref)
-    }).
+    }.
 
-%% The listener's processes: connections are its streams, acceptors the process that owns the sidecar.
+%% The listener's processes: connections are its streams, acceptors those that own the sidecars.
 -spec procs(ranch:ref(), acceptors | connections) -> [pid()].
 procs(Ref, connections) ->
     _ = outrider_registry:supervisor(Ref),
     outrider_streams_sup:streams(outrider_registry:streams_sup(Ref));
 procs(Ref, acceptors) ->
-    [Pid || Pid <- [sidecar(outrider_registry:supervisor(Ref))], is_pid(Pid)].
+    sidecars(outrider_registry:supervisor(Ref)).
 
-%% How many HTTP connections the listener accepts before it pauses; WebSockets are not counted, as in Ranch (for those
-%% there is the transport option max_sockets). Ranch's default is ten times 1024.
+%% How many HTTP connections each of the listener's sidecars accepts before it pauses; WebSockets are not counted, as in
+%% Ranch (for those there is the transport option max_sockets). Ranch's default is ten times 1024.
 -spec get_max_connections(ranch:ref()) -> ranch:max_conns().
 get_max_connections(Ref) ->
     maps:get(max_connections, outrider_registry:transport_options(Ref), 10240).
@@ -115,7 +127,7 @@ get_max_connections(Ref) ->
 set_max_connections(Ref, Max) when Max =:= infinity; is_integer(Max), Max >= 0 ->
     TransOpts = outrider_registry:transport_options(Ref),
     ok = outrider_registry:set_transport_options(Ref, TransOpts#{max_connections => Max}),
-    outrider_sidecar:set_max_connections(sidecar(outrider_registry:supervisor(Ref)), Max).
+    outrider_sidecar:set_max_connections(sidecars(outrider_registry:supervisor(Ref)), Max).
 
 %% Change the listener's env: for the requests that come after.
 -spec set_env(ranch:ref(), atom(), term()) -> ok.
@@ -139,7 +151,7 @@ prepare(TransOpts0, ProtoOpts) ->
     {TransOpts#{connection_type => Type}, ProtoOpts#{connection_type => Type}}.
 
 %% Ranch's short form of the two errors that everybody meets.
-started({error, {{shutdown, {failed_to_start_child, outrider_sidecar, {listen_error, _, Reason}}}, _}}) when
+started({error, {{shutdown, {failed_to_start_child, outrider_sidecars_sup, {listen_error, _, Reason}}}, _}}) when
     Reason =:= eaddrinuse; Reason =:= eacces
 ->
     {error, Reason};
@@ -150,13 +162,17 @@ started({ok, Pid}) when is_pid(Pid) ->
 started({error, _} = Error) ->
     Error.
 
-sidecar_info(Supervisor) ->
-    try
-        outrider_sidecar:info(sidecar(Supervisor))
-    catch
-        exit:_ -> #{active_connections => 0, all_connections => 0, metrics => #{}, sidecar => undefined}
-    end.
+%% Ranch's keys, a sidecar in the place of its supervisors of connections.
+metrics(Sidecars) ->
+    maps:from_list(lists:append([
+        [{{conns_sup, Number, accept}, Accepted}, {{conns_sup, Number, terminate}, Accepted - All}]
+     || #{number := Number, accepted := Accepted, all_connections := All} <- Sidecars
+    ])).
 
-sidecar(Supervisor) ->
-    {_, Pid, _, _} = lists:keyfind(outrider_sidecar, 1, supervisor:which_children(Supervisor)),
-    Pid.
+%% None while their supervisor is being restarted.
+sidecars(Supervisor) ->
+    try
+        outrider_listener_sup:sidecars(Supervisor)
+    catch
+        exit:_ -> []
+    end.

@@ -25,6 +25,10 @@ new() ->
 
 -spec add(ranch:ref(), pid(), map(), cowboy:opts()) -> ok.
 add(Ref, Supervisor, TransOpts, ProtoOpts) ->
+    true = ets:delete(?TABLE, {status, Ref}),
+    put(Ref, Supervisor, TransOpts, ProtoOpts).
+
+put(Ref, Supervisor, TransOpts, ProtoOpts) ->
     true = ets:insert(?TABLE, {{listener, Ref}, Supervisor, TransOpts, ProtoOpts}),
     persistent_term:put(?OPTIONS(Ref), outrider_options:effective(ProtoOpts)).
 
@@ -60,7 +64,7 @@ protocol_options(Ref) ->
 -spec set_protocol_options(ranch:ref(), cowboy:opts()) -> ok.
 set_protocol_options(Ref, ProtoOpts) ->
     {_, Supervisor, TransOpts, _} = listener(Ref),
-    add(Ref, Supervisor, TransOpts, ProtoOpts).
+    put(Ref, Supervisor, TransOpts, ProtoOpts).
 
 %% What the streams use: the user's protocol options, and what Outrider puts into them.
 -spec effective_options(ranch:ref()) -> cowboy:opts().
@@ -74,7 +78,7 @@ address(Ref) ->
         suspended -> {undefined, undefined}
     end.
 
-%% Where the listener listened before, if it did: a restarted sidecar goes back there.
+%% Where the listener's sidecars listen, or did: another one goes there, too.
 -spec last_address(ranch:ref()) -> address() | undefined.
 last_address(Ref) ->
     case ets:lookup(?TABLE, {address, Ref}) of
@@ -87,7 +91,7 @@ set_address(Ref, Address) ->
     true = ets:insert(?TABLE, {{address, Ref}, Address}),
     ok.
 
-%% Whether it listens. A sidecar that is restarted meanwhile is suspended, too.
+%% Whether it is to listen. Its sidecars follow: those that run when they are told, one that starts by itself.
 -spec status(ranch:ref()) -> running | suspended.
 status(Ref) ->
     _ = listener(Ref),

@@ -40,7 +40,7 @@
     response :: outrider_response:response()
 }).
 
-%% Called by the sidecar's process, whose own ancestors are those of the streams' parent, too.
+%% Called by a sidecar's process, whose ancestors after the first are those of the streams' parent, too.
 -spec context(ranch:ref(), port(), map()) -> context().
 context(Ref, Port, TransOpts) ->
     #context{
@@ -48,7 +48,7 @@ context(Ref, Port, TransOpts) ->
         port = Port,
         sidecar = self(),
         parent = outrider_registry:streams_sup(Ref),
-        ancestors = get('$ancestors'),
+        ancestors = tl(get('$ancestors')),
         window = outrider_options:window(TransOpts),
         send_timeout = outrider_options:send_timeout(TransOpts)
     }.

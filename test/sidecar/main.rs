@@ -236,6 +236,34 @@ fn suspending_refuses_new_clients_and_keeps_the_old() {
 }
 
 #[test]
+fn a_shared_port_is_taken_once_and_joined_by_others() {
+    let (first, mut vm) = Vm::start(&["--listen", "127.0.0.1:0", "--share-port", "take"]);
+    let address = format!("127.0.0.1:{}", vm::port_of(&first));
+    let (second, _other) = Vm::start(&["--listen", &address, "--share-port", "join"]);
+    assert_eq!(vm::port_of(&second), vm::port_of(&first));
+    let (third, _) = Vm::start(&["--listen", &address, "--share-port", "take"]);
+    assert_eq!(third, tuple([atom("listen_error"), binary(address.as_bytes()), atom("eaddrinuse")]));
+
+    // Who has taken it comes back to it, although another is there and the flag said port 0.
+    vm.send(&tuple([atom("hello"), int(1)]));
+    vm.command(0, [atom("suspend")]);
+    assert_eq!(vm.event("listening"), (0, vec![list([])]));
+    vm.command(0, [atom("resume")]);
+    assert_eq!(vm::port_in(&vm.event("listening").1[0]), vm::port_of(&first));
+}
+
+#[test]
+fn a_suspended_sidecar_listens_when_it_is_resumed() {
+    let (hello, mut vm) = Vm::start(&["--listen", "127.0.0.1:0", "--suspended", "true"]);
+    let vm::Term::Tuple(hello) = &hello else { panic!("not a tuple") };
+    assert_eq!(get(&hello.elements[2], "listening"), &list([]));
+    vm.send(&tuple([atom("hello"), int(1)]));
+    vm.command(0, [atom("resume")]);
+    vm.port = vm::port_in(&vm.event("listening").1[0]);
+    upgraded(&mut vm);
+}
+
+#[test]
 fn accepting_pauses_at_max_sockets_websockets_included() {
     let mut vm = Vm::ready(&["--max-sockets", "2"]);
     let (first, _) = upgraded(&mut vm);
