@@ -57,6 +57,8 @@ pub fn posix(error: &io::Error) -> &'static str {
 pub struct Gate {
     suspended: Cell<bool>,
     changed: Notify,
+    draining: Cell<bool>,
+    drained: Notify,
     /// Connections that speak HTTP.
     pub connections: Rc<Counter>,
     /// Connections of any kind.
@@ -69,6 +71,8 @@ impl Gate {
         Self {
             suspended: Cell::new(false),
             changed: Notify::new(),
+            draining: Cell::new(false),
+            drained: Notify::new(),
             connections: Counter::new(limits.max_connections.0),
             sockets: Counter::new(limits.max_sockets.0),
         }
@@ -77,7 +81,21 @@ impl Gate {
     /// Stops listening (`true`), or listens again.
     pub fn suspend(&self, suspended: bool) {
         self.suspended.set(suspended);
+        self.draining.set(self.draining.get() && suspended);
         self.changed.notify_one();
+    }
+
+    /// Lets no connection begin another request.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.drained.notify_waiters();
+    }
+
+    /// Ready when no connection may begin another request.
+    pub async fn draining(&self) {
+        while !self.draining.get() {
+            self.drained.notified().await;
+        }
     }
 }
 
@@ -103,6 +121,13 @@ impl Counter {
     /// Waits until the count is below the limit.
     async fn has_room(&self) {
         while self.count.get() >= self.max.get() {
+            self.freed.notified().await;
+        }
+    }
+
+    /// Waits until the count is zero.
+    pub async fn emptied(&self) {
+        while self.count.get() > 0 {
             self.freed.notified().await;
         }
     }

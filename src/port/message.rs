@@ -121,5 +121,6 @@ pub enum Command<'a> {
     Abort,
     Suspend,
     Resume,
+    Drain,
     MaxConnections(Option<u64>),
 }

@@ -236,6 +236,36 @@ fn suspending_refuses_new_clients_and_keeps_the_old() {
 }
 
 #[test]
+fn draining_closes_idle_connections_and_others_with_their_answer() {
+    let mut vm = Vm::ready(&[]);
+    let mut answered = connect(vm.port);
+    let response = |vm: &mut Vm, stream| {
+        vm.command(stream, [tuple([atom("response"), int(200), list([]), binary(b"done")])]);
+    };
+    answered.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").expect("writes");
+    let (stream, _) = vm.event("request");
+    response(&mut vm, stream);
+    let mut busy = connect(vm.port);
+    busy.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").expect("writes");
+    let (stream, _) = vm.event("request");
+
+    vm.command(0, [atom("drain")]);
+    assert!(read_all(&mut answered).ends_with(b"done"));
+    response(&mut vm, stream);
+    let answer = String::from_utf8(read_all(&mut busy)).expect("is text");
+    assert!(answer.contains("\r\nconnection: close\r\n") && answer.ends_with("done"), "{answer}");
+
+    // Until it is resumed.
+    vm.command(0, [atom("suspend"), atom("resume")]);
+    let mut next = connect(vm.port);
+    for _ in 0..2 {
+        next.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").expect("writes");
+        let (stream, _) = vm.event("request");
+        response(&mut vm, stream);
+    }
+}
+
+#[test]
 fn a_shared_port_is_taken_once_and_joined_by_others() {
     let (first, mut vm) = Vm::start(&["--listen", "127.0.0.1:0", "--share-port", "take"]);
     let address = format!("127.0.0.1:{}", vm::port_of(&first));
