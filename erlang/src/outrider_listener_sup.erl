@@ -30,12 +30,14 @@ start_link(Ref, TransOpts, ProtoOpts) ->
             Error
     end.
 
-%% The processes of the sidecars that run.
+%% The processes of the sidecars that run: none while their supervisor is being restarted, or has gone.
 -spec sidecars(pid()) -> [pid()].
 sidecars(Supervisor) ->
-    case lists:keyfind(outrider_sidecars_sup, 1, supervisor:which_children(Supervisor)) of
-        {_, Pid, _, _} when is_pid(Pid) -> outrider_sidecars_sup:sidecars(Pid);
-        _ -> []
+    try
+        {_, Pid, _, _} = lists:keyfind(outrider_sidecars_sup, 1, supervisor:which_children(Supervisor)),
+        outrider_sidecars_sup:sidecars(Pid)
+    catch
+        exit:_ -> []
     end.
 
 -spec init({ranch:ref(), map(), cowboy:opts()}) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.

@@ -61,7 +61,8 @@ log_unsupported(Ref, TransOpts, ProtoOpts) ->
 arguments(Ref, TransOpts, ProtoOpts, LastPort) ->
     SocketOpts = maps:from_list([Opt || Opt = {_, _} <- socket_opts(TransOpts)]),
     ["serve", "--name", lists:flatten(io_lib:format("~0tp", [Ref])), "--listen", listen(TransOpts, SocketOpts, LastPort)] ++
-        share(sidecars(TransOpts), LastPort) ++ flags(fun transport/1, TransOpts) ++ flags(fun socket/1, SocketOpts) ++ flags(fun protocol/1, ProtoOpts).
+        share(sidecars(TransOpts), LastPort) ++ flags(fun transport/1, TransOpts) ++ flags(fun socket/1, SocketOpts) ++
+        flags(fun protocol/1, ProtoOpts).
 
 %% The protocol options as the streams use them: our handler middleware in the place of Cowboy's, which would call
 %% Cowboy's own WebSocket loop.

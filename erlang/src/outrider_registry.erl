@@ -11,6 +11,7 @@
 -export([protocol_options/1, set_protocol_options/2, effective_options/1]).
 -export([address/1, last_address/1, set_address/2, status/1, set_status/2]).
 -export([streams_sup/1, set_streams_sup/2]).
+-export([drain/1, set_drain/3, remove_drain/1]).
 
 -define(TABLE, ?MODULE).
 -define(OPTIONS(Ref), {outrider, Ref}).
@@ -112,6 +113,29 @@ streams_sup(Ref) ->
 -spec set_streams_sup(ranch:ref(), pid()) -> ok.
 set_streams_sup(Ref, Pid) ->
     true = ets:insert(?TABLE, {{streams_sup, Ref}, Pid}),
+    ok.
+
+%% How far the drain of a listener has come, if it is being drained.
+-spec drain(ranch:ref()) -> map() | undefined.
+drain(Ref) ->
+    case ets:lookup(?TABLE, {drain, Ref}) of
+        [{_, Pid, Progress}] ->
+            case is_process_alive(Pid) of
+                true -> Progress;
+                false -> undefined
+            end;
+        [] ->
+            undefined
+    end.
+
+-spec set_drain(ranch:ref(), pid(), map()) -> ok.
+set_drain(Ref, Pid, Progress) ->
+    true = ets:insert(?TABLE, {{drain, Ref}, Pid, Progress}),
+    ok.
+
+-spec remove_drain(ranch:ref()) -> ok.
+remove_drain(Ref) ->
+    true = ets:delete(?TABLE, {drain, Ref}),
     ok.
 
 listener(Ref) ->

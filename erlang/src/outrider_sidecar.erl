@@ -10,7 +10,7 @@
 -module(outrider_sidecar).
 -behaviour(gen_server).
 
--export([start_link/2, info/1, follow/1, set_max_connections/2]).
+-export([start_link/2, info/1, follow/1, drain/1, tell/2, set_max_connections/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 %% How long a sidecar may take to answer whoever asks something of all of them.
@@ -38,6 +38,9 @@
     streams = #{} :: #{pos_integer() => pid()},
     %% Which of them are not WebSockets (yet), for info/1. The others are the many.
     requests = #{} :: #{pos_integer() => []},
+    %% Which of them are to be told of a drain, and the drain, once there is one.
+    told = #{} :: #{pos_integer() => []},
+    drain = none :: none | outrider_drain:options(),
     accepted = 0 :: non_neg_integer()
 }).
 
@@ -59,6 +62,17 @@ follow(Pids) ->
         [] -> ok;
         [Reason | _] -> {error, Reason}
     end.
+
+%% The same, and from now on each HTTP connection ends with the request that is being answered, at once if there is none.
+-spec drain([pid()]) -> ok.
+drain(Pids) ->
+    _ = ask(Pids, drain),
+    ok.
+
+%% Tell handlers of a drain: those that asked for it, now and after their upgrade. Returns all streams.
+-spec tell([pid()], outrider_drain:options()) -> [pid()].
+tell(Pids, Drain) ->
+    lists:append([Streams || {reply, Streams} <- ask(Pids, {tell, Drain})]).
 
 -spec set_max_connections([pid()], ranch:max_conns()) -> ok.
 set_max_connections(Pids, Max) ->
@@ -118,6 +132,12 @@ start(Ref, TransOpts, ProtoOpts, Last) ->
 -spec handle_call(term(), gen_server:from(), #sidecar{}) -> {reply, term(), #sidecar{}} | {noreply, #sidecar{}}.
 handle_call(follow, From, State = #sidecar{waiting = Waiting}) ->
     {noreply, follow_registry(State#sidecar{waiting = [From | Waiting]})};
+handle_call(drain, From, State = #sidecar{port = Port, waiting = Waiting}) ->
+    _ = command(Port, 0, drain),
+    {noreply, follow_registry(State#sidecar{waiting = [From | Waiting]})};
+handle_call({tell, Drain}, _From, State = #sidecar{streams = Streams, told = Told}) ->
+    ok = lists:foreach(fun(Stream) -> send(Streams, Stream, {outrider, drain, Drain}) end, maps:keys(Told)),
+    {reply, maps:values(Streams), State#sidecar{drain = Drain}};
 handle_call({max_connections, _} = Order, _From, State = #sidecar{port = Port}) ->
     _ = command(Port, 0, Order),
     {reply, ok, State};
@@ -142,8 +162,8 @@ handle_info({Port, {data, Packet}}, State = #sidecar{port = Port, streams = Stre
     {noreply, dispatch(outrider_protocol:decode(Packet), Port, Streams, State)};
 handle_info({{stream, Stream}, _Monitor, process, _Pid, Reason}, State) ->
     {noreply, stream_down(Stream, Reason, State)};
-handle_info({upgraded, Stream}, State = #sidecar{requests = Requests}) ->
-    {noreply, State#sidecar{requests = maps:remove(Stream, Requests)}};
+handle_info({upgraded, Stream, IsTold}, State = #sidecar{requests = Requests}) ->
+    {noreply, upgraded(IsTold, Stream, State#sidecar{requests = maps:remove(Stream, Requests)})};
 handle_info({over, Stream}, State) ->
     {noreply, stream_down(Stream, normal, State)};
 handle_info({Port, {exit_status, Status}}, State = #sidecar{ref = Ref, port = Port}) ->
@@ -157,8 +177,9 @@ handle_info({'EXIT', Port, Reason}, State = #sidecar{port = Port}) ->
 handle_info(_Message, State) ->
     {noreply, State}.
 
-%% An orderly stop: nobody can connect any more, the streams are told as by an exit signal from their parent (a message, so that handlers that do not
-%% trap exits get their terminate/3, too) and have the shutdown time; then the port closes, which sends the sidecar away.
+%% An orderly stop: nobody can connect any more, the streams are told as by an exit signal from their parent (a message, so
+%% that handlers that do not trap exits get their terminate/3, too) and have the shutdown time; then the port closes, which
+%% sends the sidecar away.
 -spec terminate(term(), #sidecar{}) -> ok.
 terminate(shutdown, State = #sidecar{port = Port, streams = Streams, shutdown = Shutdown, context = Context}) ->
     _ = command(Port, 0, suspend),
@@ -170,7 +191,7 @@ terminate(shutdown, State = #sidecar{port = Port, streams = Streams, shutdown = 
             brutal_kill -> erlang:start_timer(0, self(), kill);
             Ms -> erlang:start_timer(Ms, self(), kill)
         end,
-    ok = drain(Timer, State#sidecar{order = leave}),
+    ok = leave(Timer, State#sidecar{order = leave}),
     outrider_launch:close(Port);
 terminate(_Reason, #sidecar{port = Port}) ->
     outrider_launch:close(Port).
@@ -239,7 +260,7 @@ listening([], State) ->
     follow_registry(State#sidecar{listening = []});
 listening(Listening = [Address | _], State = #sidecar{ref = Ref}) ->
     ok = outrider_registry:set_address(Ref, Address),
-    follow_registry(State#sidecar{listening = Listening}).
+    follow_registry(State#sidecar{listening = Listening, drain = none}).
 
 %% Orders what is missing, one thing at a time, for the sidecar answers what it does and not each order. What the registry
 %% says may change meanwhile.
@@ -262,28 +283,36 @@ answer(Result, State = #sidecar{waiting = Waiting}) ->
 
 %% A stream that ended by itself has told the sidecar to end it, too, and exits normally or says that it is over. Any
 %% other left its client's connection open.
-stream_down(Stream, Reason, State = #sidecar{port = Port, streams = Streams, requests = Requests}) ->
+stream_down(Stream, Reason, State = #sidecar{port = Port, streams = Streams, requests = Requests, told = Told}) ->
     _ = Reason =/= normal andalso is_map_key(Stream, Streams) andalso command(Port, Stream, abort),
-    State#sidecar{streams = maps:remove(Stream, Streams), requests = maps:remove(Stream, Requests)}.
+    State#sidecar{
+        streams = maps:remove(Stream, Streams), requests = maps:remove(Stream, Requests), told = maps:remove(Stream, Told)
+    }.
+
+upgraded(false, _, State) ->
+    State;
+upgraded(true, Stream, State = #sidecar{streams = Streams, told = Told, drain = Drain}) ->
+    _ = Drain =/= none andalso send(Streams, Stream, {outrider, drain, Drain}),
+    State#sidecar{told = Told#{Stream => []}}.
 
 %% The rest of the streams' lives: like handle_info/2, but nothing new is begun.
-drain(_Timer, #sidecar{streams = Streams, listening = []}) when map_size(Streams) =:= 0 ->
+leave(_Timer, #sidecar{streams = Streams, listening = []}) when map_size(Streams) =:= 0 ->
     ok;
-drain(Timer, State = #sidecar{port = Port, streams = Streams, context = Context}) ->
+leave(Timer, State = #sidecar{port = Port, streams = Streams, context = Context}) ->
     receive
         {Port, {data, Packet}} ->
             {New, Events} = lists:partition(fun is_request/1, outrider_protocol:decode(Packet)),
             _ = [command(Port, Stream, abort) || {Stream, _} <- New],
-            drain(Timer, dispatch(Events, Port, Streams, State));
+            leave(Timer, dispatch(Events, Port, Streams, State));
         {{stream, Stream}, _, process, _, Reason} ->
-            drain(Timer, stream_down(Stream, Reason, State));
+            leave(Timer, stream_down(Stream, Reason, State));
         {over, Stream} ->
-            drain(Timer, stream_down(Stream, normal, State));
+            leave(Timer, stream_down(Stream, normal, State));
         {Port, {exit_status, _}} ->
             ok;
         {timeout, Timer, kill} ->
             ok = outrider_streams_sup:kill(outrider_stream:parent(Context), maps:values(Streams)),
-            drain(undefined, State#sidecar{streams = #{}})
+            leave(undefined, State#sidecar{streams = #{}})
     after patience(Streams) ->
         ok
     end.
