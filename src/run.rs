@@ -109,7 +109,7 @@ pub fn serve(mut flags: config::Serve) -> Result<(), Failure> {
         }
 
         let server = Server::new(App::Vm(port), flags.limits, flags.window);
-        server.gate.suspend(flags.suspended);
+        server.gate.begin(flags.suspended);
         tokio::task::spawn_local(server::keep_house(Rc::clone(&server)));
         let accepting = tokio::task::spawn_local(acceptor::run(Rc::clone(&server), listeners));
         let result = tokio::select! {

@@ -7,6 +7,7 @@
 -export([clients_get_the_code_and_handlers_end_once/1, closes_are_spread_over_a_time/1, closes_come_at_a_rate/1]).
 -export([requests_are_finished_and_idle_connections_closed/1, an_answer_reaches_a_client_that_reads_late/1]).
 -export([an_upgrade_meanwhile_is_drained/1, nobody_there/1, a_handler_that_does_not_end_is_killed/1]).
+-export([a_suspended_listener_is_drained/1]).
 -export([progress_is_in_info_and_there_is_one_drain_at_a_time/1, a_sidecar_is_killed_meanwhile/1]).
 -export([the_caller_dies_meanwhile/1, the_listener_is_stopped_meanwhile/1, the_application_stops_meanwhile/1]).
 -export([a_listener_of_ones_own_supervisor_is_left_suspended/1, bad_options/1, a_stop_reaches_a_thousand_clients/1]).
@@ -176,6 +177,24 @@ nobody_there(Config) ->
     #{ref := Ref} = server(Config),
     {ok, #{closed := 0, remaining := 0}} = outrider:drain(Ref, ?LONG),
     false = maps:is_key(Ref, outrider:info()).
+
+%% A connection of before may still bring a request when the drain begins: it is answered, or its connection closed.
+a_suspended_listener_is_drained(Config) ->
+    #{ref := Ref, probe := Probe} = Server = server(Config),
+    probe:note(Probe, go_on),
+    Client = ws_client:open(Server),
+    Sockets = [http_client:connect(Server) || _ <- lists:seq(1, 20)],
+    Request = http_client:request("GET", "/slow"),
+    Ask = fun(Socket) -> ok = http_client:send(Socket, Request), http_client:response(Socket) end,
+    ok = lists:foreach(fun(Socket) -> #{status := 200} = Ask(Socket) end, Sockets),
+    ok = outrider:suspend_listener(Ref),
+    ok = lists:foreach(fun(Socket) -> ok = http_client:send(Socket, Request) end, Sockets),
+    {ok, #{remaining := 0}} = outrider:drain(Ref, #{over => 0, timeout => 20000}),
+    [{close, 1001, <<>>}, closed] = ws_client:recv_all(Client),
+    _ = [case http_client:response(Socket) of
+        #{status := 200, body := <<"done">>} -> closed = http_client:closed(Socket);
+        closed -> ok
+    end || Socket <- Sockets].
 
 %% At the end of the drain's time the listener stops, and that has a time of its own: the option shutdown.
 a_handler_that_does_not_end_is_killed(Config) ->

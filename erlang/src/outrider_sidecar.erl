@@ -132,9 +132,10 @@ start(Ref, TransOpts, ProtoOpts, Last) ->
 -spec handle_call(term(), gen_server:from(), #sidecar{}) -> {reply, term(), #sidecar{}} | {noreply, #sidecar{}}.
 handle_call(follow, From, State = #sidecar{waiting = Waiting}) ->
     {noreply, follow_registry(State#sidecar{waiting = [From | Waiting]})};
+%% Ordered to suspend even where it is suspended: with its answer all requests that it has let in are known.
 handle_call(drain, From, State = #sidecar{port = Port, waiting = Waiting}) ->
     _ = command(Port, 0, drain),
-    {noreply, follow_registry(State#sidecar{waiting = [From | Waiting]})};
+    {noreply, order(suspend, Port, State#sidecar{waiting = [From | Waiting]})};
 handle_call({tell, Drain}, _From, State = #sidecar{streams = Streams, told = Told}) ->
     ok = lists:foreach(fun(Stream) -> send(Streams, Stream, {outrider, drain, Drain}) end, maps:keys(Told)),
     {reply, maps:values(Streams), State#sidecar{drain = Drain}};
@@ -262,8 +263,8 @@ listening(Listening = [Address | _], State = #sidecar{ref = Ref}) ->
     ok = outrider_registry:set_address(Ref, Address),
     follow_registry(State#sidecar{listening = Listening, drain = none}).
 
-%% Orders what is missing, one thing at a time, for the sidecar answers what it does and not each order. What the registry
-%% says may change meanwhile.
+%% Orders what is missing, one thing at a time, so that an answer is that to the last order. What the registry says may
+%% change meanwhile.
 follow_registry(State = #sidecar{order = none, ref = Ref, port = Port, listening = Listening}) ->
     case {outrider_registry:status(Ref), Listening} of
         {suspended, [_ | _]} -> order(suspend, Port, State);

@@ -225,12 +225,16 @@ fn suspending_refuses_new_clients_and_keeps_the_old() {
     let (mut client, stream) = upgraded(&mut vm);
     vm.command(0, [atom("suspend")]);
     assert_eq!(vm.event("listening"), (0, vec![list([])]));
+    vm.command(0, [atom("suspend")]); // Each order is answered.
+    assert_eq!(vm.event("listening"), (0, vec![list([])]));
     TcpStream::connect(("127.0.0.1", vm.port)).expect_err("nobody listens");
     client.write_all(HELLO).expect("writes");
     assert_eq!(vm.event("text").0, stream);
 
     vm.command(0, [atom("resume")]);
     let (_, listening) = vm.event("listening");
+    vm.command(0, [atom("resume")]);
+    assert_eq!(vm.event("listening").1, listening);
     vm.port = vm::port_in(&listening[0]);
     upgraded(&mut vm);
 }
@@ -257,6 +261,7 @@ fn draining_closes_idle_connections_and_others_with_their_answer() {
 
     // Until it is resumed.
     vm.command(0, [atom("suspend"), atom("resume")]);
+    vm.event("listening");
     let mut next = connect(vm.port);
     for _ in 0..2 {
         next.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").expect("writes");
