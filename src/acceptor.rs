@@ -227,6 +227,7 @@ async fn accept_on(server: Rc<Server>, listener: Rc<Listener>) {
     loop {
         server.gate.connections.has_room().await;
         server.gate.sockets.has_room().await;
+        server.app.ready().await;
         match listener.accept().await {
             Ok(socket) => {
                 exhausted = false;

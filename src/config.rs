@@ -49,6 +49,12 @@ pub struct Serve {
     /// Listen only when the VM orders it.
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub suspended: bool,
+    /// How long the VM may be silent before clients are no longer read, in ms or infinity.
+    #[arg(long, default_value = "10000", value_name = "MS")]
+    pub watchdog: Timeout,
+    /// How long the VM may be silent before clients are sent away and this process ends, in ms or infinity.
+    #[arg(long, default_value = "300000", value_name = "MS")]
+    pub vm_timeout: Timeout,
     /// The least level of what is logged through the VM.
     #[arg(long, default_value = "info")]
     pub log_level: LogLevel,

@@ -2,12 +2,17 @@
 
 mod allocator;
 
+use std::time::Duration;
+
 use clap::Parser;
 use outrider::config::{Cli, Command};
-use outrider::run;
+use outrider::{run, watchdog};
 
 /// The exit code of a usage error; `run::Failure` has the others.
 const USAGE: u8 = 2;
+
+/// How long stderr may take what is said on it at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn main() -> std::process::ExitCode {
     allocator::return_large_blocks();
@@ -26,7 +31,7 @@ fn main() -> std::process::ExitCode {
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("outrider: {failure}");
+            let _ = watchdog::last_words(failure.to_string()).recv_timeout(LAST_WORDS);
             failure.exit_code()
         }
     }

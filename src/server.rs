@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
@@ -39,6 +39,19 @@ impl App {
             Self::Vm(port) => port.poll_congested(cx),
             Self::Echo(_) => false,
         }
+    }
+
+    /// The same, without being woken.
+    pub fn is_congested(&self) -> bool {
+        match self {
+            Self::Vm(port) => port.is_congested(),
+            Self::Echo(_) => false,
+        }
+    }
+
+    /// Waits while that is so.
+    pub async fn ready(&self) {
+        std::future::poll_fn(|cx| if self.poll_congested(cx) { Poll::Pending } else { Poll::Ready(()) }).await;
     }
 }
 
@@ -119,6 +132,11 @@ impl Server {
 
     fn own_command(&self, command: Command<'_>) {
         match command {
+            Command::Ping(payload) => {
+                if let App::Vm(port) = &self.app {
+                    port.pong(SIDECAR, payload);
+                }
+            }
             Command::Suspend => self.gate.suspend(true),
             Command::Resume => self.gate.suspend(false),
             Command::Drain => self.gate.drain(),
@@ -154,10 +172,10 @@ impl Server {
             self.websockets().iter().for_each(|websocket| websocket.go_away()); // Those that have come of HTTP since.
             std::future::poll_fn(|cx| {
                 if self.websockets().is_empty() {
-                    return std::task::Poll::Ready(());
+                    return Poll::Ready(());
                 }
                 self.farewell.set(Some(cx.waker().clone()));
-                std::task::Poll::Pending
+                Poll::Pending
             })
             .await;
         };

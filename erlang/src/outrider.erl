@@ -9,6 +9,7 @@
 -export([get_port/1, get_addr/1, info/0, info/1, procs/2]).
 -export([get_max_connections/1, set_max_connections/2]).
 -export([set_env/3, get_env/2, get_env/3]).
+-export([backlog/0]).
 
 %% Start a listener for HTTP/1.1 and WebSocket over TCP or a Unix socket. It lives under Outrider's supervisor, not under
 %% the caller. {error, eaddrinuse | eacces} if the address cannot be had, {error, {bad_option, Key}} for an option that
@@ -158,6 +159,12 @@ get_env(Ref, Name) ->
 -spec get_env(ranch:ref(), atom(), term()) -> term().
 get_env(Ref, Name, Default) ->
     maps:get(Name, maps:get(env, outrider_registry:protocol_options(Ref), #{}), Default).
+
+%% In a callback of a WebSocket with the option max_backlog or on_backlog: the bytes that it has sent and its client has
+%% not taken, as far as its process has heard, and how many messages were dropped. badarg in any other process.
+-spec backlog() -> outrider_backlog:info().
+backlog() ->
+    outrider_backlog:info().
 
 %% As Cowboy, a listener tells its stream handlers what type of connection it was started with.
 prepare(TransOpts0, ProtoOpts) ->

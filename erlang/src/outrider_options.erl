@@ -9,12 +9,13 @@
 -module(outrider_options).
 
 -export([normalize/1, check/2, log_unsupported/3, arguments/4, effective/1]).
--export([logger/1, shutdown/1, send_timeout/1, sidecars/1, window/1]).
+-export([logger/1, shutdown/1, send_timeout/1, sidecars/1, window/1, watchdog/1]).
 
 %% Bytes on their way to or from one client before the sender waits; docs/port-protocol.md, "Credit".
 -define(DEFAULT_WINDOW, 262144).
 -define(DEFAULT_SEND_TIMEOUT_MS, 30000).
 -define(DEFAULT_SHUTDOWN_MS, 5000).
+-define(DEFAULT_WATCHDOG_MS, 10000).
 
 -type fate() :: {flag, string()} | vm | quiet | {unsupported, NoEffect :: term()} | unsupported.
 
@@ -94,6 +95,9 @@ sidecars(TransOpts) -> maps:get(sidecars, TransOpts, 1).
 -spec window(map()) -> pos_integer().
 window(TransOpts) -> maps:get(window, TransOpts, ?DEFAULT_WINDOW).
 
+-spec watchdog(map()) -> pos_integer() | infinity.
+watchdog(TransOpts) -> maps:get(watchdog, TransOpts, ?DEFAULT_WATCHDOG_MS).
+
 %% The tables: {what it may be, its fate}.
 
 -spec transport(term()) -> {term(), fate()} | unknown.
@@ -114,6 +118,8 @@ transport(max_sockets) -> {limit, {flag, "--max-sockets"}};
 transport(window) -> {positive, {flag, "--window"}};
 transport(memory_limit) -> {limit, {flag, "--memory-limit"}};
 transport(sidecar_user) -> {user, {flag, "--user"}};
+transport(watchdog) -> {period, {flag, "--watchdog"}};
+transport(vm_timeout) -> {period, {flag, "--vm-timeout"}};
 transport(log_level) -> {{one_of, [error, warning, info, debug]}, {flag, "--log-level"}};
 transport(_) -> unknown.
 
@@ -203,6 +209,7 @@ is({function, Arity}, V) -> is_function(V, Arity);
 is({one_of, Values}, V) -> lists:member(V, Values);
 is(integer, V) -> is_integer(V) andalso V >= 0;
 is(positive, V) -> is_integer(V) andalso V > 0;
+is(period, V) -> V =:= infinity orelse is(positive, V);
 is(limit, V) -> V =:= infinity orelse is(integer, V);
 is(shutdown, V) -> V =:= brutal_kill orelse is(limit, V);
 is(port, V) -> is_integer(V) andalso V >= 0 andalso V =< 65535;

@@ -97,6 +97,7 @@ init({Ref, Number}) ->
     Last = outrider_registry:last_address(Ref),
     case start(Ref, TransOpts, ProtoOpts, Last) of
         {ok, Port, Hello = #{listening := Listening}} ->
+            ok = outrider_watchdog:start_link(Ref, Port, TransOpts),
             Sidecar = #sidecar{
                 ref = Ref,
                 number = Number,
@@ -175,6 +176,9 @@ handle_info({Port, {exit_status, Status}}, State = #sidecar{ref = Ref, port = Po
     {stop, Reason, State};
 handle_info({'EXIT', Port, Reason}, State = #sidecar{port = Port}) ->
     {stop, {sidecar_port, Reason}, State};
+%% The watchdog has killed the sidecar, or has crashed.
+handle_info({'EXIT', Pid, Reason}, State) when is_pid(Pid), Reason =/= normal ->
+    {stop, Reason, State};
 handle_info(_Message, State) ->
     {noreply, State}.
 
@@ -249,6 +253,9 @@ frames(_, Events, Frames) ->
 
 sidecar_event({log, Level, Target, Text}, State = #sidecar{ref = Ref}) ->
     logger:log(Level, "~ts", [Text], #{domain => [outrider], target => Target, listener => Ref}),
+    State;
+%% For the watchdog, which has seen it come.
+sidecar_event(pong, State) ->
     State;
 sidecar_event({listening, Listening}, State = #sidecar{order = leave}) ->
     State#sidecar{listening = Listening};

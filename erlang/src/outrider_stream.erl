@@ -287,12 +287,13 @@ inform(Headers0, Stream0 = #stream{id = Id, chain = Chain0}) ->
         end,
     {Headers, commands(Others, Stream0#stream{chain = Chain})}.
 
-takeover(Headers, Options, IsTold, Init, Stream) ->
+takeover(Headers, Options0, IsTold, Init, Stream) ->
     #stream{
         context = Context, number = Number, monitor = Monitor, children = Children, stop = Stop, response = Response
     } = Stream,
     #context{port = Port, parent = Parent, sidecar = Sidecar, window = Window} = Context,
-    Writer = outrider_response:upgrade(Headers, Options, Response),
+    {Options, Backlog} = outrider_backlog:options(Options0, Window),
+    Writer = outrider_backlog:writer(Backlog, outrider_response:upgrade(Headers, Options, Response)),
     terminate_chain(switch_protocol, Stream),
     ok = cowboy_children:terminate(Children),
     flush(Parent),
@@ -300,7 +301,7 @@ takeover(Headers, Options, IsTold, Init, Stream) ->
     _ = Stop =/= none andalso (self() ! {'EXIT', Parent, Stop}),
     process_flag(trap_exit, false),
     Sidecar ! {upgraded, Number, IsTold},
-    outrider_websocket:start(Port, Monitor, Parent, Window, Writer, {Sidecar, Number}, Init).
+    outrider_websocket:start(Port, Monitor, Parent, Window, Writer, Backlog, {Sidecar, Number}, Init).
 
 %% What was meant for the request goes; every other message is the WebSocket handler's.
 flush(Parent) ->

@@ -232,6 +232,7 @@ async fn exchange_with(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, response::Invalid> {
+    connection.server.app.ready().await;
     let (parts, body) = request.into_parts();
     let number = connection.requests.get() + 1;
     connection.requests.set(number);
@@ -277,6 +278,7 @@ async fn pump_body(server: Rc<Server>, exchange: Rc<Exchange>, mut body: Incomin
     let mut skipped = 0;
     loop {
         poll_fn(|cx| exchange.poll_flow(cx)).await;
+        server.app.ready().await;
         let frame = poll_fn(|cx| match exchange.poll_abandoned(cx) {
             Poll::Ready(()) => Poll::Ready(None),
             Poll::Pending => Pin::new(&mut body).poll_frame(cx).map(Some),

@@ -1,5 +1,7 @@
 //! The sidecar as a process: its command line, its exit codes, its beginning and its end, with a VM that this test plays.
 
+mod flow;
+mod silence;
 mod vm;
 
 use std::io::{Read, Write};
@@ -42,10 +44,15 @@ fn read_all(client: &mut TcpStream) -> Vec<u8> {
 
 /// A client whose handshake has been answered, and its stream's number.
 fn upgraded(vm: &mut Vm) -> (TcpStream, u64) {
-    let mut client = connect(vm.port);
+    let client = connect(vm.port);
+    upgrade(vm, client, map([]))
+}
+
+/// The same for a client that is connected, with options.
+fn upgrade(vm: &mut Vm, mut client: TcpStream, options: vm::Term) -> (TcpStream, u64) {
     client.write_all(HANDSHAKE).expect("writes");
     let (stream, _) = vm.event("request");
-    vm.command(stream, [tuple([atom("websocket"), list([]), map([])])]);
+    vm.command(stream, [tuple([atom("websocket"), list([]), options])]);
     let mut answer = [0; b"HTTP/1.1 101 Switching Protocols\r\n\r\n".len()];
     client.read_exact(&mut answer).expect("is answered");
     assert_eq!(&answer, b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
