@@ -86,7 +86,7 @@ impl From<io::Error> for Failure {
 }
 
 /// `outrider serve`: relays until the VM closes stdin.
-pub fn serve(flags: config::Serve) -> Result<(), Failure> {
+pub fn serve(mut flags: config::Serve) -> Result<(), Failure> {
     rights::limit(&flags.rights).map_err(Failure::Rights)?;
     event_loop(async move {
         let (receiver, sender) = stdio::open()?;
@@ -95,7 +95,7 @@ pub fn serve(flags: config::Serve) -> Result<(), Failure> {
         log::to_vm(Rc::clone(&port), flags.log_level);
         let mut writer = tokio::task::spawn_local(stdio::write(Rc::clone(&port), sender));
 
-        let listeners = match acceptor::bind(&flags.limits) {
+        let listeners = match (!flags.suspended).then(|| acceptor::bind(&flags.limits)).transpose() {
             Ok(listeners) => listeners,
             Err(failure) => {
                 port.listen_error(&failure.address.to_string(), acceptor::posix(&failure.error));
@@ -104,12 +104,17 @@ pub fn serve(flags: config::Serve) -> Result<(), Failure> {
             }
         };
         rights::settle(&flags.rights).map_err(Failure::Rights)?;
-        port.hello(&acceptor::endpoints(&listeners)?);
+        let endpoints = acceptor::endpoints(listeners.as_deref().unwrap_or_default())?;
+        if listeners.is_some() {
+            flags.limits.stay(&endpoints);
+        }
+        port.hello(&endpoints);
         if !hello(&mut packets).await? {
             return Ok(());
         }
 
         let server = Server::new(App::Vm(Rc::clone(&port)), flags.limits, flags.window);
+        server.gate.begin(flags.suspended);
         tokio::task::spawn_local(server::keep_house(Rc::clone(&server)));
         let accepting = tokio::task::spawn_local(acceptor::run(Rc::clone(&server), listeners));
         let result = tokio::select! {
@@ -139,7 +144,7 @@ pub fn echo(flags: config::Echo) -> Result<(), Failure> {
         let echo = Echo::new(flags.max_frame_size.0, flags.compress, idle_timeout);
         let server = Server::new(App::Echo(echo), flags.limits, 1 << 18);
         tokio::task::spawn_local(server::keep_house(Rc::clone(&server)));
-        acceptor::run(server, listeners).await;
+        acceptor::run(server, Some(listeners)).await;
         Ok(())
     })
 }

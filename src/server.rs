@@ -139,6 +139,7 @@ impl Server {
             }
             Command::Suspend => self.gate.suspend(true),
             Command::Resume => self.gate.suspend(false),
+            Command::Drain => self.gate.drain(),
             Command::MaxConnections(max) => {
                 self.gate.connections.set_max(max.map(|max| usize::try_from(max).unwrap_or(usize::MAX)));
             }
@@ -160,17 +161,33 @@ impl Server {
         self.dirty.replace(dirty);
     }
 
-    /// Sends all WebSocket clients away with 1001 and waits, for a bounded time, until they have it.
+    /// Sends all clients away: WebSockets with 1001, HTTP connections with the rest of an answer that the VM has finished.
+    /// Waits, for a bounded time, until they have it.
     pub async fn go_away(&self) {
+        self.gate.drain();
+        self.unanswered().iter().for_each(|exchange| exchange.command(Command::Abort));
         self.websockets().iter().for_each(|websocket| websocket.go_away());
-        let gone = std::future::poll_fn(|cx| {
-            if self.websockets().is_empty() {
-                return Poll::Ready(());
-            }
-            self.farewell.set(Some(cx.waker().clone()));
-            Poll::Pending
-        });
+        let gone = async {
+            self.gate.connections.emptied().await;
+            self.websockets().iter().for_each(|websocket| websocket.go_away()); // Those that have come of HTTP since.
+            std::future::poll_fn(|cx| {
+                if self.websockets().is_empty() {
+                    return Poll::Ready(());
+                }
+                self.farewell.set(Some(cx.waker().clone()));
+                Poll::Pending
+            })
+            .await;
+        };
         let _ = tokio::time::timeout(FAREWELL, gone).await;
+    }
+
+    fn unanswered(&self) -> Vec<Rc<Exchange>> {
+        let exchange = |stream: &Stream| match stream {
+            Stream::Http(exchange) if !exchange.is_answered() => Some(Rc::clone(exchange)),
+            _ => None,
+        };
+        self.streams.borrow().values().filter_map(exchange).collect()
     }
 
     fn websockets(&self) -> Vec<Rc<Websocket>> {

@@ -142,7 +142,7 @@ clients_of_a_stopped_vm_are_served_when_it_goes_on(Config) ->
     ok = os_process:signal(Vm, "CONT"),
     {text, <<"while it stands still">>} = ws_client:recv(Socket),
     #{status := 101} = http_client:response(New),
-    #{sidecar := #{os_pid := OsPid}} = call(Server, outrider, info, [peer]),
+    #{sidecars := [#{os_pid := OsPid}]} = call(Server, outrider, info, [peer]),
     1 = length(binary:split(said(Said), <<"\n">>, [global, trim])).
 
 a_stopped_vm_is_given_up_and_comes_back(Config) ->
@@ -153,8 +153,8 @@ a_stopped_vm_is_given_up_and_comes_back(Config) ->
     ok = os_process:signal(Vm, "CONT"),
     os_process:until(fun() ->
         case call(Server, outrider, info, [peer]) of
-            #{sidecar := #{os_pid := Now}} -> Now =/= OsPid;
-            #{sidecar := undefined} -> false
+            #{sidecars := [#{os_pid := Now}]} -> Now =/= OsPid;
+            #{sidecars := []} -> false
         end
     end),
     echoes(ws_client:open(Server)).
@@ -196,7 +196,7 @@ peer(Config, TransOpts) ->
     Routes = call(Server, cowboy_router, compile, [[{'_', [{"/", ws_bare_h, #{}}]}]]),
     Options = TransOpts#{socket_opts => [{port, 0}]},
     {ok, _} = call(Server, outrider, start_clear, [peer, Options, #{env => #{dispatch => Routes}}]),
-    #{port := Port, sidecar := #{os_pid := OsPid}} = call(Server, outrider, info, [peer]),
+    #{port := Port, sidecars := [#{os_pid := OsPid}]} = call(Server, outrider, info, [peer]),
     Server#{port => Port, os_pid => OsPid, vm => list_to_integer(call(Server, os, getpid, []))}.
 
 call(#{peer := Peer}, Module, Function, Args) ->

@@ -249,8 +249,11 @@ close(Packets, WS = #ws{writer = Writer}, HandlerState) ->
     end,
     terminate(stop, WS, HandlerState).
 
-%% The parent ends: the listener stops, or the application.
+%% The parent ends: the listener stops, or the application. Or the listener is being drained, and it is this one's turn.
 -spec stop(term(), #ws{}, term()) -> no_return().
+stop({drain, Code}, WS, HandlerState) ->
+    last({close, Code, <<>>}, WS),
+    terminate(shutdown, WS, HandlerState);
 stop(Reason, WS, HandlerState) ->
     last({close, 1001, <<>>}, WS),
     terminate(Reason, WS, HandlerState).

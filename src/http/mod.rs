@@ -117,9 +117,13 @@ pub async fn serve(server: Rc<Server>, socket: Socket, permits: Permits) {
         .serve_connection(HyperIo(Rc::clone(&connection.wire)), service);
 
     let mut timer = pin!(sleep_until(Instant::now() + NEVER));
+    let drained = Rc::clone(&connection.server);
+    let mut draining = pin!(drained.gate.draining());
     let mut told_last = false;
     let outcome = poll_fn(|cx| {
-        if connection.last.get() && !std::mem::replace(&mut told_last, true) {
+        if !told_last && (connection.last.get() || draining.as_mut().poll(cx).is_ready()) {
+            connection.last.set(true);
+            told_last = true;
             Pin::new(&mut http).graceful_shutdown(); // It tells the client, if it still can.
         }
         if let Poll::Ready(result) = http.poll_without_shutdown(cx) {

@@ -103,6 +103,7 @@ impl<'a> Reader<'a> {
             ("abort", 0) => Command::Abort,
             ("suspend", 0) => Command::Suspend,
             ("resume", 0) => Command::Resume,
+            ("drain", 0) => Command::Drain,
             _ => return Ok(None),
         }))
     }

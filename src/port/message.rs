@@ -125,5 +125,6 @@ pub enum Command<'a> {
     Abort,
     Suspend,
     Resume,
+    Drain,
     MaxConnections(Option<u64>),
 }

@@ -7,12 +7,12 @@
 %% Far longer than anything here takes, even on a busy machine.
 -define(PATIENCE_MS, 20000).
 
-%% The process beside this listener, or `undefined' while there is none.
+%% The process beside this listener of one, or `undefined' while there is none.
 -spec sidecar(ranch:ref()) -> pos_integer() | undefined.
 sidecar(Ref) ->
     case outrider:info(Ref) of
-        #{sidecar := #{os_pid := OsPid}} -> OsPid;
-        #{sidecar := undefined} -> undefined
+        #{sidecars := [#{os_pid := OsPid}]} -> OsPid;
+        #{sidecars := []} -> undefined
     end.
 
 %% The words of one line of /proc/PID/status.
