@@ -14,7 +14,7 @@ RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
 PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
 
 .PHONY: help build demo test lint deny advisories autobahn autobahn-quick soak soak-quick fuzz bench bench-quick clean
-.PHONY: setup-demo setup-test format clippy test-rust xref dialyzer test-suites test-clients test-taskboard test-dependency
+.PHONY: setup-demo setup-test format clippy test-rust xref dialyzer test-units test-suites test-clients test-taskboard test-dependency
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -88,6 +88,9 @@ xref: build
 
 dialyzer: build
 	rebar3 dialyzer
+
+test-units: build
+	rebar3 eunit
 
 test-suites: build
 	rebar3 ct

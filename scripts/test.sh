@@ -9,18 +9,19 @@
 set -u
 cd "$(dirname "$0")/.."
 
-steps='format clippy deny test-rust build xref dialyzer test-suites test-clients test-taskboard test-dependency autobahn-quick soak-quick fuzz'
+steps='format clippy deny test-rust build xref dialyzer test-units test-suites test-clients test-taskboard test-dependency autobahn-quick soak-quick fuzz'
 log=_build/log
 mkdir -p $log
 rm -f $log/*
 
-# Sums what the runners of a step say: cargo test, Common Test by rebar3, pytest, Autobahn.
+# Sums what the runners of a step say: cargo test, Common Test and EUnit by rebar3, pytest, Autobahn.
 # Prints "PASSED FAILED".
 count() {
     awk '
         { gsub(/\033\[[0-9;]*m/, "") }
         /^test result:/ { passed += $4; failed += $6 }
         /^All [0-9]+ tests passed/ { passed += $2 }
+        /^[0-9]+ tests?, [0-9]+ failures?/ { passed += $1 - $3; failed += $3 }
         /^(Skipped|Failed) [0-9]+ .*tests\./ {
             for (i = 1; i < NF; i++) {
                 if ($i == "Passed") passed += $(i + 1)

@@ -56,7 +56,11 @@ pub fn posix(error: &io::Error) -> &'static str {
 /// Whether clients are taken in, and how many there are.
 pub struct Gate {
     suspended: Cell<bool>,
+    /// An order of the VM is to be answered.
+    ordered: Cell<bool>,
     changed: Notify,
+    draining: Cell<bool>,
+    drained: Notify,
     /// Connections that speak HTTP.
     pub connections: Rc<Counter>,
     /// Connections of any kind.
@@ -68,16 +72,46 @@ impl Gate {
     pub fn new(limits: &Limits) -> Self {
         Self {
             suspended: Cell::new(false),
+            ordered: Cell::new(false),
             changed: Notify::new(),
+            draining: Cell::new(false),
+            drained: Notify::new(),
             connections: Counter::new(limits.max_connections.0),
             sockets: Counter::new(limits.max_sockets.0),
         }
     }
 
+    /// How it is at first, before [`run`]: no order, so nothing to be answered.
+    pub fn begin(&self, suspended: bool) {
+        self.suspended.set(suspended);
+    }
+
     /// Stops listening (`true`), or listens again.
     pub fn suspend(&self, suspended: bool) {
         self.suspended.set(suspended);
+        self.draining.set(self.draining.get() && suspended);
+        self.ordered.set(true);
         self.changed.notify_one();
+    }
+
+    /// Ready when there is an order to be answered.
+    async fn ordered(&self) {
+        while !self.ordered.get() {
+            self.changed.notified().await;
+        }
+    }
+
+    /// Lets no connection begin another request.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.drained.notify_waiters();
+    }
+
+    /// Ready when no connection may begin another request.
+    pub async fn draining(&self) {
+        while !self.draining.get() {
+            self.drained.notified().await;
+        }
     }
 }
 
@@ -107,6 +141,13 @@ impl Counter {
         }
     }
 
+    /// Waits until the count is zero.
+    pub async fn emptied(&self) {
+        while self.count.get() > 0 {
+            self.freed.notified().await;
+        }
+    }
+
     fn take(self: &Rc<Self>) -> Permit {
         self.count.set(self.count.get() + 1);
         Permit(Rc::clone(self))
@@ -123,18 +164,25 @@ impl Drop for Permit {
     }
 }
 
-/// Accepts clients for ever, except while suspended. Dropping this future closes the listening sockets.
-pub async fn run(server: Rc<Server>, listeners: Vec<Listener>) {
-    let mut listeners = Some(listeners);
+/// Accepts clients for ever, except while suspended: then there are no listeners. Says where it listens after each order,
+/// even if nothing has changed. Dropping this future closes the listeners.
+pub async fn run(server: Rc<Server>, mut listeners: Option<Vec<Listener>>) {
     loop {
         match (server.gate.suspended.get(), listeners.take()) {
-            (false, Some(open)) => listeners = Some(accept(&server, open).await),
+            (false, Some(open)) => {
+                let open = accept(&server, open).await;
+                if !server.gate.suspended.get() {
+                    tell_listening(&server, &endpoints(&open).unwrap_or_default());
+                }
+                listeners = Some(open);
+            }
             (false, None) => match bind(&server.limits) {
                 Ok(open) => {
                     tell_listening(&server, &endpoints(&open).unwrap_or_default());
                     listeners = Some(open);
                 }
                 Err(ListenError { address, error }) => {
+                    server.gate.ordered.set(false);
                     if let App::Vm(port) = &server.app {
                         port.relisten_error(&address.to_string(), posix(&error));
                     }
@@ -145,12 +193,18 @@ pub async fn run(server: Rc<Server>, listeners: Vec<Listener>) {
                 drop(open);
                 tell_listening(&server, &[]);
             }
-            (true, None) => server.gate.changed.notified().await,
+            (true, None) => {
+                server.gate.ordered().await;
+                if server.gate.suspended.get() {
+                    tell_listening(&server, &[]);
+                }
+            }
         }
     }
 }
 
 fn tell_listening(server: &Server, endpoints: &[Endpoint]) {
+    server.gate.ordered.set(false);
     if let App::Vm(port) = &server.app {
         port.listening(endpoints);
     }
@@ -163,7 +217,7 @@ async fn accept(server: &Rc<Server>, listeners: Vec<Listener>) -> Vec<Listener> 
     for listener in &listeners {
         accepting.spawn_local(accept_on(Rc::clone(server), Rc::clone(listener)));
     }
-    server.gate.changed.notified().await;
+    server.gate.ordered().await;
     accepting.shutdown().await;
     listeners.into_iter().filter_map(|listener| Rc::try_unwrap(listener).ok()).collect()
 }
@@ -173,6 +227,7 @@ async fn accept_on(server: Rc<Server>, listener: Rc<Listener>) {
     loop {
         server.gate.connections.has_room().await;
         server.gate.sockets.has_room().await;
+        server.app.ready().await;
         match listener.accept().await {
             Ok(socket) => {
                 exhausted = false;

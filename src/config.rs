@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::http::head::HeadLimits;
 use crate::rights::User;
+use crate::socket::Endpoint;
 
 /// HTTP and WebSocket I/O for an Erlang VM, in a process beside it.
 #[derive(Debug, Parser)]
@@ -45,6 +46,15 @@ pub struct Serve {
     /// Bytes of payload on their way, for each stream and direction, before the sender waits for credit.
     #[arg(long, default_value_t = 262_144, value_name = "BYTES")]
     pub window: usize,
+    /// Listen only when the VM orders it.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub suspended: bool,
+    /// How long the VM may be silent before clients are no longer read, in ms or infinity.
+    #[arg(long, default_value = "10000", value_name = "MS")]
+    pub watchdog: Timeout,
+    /// How long the VM may be silent before clients are sent away and this process ends, in ms or infinity.
+    #[arg(long, default_value = "300000", value_name = "MS")]
+    pub vm_timeout: Timeout,
     /// The least level of what is logged through the VM.
     #[arg(long, default_value = "info")]
     pub log_level: LogLevel,
@@ -84,6 +94,9 @@ pub struct Limits {
     /// Where to listen: IP:PORT or unix:PATH; may be given several times.
     #[arg(long, required = true, value_name = "ADDR")]
     pub listen: Vec<ListenAddr>,
+    /// Listen on a TCP port together with other processes (SO_REUSEPORT): the kernel divides the clients among them.
+    #[arg(long, value_name = "HOW")]
+    pub share_port: Option<Share>,
     /// Connections that the kernel may hold for us before we accept them.
     #[arg(long, default_value_t = 1024, value_name = "N")]
     pub backlog: u32,
@@ -162,6 +175,14 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// From here on a port that is shared is the one that was bound: who listens again joins the others there.
+    pub fn stay(&mut self, bound: &[Endpoint]) {
+        if self.share_port.is_some() {
+            self.share_port = Some(Share::Join);
+            self.listen = bound.iter().map(ListenAddr::from).collect();
+        }
+    }
+
     /// The part that concerns one request's head.
     pub fn head(&self) -> HeadLimits {
         HeadLimits {
@@ -185,6 +206,15 @@ pub enum ListenAddr {
     Unix(PathBuf),
 }
 
+impl From<&Endpoint> for ListenAddr {
+    fn from(endpoint: &Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Ip(addr) => Self::Tcp(*addr),
+            Endpoint::Local(path) => Self::Unix(path.clone()),
+        }
+    }
+}
+
 impl FromStr for ListenAddr {
     type Err = String;
 
@@ -204,6 +234,15 @@ impl fmt::Display for ListenAddr {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// How a port is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Share {
+    /// Nobody may listen there yet; others may join.
+    Take,
+    /// Others may listen there already.
+    Join,
 }
 
 /// A number, or `infinity` (`None`).

@@ -8,6 +8,7 @@
 //! - [`websocket`]: a WebSocket's task; [`ws`]: its protocol, without I/O
 //! - [`port`]: the protocol with the VM
 //! - [`rights`]: what the process gives up
+//! - [`watchdog`]: notices a VM that has stopped
 //! - [`run`]: puts them together; [`echo`]: an application without a VM; [`log`]: where log events go
 
 #![forbid(unsafe_code)]
@@ -23,5 +24,6 @@ pub mod run;
 pub mod scratch;
 pub mod server;
 pub mod socket;
+pub mod watchdog;
 pub mod websocket;
 pub mod ws;

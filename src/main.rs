@@ -2,12 +2,17 @@
 
 mod allocator;
 
+use std::time::Duration;
+
 use clap::Parser;
 use outrider::config::{Cli, Command};
-use outrider::run;
+use outrider::{run, watchdog};
 
 /// The exit code of a usage error; `run::Failure` has the others.
 const USAGE: u8 = 2;
+
+/// How long stderr may take what is said on it at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn main() -> std::process::ExitCode {
     allocator::return_large_blocks();
@@ -26,13 +31,13 @@ fn main() -> std::process::ExitCode {
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(failure) => {
-            complain(&failure.to_string());
+            let _ = watchdog::last_words(failure.to_string()).recv_timeout(LAST_WORDS);
             failure.exit_code()
         }
     }
 }
 
-/// The last words; the exit code stands even if nobody takes them.
+/// A usage error; the exit code stands even if nobody takes the words.
 fn complain(what: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "outrider: {what}");

@@ -19,6 +19,7 @@ use crate::port::{Port, decode, stdio};
 use crate::rights;
 use crate::server::{self, App, Server};
 use crate::socket::Endpoint;
+use crate::watchdog;
 
 /// Files that are read at a time; a thread each, which is there while it is needed. Further ones wait.
 const FILE_READERS: usize = 64;
@@ -35,6 +36,8 @@ pub enum Failure {
     Listen(ListenError),
     /// The VM speaks another version of the port protocol.
     Version(u64),
+    /// The VM has stopped.
+    Silent,
     /// The VM sent a packet that does not decode: its beginning and its length.
     Packet(Vec<u8>, usize),
     /// The process cannot give up its rights.
@@ -50,6 +53,7 @@ impl Failure {
             Self::Version(_) => 4,
             Self::Packet(..) => 5,
             Self::Rights(_) => 6,
+            Self::Silent => 7,
         })
     }
 
@@ -66,6 +70,7 @@ impl fmt::Display for Failure {
             Self::Version(theirs) => {
                 write!(f, "the VM speaks version {theirs} of the port protocol, this process version {VERSION}")
             }
+            Self::Silent => write!(f, "the VM is silent: its clients are sent away"),
             Self::Packet(head, length) => {
                 write!(f, "a packet of {length} bytes is not of the port protocol; it begins with {head:02x?}")
             }
@@ -81,7 +86,7 @@ impl From<io::Error> for Failure {
 }
 
 /// `outrider serve`: relays until the VM closes stdin.
-pub fn serve(flags: config::Serve) -> Result<(), Failure> {
+pub fn serve(mut flags: config::Serve) -> Result<(), Failure> {
     rights::limit(&flags.rights).map_err(Failure::Rights)?;
     event_loop(async move {
         let (receiver, sender) = stdio::open()?;
@@ -90,7 +95,7 @@ pub fn serve(flags: config::Serve) -> Result<(), Failure> {
         log::to_vm(Rc::clone(&port), flags.log_level);
         let mut writer = tokio::task::spawn_local(stdio::write(Rc::clone(&port), sender));
 
-        let listeners = match acceptor::bind(&flags.limits) {
+        let listeners = match (!flags.suspended).then(|| acceptor::bind(&flags.limits)).transpose() {
             Ok(listeners) => listeners,
             Err(failure) => {
                 port.listen_error(&failure.address.to_string(), acceptor::posix(&failure.error));
@@ -99,16 +104,22 @@ pub fn serve(flags: config::Serve) -> Result<(), Failure> {
             }
         };
         rights::settle(&flags.rights).map_err(Failure::Rights)?;
-        port.hello(&acceptor::endpoints(&listeners)?);
+        let endpoints = acceptor::endpoints(listeners.as_deref().unwrap_or_default())?;
+        if listeners.is_some() {
+            flags.limits.stay(&endpoints);
+        }
+        port.hello(&endpoints);
         if !hello(&mut packets).await? {
             return Ok(());
         }
 
-        let server = Server::new(App::Vm(port), flags.limits, flags.window);
+        let server = Server::new(App::Vm(Rc::clone(&port)), flags.limits, flags.window);
+        server.gate.begin(flags.suspended);
         tokio::task::spawn_local(server::keep_house(Rc::clone(&server)));
         let accepting = tokio::task::spawn_local(acceptor::run(Rc::clone(&server), listeners));
         let result = tokio::select! {
-            result = relay(&server, &mut packets) => result,
+            result = relay(&server, &port, &mut packets) => result,
+            () = watchdog::watch(&port, flags.watchdog.0, flags.vm_timeout.0) => Err(Failure::Silent),
             _ = &mut writer => Ok(()), // The VM has closed its end.
         };
         accepting.abort();
@@ -133,7 +144,7 @@ pub fn echo(flags: config::Echo) -> Result<(), Failure> {
         let echo = Echo::new(flags.max_frame_size.0, flags.compress, idle_timeout);
         let server = Server::new(App::Echo(echo), flags.limits, 1 << 18);
         tokio::task::spawn_local(server::keep_house(Rc::clone(&server)));
-        acceptor::run(server, listeners).await;
+        acceptor::run(server, Some(listeners)).await;
         Ok(())
     })
 }
@@ -176,7 +187,7 @@ async fn hello(packets: &mut stdio::Packets) -> Result<bool, Failure> {
 }
 
 /// Carries out the VM's commands until it closes stdin.
-async fn relay(server: &Server, packets: &mut stdio::Packets) -> Result<(), Failure> {
+async fn relay(server: &Server, port: &Port, packets: &mut stdio::Packets) -> Result<(), Failure> {
     loop {
         while let Some(packet) = packets.pop().map_err(|length| Failure::Packet(Vec::new(), length))? {
             decode::commands(packet, |stream, command| server.command(stream, command))
@@ -186,5 +197,6 @@ async fn relay(server: &Server, packets: &mut stdio::Packets) -> Result<(), Fail
         if !packets.read().await? {
             return Ok(());
         }
+        port.heard();
     }
 }

@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
@@ -39,6 +39,19 @@ impl App {
             Self::Vm(port) => port.poll_congested(cx),
             Self::Echo(_) => false,
         }
+    }
+
+    /// The same, without being woken.
+    pub fn is_congested(&self) -> bool {
+        match self {
+            Self::Vm(port) => port.is_congested(),
+            Self::Echo(_) => false,
+        }
+    }
+
+    /// Waits while that is so.
+    pub async fn ready(&self) {
+        std::future::poll_fn(|cx| if self.poll_congested(cx) { Poll::Pending } else { Poll::Ready(()) }).await;
     }
 }
 
@@ -119,8 +132,14 @@ impl Server {
 
     fn own_command(&self, command: Command<'_>) {
         match command {
+            Command::Ping(payload) => {
+                if let App::Vm(port) = &self.app {
+                    port.pong(SIDECAR, payload);
+                }
+            }
             Command::Suspend => self.gate.suspend(true),
             Command::Resume => self.gate.suspend(false),
+            Command::Drain => self.gate.drain(),
             Command::MaxConnections(max) => {
                 self.gate.connections.set_max(max.map(|max| usize::try_from(max).unwrap_or(usize::MAX)));
             }
@@ -142,17 +161,33 @@ impl Server {
         self.dirty.replace(dirty);
     }
 
-    /// Sends all WebSocket clients away with 1001 and waits, for a bounded time, until they have it.
+    /// Sends all clients away: WebSockets with 1001, HTTP connections with the rest of an answer that the VM has finished.
+    /// Waits, for a bounded time, until they have it.
     pub async fn go_away(&self) {
+        self.gate.drain();
+        self.unanswered().iter().for_each(|exchange| exchange.command(Command::Abort));
         self.websockets().iter().for_each(|websocket| websocket.go_away());
-        let gone = std::future::poll_fn(|cx| {
-            if self.websockets().is_empty() {
-                return std::task::Poll::Ready(());
-            }
-            self.farewell.set(Some(cx.waker().clone()));
-            std::task::Poll::Pending
-        });
+        let gone = async {
+            self.gate.connections.emptied().await;
+            self.websockets().iter().for_each(|websocket| websocket.go_away()); // Those that have come of HTTP since.
+            std::future::poll_fn(|cx| {
+                if self.websockets().is_empty() {
+                    return Poll::Ready(());
+                }
+                self.farewell.set(Some(cx.waker().clone()));
+                Poll::Pending
+            })
+            .await;
+        };
         let _ = tokio::time::timeout(FAREWELL, gone).await;
+    }
+
+    fn unanswered(&self) -> Vec<Rc<Exchange>> {
+        let exchange = |stream: &Stream| match stream {
+            Stream::Http(exchange) if !exchange.is_answered() => Some(Rc::clone(exchange)),
+            _ => None,
+        };
+        self.streams.borrow().values().filter_map(exchange).collect()
     }
 
     fn websockets(&self) -> Vec<Rc<Websocket>> {

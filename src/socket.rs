@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::config::{Limits, ListenAddr};
+use crate::config::{Limits, ListenAddr, Share};
 
 /// One client's socket.
 #[derive(Debug)]
@@ -131,6 +131,12 @@ impl Listener {
                 if let Some(size) = limits.recbuf {
                     socket.set_recv_buffer_size(size)?;
                 }
+                if let Some(share) = limits.share_port {
+                    if share == Share::Take && addr.port() != 0 {
+                        is_free(*addr)?;
+                    }
+                    socket.set_reuse_port(true)?;
+                }
                 socket.bind(&(*addr).into())?;
                 socket.listen(limits.backlog.min(i32::MAX as u32) as i32)?;
                 Ok(Self::Tcp(TcpListener::from_std(socket.into())?))
@@ -169,6 +175,13 @@ impl Drop for Listener {
             let _ = remove_socket(path);
         }
     }
+}
+
+/// Fails if somebody listens there, even one who would share it.
+fn is_free(addr: SocketAddr) -> io::Result<()> {
+    let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())
 }
 
 /// Removes a socket's file, and nothing but a socket's.

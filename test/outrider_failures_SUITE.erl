@@ -215,7 +215,7 @@ the_vm_is_killed(_) ->
     Routes = Call(cowboy_router, compile, [[{'_', [{"/", ws_bare_h, #{}}]}]]),
     %% The listener's processes live under their application, so the call may end.
     {ok, _} = Call(outrider, start_clear, [peer, [{port, 0}], #{env => #{dispatch => Routes}}]),
-    #{port := Port, sidecar := #{os_pid := OsPid}} = Call(outrider, info, [peer]),
+    #{port := Port, sidecars := [#{os_pid := OsPid}]} = Call(outrider, info, [peer]),
     Socket = ws_client:open(#{name => outrider, ref => peer, port => Port, probe => none}),
     echoes(Socket),
     kill_9(list_to_integer(Call(os, getpid, []))),
@@ -255,7 +255,7 @@ server(Config) ->
     proplists:get_value(server, Config).
 
 os_pid(#{ref := Ref}) ->
-    #{sidecar := #{os_pid := OsPid}} = outrider:info(Ref),
+    #{sidecars := [#{os_pid := OsPid}]} = outrider:info(Ref),
     OsPid.
 
 kill_9(OsPid) ->
@@ -274,8 +274,8 @@ is_back(#{ref := Ref, port := Port} = Server, Before) ->
 is_restarted(#{ref := Ref}, Before) ->
     until(fun() ->
         case outrider:info(Ref) of
-            #{sidecar := #{os_pid := OsPid}} -> OsPid =/= Before;
-            #{sidecar := undefined} -> false
+            #{sidecars := [#{os_pid := OsPid}]} -> OsPid =/= Before;
+            #{sidecars := []} -> false
         end
     end).
 

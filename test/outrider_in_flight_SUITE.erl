@@ -184,5 +184,5 @@ signal(Signal, Ref) ->
     "" = os:cmd("kill -" ++ Signal ++ " " ++ os_pid(Ref)).
 
 os_pid(Ref) ->
-    #{sidecar := #{os_pid := OsPid}} = outrider:info(Ref),
+    #{sidecars := [#{os_pid := OsPid}]} = outrider:info(Ref),
     integer_to_list(OsPid).

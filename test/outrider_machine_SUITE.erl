@@ -68,7 +68,7 @@ the_wall_clock_jumps(Config) ->
         "exec '", filename:absname(Sidecar), "' \"$@\"\n"]),
     ok = file:change_mode(Wrapper, 8#755),
     {Peer, Server} = start_peer(#{env => Faked, args => ["-outrider", "executable", io_lib:format("~0p", [Wrapper])]}),
-    #{sidecar := #{os_pid := OsPid}} = peer:call(Peer, outrider, info, [machine]),
+    #{sidecars := [#{os_pid := OsPid}]} = peer:call(Peer, outrider, info, [machine]),
     {ok, Libraries} = file:read_file("/proc/" ++ integer_to_list(OsPid) ++ "/maps"),
     {_, _} = binary:match(Libraries, <<"faketime">>),
     Load = load:start(Server, ?CLIENTS),
@@ -97,7 +97,7 @@ faketime() ->
     end.
 
 survives_the_sidecars_death(Peer, Load) ->
-    #{sidecar := #{os_pid := OsPid}} = peer:call(Peer, outrider, info, [machine]),
+    #{sidecars := [#{os_pid := OsPid}]} = peer:call(Peer, outrider, info, [machine]),
     "" = os:cmd("kill -KILL " ++ integer_to_list(OsPid)),
     ok = os_process:until(fun() -> load:lost(Load) >= ?CLIENTS end),
     load:served(Load).

@@ -177,5 +177,5 @@ nothing_is_left(Config) ->
     ok.
 
 sidecar(Config) ->
-    #{sidecar := #{os_pid := OsPid}} = peer:call(?config(peer, Config), outrider, info, [network]),
+    #{sidecars := [#{os_pid := OsPid}]} = peer:call(?config(peer, Config), outrider, info, [network]),
     integer_to_list(OsPid).

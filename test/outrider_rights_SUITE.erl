@@ -188,7 +188,7 @@ it_leaves_with_the_vm_though_it_was_stopped(_) ->
 start(Case, TransOpts) ->
     case outrider:start_clear(Case, maps:merge(#{socket_opts => [{port, 0}]}, TransOpts), #{env => env()}) of
         {ok, _} -> Case;
-        {error, {{shutdown, {failed_to_start_child, outrider_sidecar, Reason}}, _}} -> {error, Reason};
+        {error, {{shutdown, {failed_to_start_child, outrider_sidecars_sup, Reason}}, _}} -> {error, Reason};
         {error, _} = Error -> Error
     end.
 

@@ -80,6 +80,7 @@ fn websocket_command() -> impl Strategy<Value = (Term, String)> {
         (any::<u16>(), payload(0..124)).prop_map(move |(code, p)| {
             (tuple([atom("close"), integer(code.into()), binary(&p)]), debug(Command::Close(Some((code, &p)))))
         }),
+        any::<u16>().prop_map(move |code| (tuple([atom("cut"), integer(code.into())]), debug(Command::Cut(code)))),
         any::<bool>().prop_map(move |b| (tuple([atom("active"), atom(&b.to_string())]), debug(Command::Active(b)))),
         any::<bool>().prop_map(move |b| (tuple([atom("deflate"), atom(&b.to_string())]), debug(Command::Deflate(b)))),
         any::<u64>().prop_map(move |n| (tuple([atom("credit"), integer(n)]), debug(Command::Credit(n)))),

@@ -14,7 +14,8 @@ init(Req, reply) ->
     Headers = #{<<"content-type">> => <<"text/plain">>},
     {ok, cowboy_req:reply(200, Headers, binary:copy(<<"x">>, 100), Req), reply};
 init(Req, Route) ->
-    {cowboy_websocket, Req, {Route, cowboy_req:parse_qs(Req)}, #{compress => true, idle_timeout => infinity}}.
+    Options = #{compress => true, idle_timeout => infinity, max_frame_size => 1 bsl 26},
+    {cowboy_websocket, Req, {Route, cowboy_req:parse_qs(Req)}, Options}.
 
 websocket_init({push, Query}) ->
     Every = binary_to_integer(proplists:get_value(<<"every">>, Query)),
@@ -26,14 +27,20 @@ websocket_init({room, _}) ->
     {[{text, <<"joined">>}], room};
 websocket_init({idle, _}) ->
     {[], idle, hibernate};
-websocket_init({echo, _}) ->
-    {[], echo}.
+websocket_init({Route, _}) ->
+    {[], Route}.
 
 %% An echo of the same kind.
 websocket_handle({Kind, Data}, echo) when Kind =:= text; Kind =:= binary ->
     {[{Kind, Data}], echo};
 websocket_handle({Kind, Data}, idle) when Kind =:= text; Kind =:= binary ->
     {[{Kind, Data}], idle, hibernate};
+%% How large it was.
+websocket_handle({_, Data}, sink) ->
+    {[{text, integer_to_binary(byte_size(Data))}], sink};
+%% Not one is handled to its end.
+websocket_handle({_, _}, sleep) ->
+    receive after infinity -> {[], sleep} end;
 %% What one says, all hear, the speaker too.
 websocket_handle({Kind, Data}, room) when Kind =:= text; Kind =:= binary ->
     _ = [Member ! {said, {Kind, Data}} || Member <- pg:get_members(?ROOM)],

@@ -29,6 +29,8 @@ protocol_options() ->
         {"/push", bench_handler, push},
         {"/room", bench_handler, room},
         {"/idle", bench_handler, idle},
+        {"/sink", bench_handler, sink},
+        {"/sleep", bench_handler, sleep},
         {"/reply", bench_handler, reply}
     ]}]),
     #{env => #{dispatch => Dispatch}, max_keepalive => 1_000_000_000}.

@@ -136,14 +136,23 @@ impl Crowd {
 
     /// Waits until something comes, for 100 ms at most, and hands every message with the connection's tally and the time
     /// to `on_message`, which says how many frames to send there in turn. Returns how many messages came.
-    pub fn turn(&mut self, mut on_message: impl FnMut(&mut Tally, &Message, u64) -> Result<usize>) -> Result<u64> {
+    pub fn turn(&mut self, on_message: impl FnMut(&mut Tally, &Message, u64) -> Result<usize>) -> Result<u64> {
+        self.turn_within(Duration::from_millis(100), on_message)
+    }
+
+    /// The same, waiting for `most` at most.
+    pub fn turn_within(
+        &mut self,
+        most: Duration,
+        mut on_message: impl FnMut(&mut Tally, &Message, u64) -> Result<usize>,
+    ) -> Result<u64> {
         let mut came = 0;
         if std::mem::take(&mut self.must_read_all) {
             for connection in &mut self.connections {
                 came += connection.read(&mut self.scratch, &self.script, &self.began, &mut on_message)?;
             }
         }
-        let wait = if came == 0 { Duration::from_millis(100) } else { Duration::ZERO };
+        let wait = if came == 0 { most } else { Duration::ZERO };
         poll(&mut self.poll, &mut self.events, wait)?;
         for event in &self.events {
             let connection = &mut self.connections[event.token().0];

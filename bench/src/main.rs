@@ -126,7 +126,7 @@ fn measure(plan: &Plan, options: &Options, machine: Machine) -> Result<Run> {
         let mut result = RowResult {
             name: row.name.clone(),
             title: row.title.clone(),
-            sides: row.sides.map(|side| side.name().to_owned()),
+            sides: [0, 1].map(|n| row.sides[n].name().to_owned() + row.loads[n].remark()),
             rounds: Vec::new(),
             failure: None,
         };
@@ -157,19 +157,20 @@ fn one_round(
     timing: Timing,
     versions: &mut Vec<(String, String)>,
 ) -> Result<[Sample; 2]> {
-    let mut one = |side: Side| -> Result<Sample> {
+    let mut one = |n: usize| -> Result<Sample> {
+        let side = row.sides[n];
         let server = launcher.start(side)?;
         for (name, fact) in server.versions() {
             if !versions.iter().any(|(known, _)| *known == name) {
                 versions.push((name, fact));
             }
         }
-        let sample = row.load.run(&server, timing).with_context(|| format!("{} at {}", row.name, side.name()))?;
+        let sample = row.loads[n].run(&server, timing).with_context(|| format!("{} at {}", row.name, side.name()))?;
         server.stop()?;
         eprintln!("  {:9} {}", side.name(), report::one_line(&sample));
         Ok(sample)
     };
-    Ok([one(row.sides[0])?, one(row.sides[1])?])
+    Ok([one(0)?, one(1)?])
 }
 
 fn launcher(options: &Options) -> Result<Launcher> {

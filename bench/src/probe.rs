@@ -17,15 +17,25 @@ pub fn echo(address: SocketAddr, path: &str, deflate: bool) -> Result<()> {
     echo_once(address, path, deflate).with_context(|| format!("probing {path} (deflate: {deflate})"))
 }
 
-fn echo_once(address: SocketAddr, path: &str, deflate: bool) -> Result<()> {
-    let question = text::json(1, 1024).remove(0);
+/// Opens one WebSocket, blocking, with a timeout for reading.
+pub fn open(address: SocketAddr, path: &str, deflate: bool) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(Target::websocket(address, path, deflate).request())?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(read_some::<1>(&mut stream)?[0]);
     }
+    if !head.starts_with(b"HTTP/1.1 101 ") {
+        bail!("{path} is no WebSocket: {:?}", String::from_utf8_lossy(&head));
+    }
+    Ok(stream)
+}
+
+fn echo_once(address: SocketAddr, path: &str, deflate: bool) -> Result<()> {
+    let question = text::json(1, 1024).remove(0);
+    let mut stream = open(address, path, deflate)?;
     stream.write_all(&Script::new(TEXT, std::slice::from_ref(&question), deflate).bytes)?;
     let [first, second] = read_some(&mut stream)?;
     if first != 0x80 | u8::from(deflate) << 6 | TEXT {

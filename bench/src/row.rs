@@ -13,8 +13,8 @@ pub struct Row {
     pub name: String,
     /// For people.
     pub title: String,
-    /// What is done to both.
-    pub load: Load,
+    /// What is done to each of the two; the same, but where a server is compared with itself.
+    pub loads: [Load; 2],
     /// Which two: ratios are the second to the first.
     pub sides: [Side; 2],
     /// Whether `quick` runs it.
@@ -174,11 +174,21 @@ pub fn table(idle: usize) -> Vec<Row> {
             &[at_least(Measure::Rate, 0.8)],
         ),
     ]);
+    for side in BOTH {
+        rows.push(Row {
+            name: format!("neighbours-{}", side.name()),
+            title: format!("Echo, 64 B, 50 connections at a fixed pace, {} alone and beside trouble", side.name()),
+            loads: [false, true].map(|disturbed| Load::Neighbours { connections: 50, size: 64, disturbed }),
+            sides: [side; 2],
+            quick: false,
+            goals: Vec::new(),
+        });
+    }
     for size in [64, 1024, 16384] {
         rows.push(Row {
             name: format!("engine-{}", short(size)),
             title: format!("Echo, {}, 100 connections: Outrider and its engine alone", long(size)),
-            load: Load::Echo { connections: 100, size, window: 1, payload: Payload::Plain },
+            loads: [Load::Echo { connections: 100, size, window: 1, payload: Payload::Plain }; 2],
             sides: [Side::Outrider, Side::Engine],
             quick: size == 64,
             goals: Vec::new(),
@@ -207,7 +217,7 @@ pub fn timing(seconds: f64) -> Timing {
 }
 
 fn row(name: &str, title: &str, load: Load, quick: bool, goals: &[Goal]) -> Row {
-    Row { name: name.to_owned(), title: title.to_owned(), load, sides: BOTH, quick, goals: goals.to_vec() }
+    Row { name: name.to_owned(), title: title.to_owned(), loads: [load; 2], sides: BOTH, quick, goals: goals.to_vec() }
 }
 
 fn echo(connections: usize, size: usize, window: usize, quick: bool, goals: &[Goal]) -> Row {

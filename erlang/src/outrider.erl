@@ -4,11 +4,12 @@
 %%% that take the name of a listener fail with badarg where none of that name runs.
 -module(outrider).
 
--export([start_clear/3, stop_listener/1, child_spec/4]).
+-export([start_clear/3, stop_listener/1, drain/2, child_spec/4]).
 -export([suspend_listener/1, resume_listener/1, get_status/1]).
 -export([get_port/1, get_addr/1, info/0, info/1, procs/2]).
 -export([get_max_connections/1, set_max_connections/2]).
 -export([set_env/3, get_env/2, get_env/3]).
+-export([backlog/0]).
 
 %% Start a listener for HTTP/1.1 and WebSocket over TCP or a Unix socket. It lives under Outrider's supervisor, not under
 %% the caller. {error, eaddrinuse | eacces} if the address cannot be had, {error, {bad_option, Key}} for an option that
@@ -32,6 +33,15 @@ stop_listener(Ref) ->
         {error, not_found} = Error -> Error
     end.
 
+%% Stop a listener without sending all clients away at once: refuse new ones, tell the handlers that asked for it (websocket
+%% option drain), close the others' WebSockets one after the other, finish the requests, and stop when all are gone or the
+%% time is over. Returns when that is done; info/1 says how far it is. A listener of child_spec/4 is not stopped but left
+%% suspended, for its supervisor to stop. Options and results: see outrider_drain, and docs/operations.md.
+-spec drain(ranch:ref(), outrider_drain:options()) ->
+    {ok, outrider_drain:result()} | {error, {bad_option, term()} | draining | stopped}.
+drain(Ref, Options) ->
+    outrider_drain:run(Ref, Options).
+
 %% The child specification of a listener for a supervisor of your own, as ranch:child_spec/5, less the protocol's module.
 %% The application outrider must run.
 -spec child_spec(ranch:ref(), ranch_tcp, ranch:opts(), cowboy:opts()) -> supervisor:child_spec().
@@ -42,18 +52,30 @@ child_spec(Ref, ranch_tcp, TransOpts0, ProtoOpts0) ->
 %% Stop listening. Existing connections go on.
 -spec suspend_listener(ranch:ref()) -> ok | {error, term()}.
 suspend_listener(Ref) ->
-    case get_status(Ref) of
-        running -> outrider_sidecar:suspend(sidecar(outrider_registry:supervisor(Ref)));
-        suspended -> ok
-    end.
+    follow(Ref, suspended).
 
-%% Listen again: on another port than before, if the port was 0.
+%% Listen again: on another port than before, if the port was 0; with several sidecars on the same. If one of them cannot,
+%% none does. A listener that is being drained is not resumed.
 -spec resume_listener(ranch:ref()) -> ok | {error, term()}.
 resume_listener(Ref) ->
-    case get_status(Ref) of
-        running -> ok;
-        suspended -> outrider_sidecar:resume(sidecar(outrider_registry:supervisor(Ref)))
+    case outrider_registry:drain(Ref) of
+        undefined ->
+            resumed(follow(Ref, running), Ref);
+        _ ->
+            {error, draining}
     end.
+
+resumed(ok, _) ->
+    ok;
+resumed({error, _} = Error, Ref) ->
+    _ = follow(Ref, suspended),
+    Error.
+
+%% First the registry, then the sidecars: one that starts meanwhile reads the registry.
+follow(Ref, Status) ->
+    Supervisor = outrider_registry:supervisor(Ref),
+    ok = outrider_registry:set_status(Ref, Status),
+    outrider_sidecar:follow(outrider_listener_sup:sidecars(Supervisor)).
 
 -spec get_status(ranch:ref()) -> running | suspended.
 get_status(Ref) ->
@@ -75,8 +97,9 @@ get_addr(Ref) ->
 info() ->
     maps:from_list([{Ref, info(Ref)} || Ref <- outrider_registry:refs()]).
 
-%% What ranch:info/1 tells of a listener, and of its sidecar: all_connections counts streams (requests that are being
-%% answered and WebSockets), active_connections only the former; sidecar is undefined while it is being restarted.
+%% What ranch:info/1 tells of a listener, and of its sidecars, but for one that is being restarted: all_connections counts
+%% streams (requests that are being answered and WebSockets), active_connections only the former; drain is there while
+%% the listener is being drained.
 -spec info(ranch:ref()) -> #{atom() => term()}.
 info(Ref) ->
     Supervisor = outrider_registry:supervisor(Ref),
@@ -85,7 +108,12 @@ info(Ref) ->
             {local, _} = Local -> {Local, undefined};
             Address -> Address
         end,
-    maps:merge(sidecar_info(Supervisor), #{
+    Sidecars = outrider_sidecar:info(outrider_listener_sup:sidecars(Supervisor)),
+    maps:merge(maps:from_list([{drain, Drain} || Drain <- [outrider_registry:drain(Ref)], Drain =/= undefined]), #{
+        all_connections => lists:sum([All || #{all_connections := All} <- Sidecars]),
+        active_connections => lists:sum([Active || #{active_connections := Active} <- Sidecars]),
+        metrics => metrics(Sidecars),
+        sidecars => [maps:without([accepted], Sidecar) || Sidecar <- Sidecars],
         pid => Supervisor,
         status => get_status(Ref),
         ip => Ip,
@@ -97,16 +125,16 @@ info(Ref) ->
         protocol_options => outrider_registry:protocol_options(Ref)
     }).
 
-%% The listener's processes: connections are its streams, acceptors the process that owns the sidecar.
+%% The listener's processes: connections are its streams, acceptors those that own the sidecars.
 -spec procs(ranch:ref(), acceptors | connections) -> [pid()].
 procs(Ref, connections) ->
     _ = outrider_registry:supervisor(Ref),
     outrider_streams_sup:streams(outrider_registry:streams_sup(Ref));
 procs(Ref, acceptors) ->
-    [Pid || Pid <- [sidecar(outrider_registry:supervisor(Ref))], is_pid(Pid)].
+    outrider_listener_sup:sidecars(outrider_registry:supervisor(Ref)).
 
-%% How many HTTP connections the listener accepts before it pauses; WebSockets are not counted, as in Ranch (for those
-%% there is the transport option max_sockets). Ranch's default is ten times 1024.
+%% How many HTTP connections each of the listener's sidecars accepts before it pauses; WebSockets are not counted, as in
+%% Ranch (for those there is the transport option max_sockets). Ranch's default is ten times 1024.
 -spec get_max_connections(ranch:ref()) -> ranch:max_conns().
 get_max_connections(Ref) ->
     maps:get(max_connections, outrider_registry:transport_options(Ref), 10240).
@@ -115,7 +143,7 @@ get_max_connections(Ref) ->
 set_max_connections(Ref, Max) when Max =:= infinity; is_integer(Max), Max >= 0 ->
     TransOpts = outrider_registry:transport_options(Ref),
     ok = outrider_registry:set_transport_options(Ref, TransOpts#{max_connections => Max}),
-    outrider_sidecar:set_max_connections(sidecar(outrider_registry:supervisor(Ref)), Max).
+    outrider_sidecar:set_max_connections(outrider_listener_sup:sidecars(outrider_registry:supervisor(Ref)), Max).
 
 %% Change the listener's env: for the requests that come after.
 -spec set_env(ranch:ref(), atom(), term()) -> ok.
@@ -132,6 +160,12 @@ get_env(Ref, Name) ->
 get_env(Ref, Name, Default) ->
     maps:get(Name, maps:get(env, outrider_registry:protocol_options(Ref), #{}), Default).
 
+%% In a callback of a WebSocket with the option max_backlog or on_backlog: the bytes that it has sent and its client has
+%% not taken, as far as its process has heard, and how many messages were dropped. badarg in any other process.
+-spec backlog() -> outrider_backlog:info().
+backlog() ->
+    outrider_backlog:info().
+
 %% As Cowboy, a listener tells its stream handlers what type of connection it was started with.
 prepare(TransOpts0, ProtoOpts) ->
     TransOpts = outrider_options:normalize(TransOpts0),
@@ -139,7 +173,7 @@ prepare(TransOpts0, ProtoOpts) ->
     {TransOpts#{connection_type => Type}, ProtoOpts#{connection_type => Type}}.
 
 %% Ranch's short form of the two errors that everybody meets.
-started({error, {{shutdown, {failed_to_start_child, outrider_sidecar, {listen_error, _, Reason}}}, _}}) when
+started({error, {{shutdown, {failed_to_start_child, outrider_sidecars_sup, {listen_error, _, Reason}}}, _}}) when
     Reason =:= eaddrinuse; Reason =:= eacces
 ->
     {error, Reason};
@@ -150,13 +184,9 @@ started({ok, Pid}) when is_pid(Pid) ->
 started({error, _} = Error) ->
     Error.
 
-sidecar_info(Supervisor) ->
-    try
-        outrider_sidecar:info(sidecar(Supervisor))
-    catch
-        exit:_ -> #{active_connections => 0, all_connections => 0, metrics => #{}, sidecar => undefined}
-    end.
-
-sidecar(Supervisor) ->
-    {_, Pid, _, _} = lists:keyfind(outrider_sidecar, 1, supervisor:which_children(Supervisor)),
-    Pid.
+%% Ranch's keys, a sidecar in the place of its supervisors of connections.
+metrics(Sidecars) ->
+    maps:from_list(lists:append([
+        [{{conns_sup, Number, accept}, Accepted}, {{conns_sup, Number, terminate}, Accepted - All}]
+     || #{number := Number, accepted := Accepted, all_connections := All} <- Sidecars
+    ])).

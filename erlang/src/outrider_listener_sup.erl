@@ -1,17 +1,14 @@
-%%% One listener: the supervisor of its streams, then its sidecar.
+%%% One listener: the supervisor of its streams, then that of its sidecars.
 %%%
-%%% rest_for_one, and the streams' supervisor first: when the sidecar goes, the handlers live to be told
-%%% (terminate({error, closed}, …)) while the next sidecar starts; when the streams' supervisor goes, a sidecar
-%%% whose streams have no parent must go too. Stopping runs the other way round: the sidecar, while it can still reach
-%%% the clients, asks its streams to end.
+%%% rest_for_one, and the streams' supervisor first: when a sidecar goes, the handlers live to be told
+%%% (terminate({error, closed}, …)) while the next one starts; when the streams' supervisor goes, sidecars
+%%% whose streams have no parent must go too. Stopping runs the other way round: the sidecars, while they can still reach
+%%% the clients, ask their streams to end. When the sidecars' supervisor gives up, the listener does.
 -module(outrider_listener_sup).
 -behaviour(supervisor).
 
--export([child_spec/3, id/1, start_link/3]).
+-export([child_spec/3, id/1, start_link/3, sidecars/1]).
 -export([init/1]).
-
-%% What a sidecar may need beyond the streams' shutdown time before its supervisor kills it.
--define(SIDECAR_GRACE_MS, 5000).
 
 -spec child_spec(ranch:ref(), map(), cowboy:opts()) -> supervisor:child_spec().
 child_spec(Ref, TransOpts, ProtoOpts) ->
@@ -33,6 +30,16 @@ start_link(Ref, TransOpts, ProtoOpts) ->
             Error
     end.
 
+%% The processes of the sidecars that run: none while their supervisor is being restarted, or has gone.
+-spec sidecars(pid()) -> [pid()].
+sidecars(Supervisor) ->
+    try
+        {_, Pid, _, _} = lists:keyfind(outrider_sidecars_sup, 1, supervisor:which_children(Supervisor)),
+        outrider_sidecars_sup:sidecars(Pid)
+    catch
+        exit:_ -> []
+    end.
+
 -spec init({ranch:ref(), map(), cowboy:opts()}) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({Ref, TransOpts, ProtoOpts}) ->
     ok = outrider_registry:add(Ref, self(), TransOpts, ProtoOpts),
@@ -42,13 +49,13 @@ init({Ref, TransOpts, ProtoOpts}) ->
         type => supervisor,
         shutdown => infinity
     },
-    Sidecar = #{
-        id => outrider_sidecar,
-        start => {outrider_sidecar, start_link, [Ref]},
-        shutdown => sidecar_shutdown(outrider_options:shutdown(TransOpts))
+    Sidecars = #{
+        id => outrider_sidecars_sup,
+        start => {outrider_sidecars_sup, start_link, [Ref, TransOpts]},
+        type => supervisor,
+        shutdown => infinity,
+        restart => transient,
+        significant => true
     },
-    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, [Streams, Sidecar]}}.
-
-sidecar_shutdown(infinity) -> infinity;
-sidecar_shutdown(brutal_kill) -> ?SIDECAR_GRACE_MS;
-sidecar_shutdown(Ms) -> Ms + ?SIDECAR_GRACE_MS.
+    Flags = #{strategy => rest_for_one, intensity => 10, period => 10, auto_shutdown => any_significant},
+    {ok, {Flags, [Streams, Sidecars]}}.

@@ -9,12 +9,13 @@
 -module(outrider_options).
 
 -export([normalize/1, check/2, log_unsupported/3, arguments/4, effective/1]).
--export([logger/1, shutdown/1, send_timeout/1, window/1]).
+-export([logger/1, shutdown/1, send_timeout/1, sidecars/1, window/1, watchdog/1]).
 
 %% Bytes on their way to or from one client before the sender waits; docs/port-protocol.md, "Credit".
 -define(DEFAULT_WINDOW, 262144).
 -define(DEFAULT_SEND_TIMEOUT_MS, 30000).
 -define(DEFAULT_SHUTDOWN_MS, 5000).
+-define(DEFAULT_WATCHDOG_MS, 10000).
 
 -type fate() :: {flag, string()} | vm | quiet | {unsupported, NoEffect :: term()} | unsupported.
 
@@ -31,9 +32,14 @@ check(TransOpts, ProtoOpts) ->
             [element(1, Opt) || Opt <- socket_opts(TransOpts), not valid_socket_opt(Opt)] ++
             [Key || {Key, Value} <- maps:to_list(ProtoOpts), not valid(protocol(Key), Value)],
     case Wrong of
-        [] -> ok;
+        [] -> check_sidecars(sidecars(TransOpts), maps:from_list([Opt || Opt = {_, _} <- socket_opts(TransOpts)]));
         [Key | _] -> {error, {bad_option, Key}}
     end.
+
+%% A Unix socket's path belongs to one process.
+check_sidecars(Count, #{ip := {local, _}}) when Count > 1 -> {error, {bad_option, sidecars}};
+check_sidecars(Count, #{ifaddr := {local, _}}) when Count > 1 -> {error, {bad_option, sidecars}};
+check_sidecars(_, _) -> ok.
 
 %% Once, when a listener starts. Options that are not the user's to set are Ranch's to name, in its words.
 -spec log_unsupported(ranch:ref(), map(), cowboy:opts()) -> ok.
@@ -51,12 +57,13 @@ log_unsupported(Ref, TransOpts, ProtoOpts) ->
             ranch:log(warning, Format, [Ref, Keys], logger(TransOpts))
     end.
 
-%% The sidecar's command line. LastPort is the port of the sidecar before this one: port 0 means that one again.
+%% A sidecar's command line. LastPort is the port of the listener's sidecar before this one: port 0 means that one again.
 -spec arguments(ranch:ref(), map(), cowboy:opts(), inet:port_number() | undefined) -> [string()].
 arguments(Ref, TransOpts, ProtoOpts, LastPort) ->
     SocketOpts = maps:from_list([Opt || Opt = {_, _} <- socket_opts(TransOpts)]),
     ["serve", "--name", lists:flatten(io_lib:format("~0tp", [Ref])), "--listen", listen(TransOpts, SocketOpts, LastPort)] ++
-        flags(fun transport/1, TransOpts) ++ flags(fun socket/1, SocketOpts) ++ flags(fun protocol/1, ProtoOpts).
+        share(sidecars(TransOpts), LastPort) ++ flags(fun transport/1, TransOpts) ++ flags(fun socket/1, SocketOpts) ++
+        flags(fun protocol/1, ProtoOpts).
 
 %% The protocol options as the streams use them: our handler middleware in the place of Cowboy's, which would call
 %% Cowboy's own WebSocket loop.
@@ -82,8 +89,14 @@ shutdown(TransOpts) -> maps:get(shutdown, TransOpts, ?DEFAULT_SHUTDOWN_MS).
 -spec send_timeout(map()) -> timeout().
 send_timeout(TransOpts) -> proplists:get_value(send_timeout, lists:reverse(socket_opts(TransOpts)), ?DEFAULT_SEND_TIMEOUT_MS).
 
+-spec sidecars(map()) -> pos_integer().
+sidecars(TransOpts) -> maps:get(sidecars, TransOpts, 1).
+
 -spec window(map()) -> pos_integer().
 window(TransOpts) -> maps:get(window, TransOpts, ?DEFAULT_WINDOW).
+
+-spec watchdog(map()) -> pos_integer() | infinity.
+watchdog(TransOpts) -> maps:get(watchdog, TransOpts, ?DEFAULT_WATCHDOG_MS).
 
 %% The tables: {what it may be, its fate}.
 
@@ -100,10 +113,13 @@ transport(num_listen_sockets) -> {positive, {unsupported, 1}};
 transport(alarms) -> {map, {unsupported, #{}}};
 transport(post_listen_callback) -> {{function, 1}, unsupported};
 %% Outrider's own.
+transport(sidecars) -> {positive, vm};
 transport(max_sockets) -> {limit, {flag, "--max-sockets"}};
 transport(window) -> {positive, {flag, "--window"}};
 transport(memory_limit) -> {limit, {flag, "--memory-limit"}};
 transport(sidecar_user) -> {user, {flag, "--user"}};
+transport(watchdog) -> {period, {flag, "--watchdog"}};
+transport(vm_timeout) -> {period, {flag, "--vm-timeout"}};
 transport(log_level) -> {{one_of, [error, warning, info, debug]}, {flag, "--log-level"}};
 transport(_) -> unknown.
 
@@ -193,6 +209,7 @@ is({function, Arity}, V) -> is_function(V, Arity);
 is({one_of, Values}, V) -> lists:member(V, Values);
 is(integer, V) -> is_integer(V) andalso V >= 0;
 is(positive, V) -> is_integer(V) andalso V > 0;
+is(period, V) -> V =:= infinity orelse is(positive, V);
 is(limit, V) -> V =:= infinity orelse is(integer, V);
 is(shutdown, V) -> V =:= brutal_kill orelse is(limit, V);
 is(port, V) -> is_integer(V) andalso V >= 0 andalso V =< 65535;
@@ -212,6 +229,10 @@ value(Value) when is_integer(Value) -> integer_to_list(Value);
 value(Value) when is_atom(Value) -> atom_to_list(Value);
 value({Uid, Gid}) -> integer_to_list(Uid) ++ ":" ++ integer_to_list(Gid);
 value(Name) -> unicode:characters_to_list(Name).
+
+share(1, _) -> [];
+share(_, undefined) -> ["--share-port", "take"];
+share(_, _) -> ["--share-port", "join"].
 
 listen(TransOpts, SocketOpts, LastPort) ->
     Port =

@@ -109,11 +109,14 @@ command(Command) ->
 
 %% A packet of Count commands of one stream.
 -spec packet(head(), pos_integer(), iodata()) -> iodata().
+packet(Head, 1, Commands) ->
+    %% The many. Nothing is built for them: appending to a binary allocates one outside the heap.
+    [Head, <<1:32>>, Commands, 106];
 packet(Head, Count, Commands) ->
-    [<<Head/binary, Count:32>>, Commands, 106].
+    [Head, <<Count:32>>, Commands, 106].
 
 %% A packet with these commands.
--spec packet(pos_integer(), [term()]) -> iodata().
+-spec packet(non_neg_integer(), [term()]) -> iodata().
 packet(Stream, Commands) ->
     erlang:term_to_iovec({Stream, Commands}).
 

@@ -11,6 +11,7 @@
 -export([protocol_options/1, set_protocol_options/2, effective_options/1]).
 -export([address/1, last_address/1, set_address/2, status/1, set_status/2]).
 -export([streams_sup/1, set_streams_sup/2]).
+-export([drain/1, set_drain/3, remove_drain/1]).
 
 -define(TABLE, ?MODULE).
 -define(OPTIONS(Ref), {outrider, Ref}).
@@ -25,6 +26,10 @@ new() ->
 
 -spec add(ranch:ref(), pid(), map(), cowboy:opts()) -> ok.
 add(Ref, Supervisor, TransOpts, ProtoOpts) ->
+    true = ets:delete(?TABLE, {status, Ref}),
+    put(Ref, Supervisor, TransOpts, ProtoOpts).
+
+put(Ref, Supervisor, TransOpts, ProtoOpts) ->
     true = ets:insert(?TABLE, {{listener, Ref}, Supervisor, TransOpts, ProtoOpts}),
     persistent_term:put(?OPTIONS(Ref), outrider_options:effective(ProtoOpts)).
 
@@ -60,7 +65,7 @@ protocol_options(Ref) ->
 -spec set_protocol_options(ranch:ref(), cowboy:opts()) -> ok.
 set_protocol_options(Ref, ProtoOpts) ->
     {_, Supervisor, TransOpts, _} = listener(Ref),
-    add(Ref, Supervisor, TransOpts, ProtoOpts).
+    put(Ref, Supervisor, TransOpts, ProtoOpts).
 
 %% What the streams use: the user's protocol options, and what Outrider puts into them.
 -spec effective_options(ranch:ref()) -> cowboy:opts().
@@ -74,7 +79,7 @@ address(Ref) ->
         suspended -> {undefined, undefined}
     end.
 
-%% Where the listener listened before, if it did: a restarted sidecar goes back there.
+%% Where the listener's sidecars listen, or did: another one goes there, too.
 -spec last_address(ranch:ref()) -> address() | undefined.
 last_address(Ref) ->
     case ets:lookup(?TABLE, {address, Ref}) of
@@ -87,7 +92,7 @@ set_address(Ref, Address) ->
     true = ets:insert(?TABLE, {{address, Ref}, Address}),
     ok.
 
-%% Whether it listens. A sidecar that is restarted meanwhile is suspended, too.
+%% Whether it is to listen. Its sidecars follow: those that run when they are told, one that starts by itself.
 -spec status(ranch:ref()) -> running | suspended.
 status(Ref) ->
     _ = listener(Ref),
@@ -108,6 +113,29 @@ streams_sup(Ref) ->
 -spec set_streams_sup(ranch:ref(), pid()) -> ok.
 set_streams_sup(Ref, Pid) ->
     true = ets:insert(?TABLE, {{streams_sup, Ref}, Pid}),
+    ok.
+
+%% How far the drain of a listener has come, if it is being drained.
+-spec drain(ranch:ref()) -> map() | undefined.
+drain(Ref) ->
+    case ets:lookup(?TABLE, {drain, Ref}) of
+        [{_, Pid, Progress}] ->
+            case is_process_alive(Pid) of
+                true -> Progress;
+                false -> undefined
+            end;
+        [] ->
+            undefined
+    end.
+
+-spec set_drain(ranch:ref(), pid(), map()) -> ok.
+set_drain(Ref, Pid, Progress) ->
+    true = ets:insert(?TABLE, {{drain, Ref}, Pid, Progress}),
+    ok.
+
+-spec remove_drain(ranch:ref()) -> ok.
+remove_drain(Ref) ->
+    true = ets:delete(?TABLE, {drain, Ref}),
     ok.
 
 listener(Ref) ->

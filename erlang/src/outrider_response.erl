@@ -6,7 +6,7 @@
 -module(outrider_response).
 
 -export([new/3, command/2, missing/2, upgrade/3, abort/1]).
--export([credit/2, is_full/1, wait/1, is_unsent/1, closing/1, is_closing/1]).
+-export([credit/2, is_full/1, wait/1, is_unsent/1, closing/1]).
 -export_type([response/0, result/0]).
 
 -define(PIECE, 65536).
@@ -138,10 +138,6 @@ is_unsent(#response{state = State}) ->
 -spec closing(response()) -> response().
 closing(R) ->
     R#response{closing = true}.
-
--spec is_closing(response()) -> boolean().
-is_closing(#response{closing = Closing}) ->
-    Closing.
 
 %% A response whose body follows. One of 204 or 304 has none.
 stream(Code, Status, Headers, R) when Code =:= 204; Code =:= 304 ->

@@ -10,9 +10,11 @@
 -module(outrider_sidecar).
 -behaviour(gen_server).
 
--export([start_link/1, info/1, suspend/1, resume/1, set_max_connections/2]).
+-export([start_link/2, info/1, follow/1, drain/1, tell/2, set_max_connections/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
+%% How long a sidecar may take to answer whoever asks something of all of them.
+-define(ANSWER_MS, 5000).
 %% How long a sidecar that is told to leave may take to close its listening sockets.
 -define(LEAVE_MS, 2000).
 %% Events that go to a handler; all others are for the stream's process itself.
@@ -23,89 +25,135 @@
 
 -record(sidecar, {
     ref :: ranch:ref(),
+    %% Which of the listener's sidecars this is.
+    number :: pos_integer(),
     port :: port(),
     hello :: #{atom() => term()},
-    %% Where it listens; nowhere while it is suspended. Who waits for that to change.
+    %% Where it listens; nowhere while it is suspended. What it was ordered in this matter, and who waits for it.
     listening :: [outrider_registry:address()],
+    order = none :: none | suspend | resume | leave,
     waiting = [] :: [gen_server:from()],
     shutdown :: timeout() | brutal_kill,
     context :: outrider_stream:context(),
     streams = #{} :: #{pos_integer() => pid()},
     %% Which of them are not WebSockets (yet), for info/1. The others are the many.
     requests = #{} :: #{pos_integer() => []},
+    %% Which of them are to be told of a drain, and the drain, once there is one.
+    told = #{} :: #{pos_integer() => []},
+    drain = none :: none | outrider_drain:options(),
     accepted = 0 :: non_neg_integer()
 }).
 
--spec start_link(ranch:ref()) -> {ok, pid()} | {error, term()}.
-start_link(Ref) ->
-    gen_server:start_link(?MODULE, Ref, [{spawn_opt, [{message_queue_data, off_heap}]}]).
+-spec start_link(ranch:ref(), pos_integer()) -> {ok, pid()} | {error, term()}.
+start_link(Ref, Number) ->
+    gen_server:start_link(?MODULE, {Ref, Number}, [{spawn_opt, [{message_queue_data, off_heap}]}]).
 
--spec info(pid()) -> #{atom() => term()}.
-info(Pid) ->
-    gen_server:call(Pid, info).
+%% The functions below ask all of a listener's sidecars at once. One that dies meanwhile has nothing to answer: the next
+%% one in its place reads the registry when it starts.
 
--spec suspend(pid()) -> ok | {error, term()}.
-suspend(Pid) ->
-    gen_server:call(Pid, suspend).
+-spec info([pid()]) -> [#{atom() => term()}].
+info(Pids) ->
+    lists:sort(fun(#{number := A}, #{number := B}) -> A =< B end, [Info || {reply, Info} <- ask(Pids, info)]).
 
--spec resume(pid()) -> ok | {error, term()}.
-resume(Pid) ->
-    gen_server:call(Pid, resume).
+%% Listen, or do not, as the registry says.
+-spec follow([pid()]) -> ok | {error, inet:posix() | timeout}.
+follow(Pids) ->
+    case [Reason || Answer <- ask(Pids, follow), {error, Reason} <- [outcome(Answer)]] of
+        [] -> ok;
+        [Reason | _] -> {error, Reason}
+    end.
 
--spec set_max_connections(pid(), ranch:max_conns()) -> ok.
-set_max_connections(Pid, Max) ->
-    gen_server:call(Pid, {max_connections, Max}).
+%% The same, and from now on each HTTP connection ends with the request that is being answered, at once if there is none.
+-spec drain([pid()]) -> ok.
+drain(Pids) ->
+    _ = ask(Pids, drain),
+    ok.
 
--spec init(ranch:ref()) -> {ok, #sidecar{}} | {stop, term()}.
-init(Ref) ->
+%% Tell handlers of a drain: those that asked for it, now and after their upgrade. Returns all streams.
+-spec tell([pid()], outrider_drain:options()) -> [pid()].
+tell(Pids, Drain) ->
+    lists:append([Streams || {reply, Streams} <- ask(Pids, {tell, Drain})]).
+
+-spec set_max_connections([pid()], ranch:max_conns()) -> ok.
+set_max_connections(Pids, Max) ->
+    _ = ask(Pids, {max_connections, Max}),
+    ok.
+
+ask(Pids, Request) ->
+    Requests = [gen_server:send_request(Pid, Request) || Pid <- Pids],
+    Deadline = {abs, erlang:monotonic_time(millisecond) + ?ANSWER_MS},
+    [gen_server:receive_response(Id, Deadline) || Id <- Requests].
+
+outcome({reply, Result}) -> Result;
+outcome({error, _}) -> ok;
+outcome(timeout) -> {error, timeout}.
+
+-spec init({ranch:ref(), pos_integer()}) -> {ok, #sidecar{}} | {stop, term()}.
+init({Ref, Number}) ->
     process_flag(trap_exit, true),
     _ = outrider_protocol:atoms(),
     TransOpts = outrider_registry:transport_options(Ref),
     ProtoOpts = outrider_registry:protocol_options(Ref),
     Last = outrider_registry:last_address(Ref),
     case start(Ref, TransOpts, ProtoOpts, Last) of
-        {ok, Port, Hello = #{listening := Listening = [Address | _]}} ->
+        {ok, Port, Hello = #{listening := Listening}} ->
             %% The link says when it fails; this, also when another process or a cut link ends it.
             _ = monitor(port, Port),
-            ok = outrider_registry:set_address(Ref, Address),
-            _ = outrider_registry:status(Ref) =:= suspended andalso command(Port, 0, suspend),
-            Context = outrider_stream:context(Ref, Port, TransOpts),
-            Shutdown = outrider_options:shutdown(TransOpts),
-            {ok, #sidecar{
-                ref = Ref, port = Port, hello = Hello, listening = Listening, shutdown = Shutdown, context = Context
-            }};
+            ok = outrider_watchdog:start_link(Ref, Port, TransOpts),
+            Sidecar = #sidecar{
+                ref = Ref,
+                number = Number,
+                port = Port,
+                hello = Hello,
+                listening = Listening,
+                shutdown = outrider_options:shutdown(TransOpts),
+                context = outrider_stream:context(Ref, Port, TransOpts)
+            },
+            {ok, listening(Listening, Sidecar)};
         {error, Reason} ->
             ranch:log(error, "Failed to start Outrider listener ~p with ~999999p for reason ~999999p (~s)~n",
                 [Ref, TransOpts, Reason, outrider_launch:describe(Reason)], outrider_options:logger(TransOpts)),
             {stop, reason(Ref, Reason)}
     end.
 
-%% The first sidecar of a listener gets the address now or not at all. One after it gets that of the sidecar before it,
-%% which may be about to leave.
+%% The first sidecar of a listener gets the address now or not at all. One after it goes there, too; it may be about to be
+%% left by the sidecar before it. While the listener is suspended it listens nowhere.
 start(Ref, TransOpts, ProtoOpts, undefined) ->
     ok = outrider_options:log_unsupported(Ref, TransOpts, ProtoOpts),
     outrider_launch:open(outrider_options:arguments(Ref, TransOpts, ProtoOpts, undefined));
-start(Ref, TransOpts, ProtoOpts, {local, _}) ->
-    outrider_launch:reopen(outrider_options:arguments(Ref, TransOpts, ProtoOpts, undefined));
-start(Ref, TransOpts, ProtoOpts, {_Ip, Port}) ->
-    outrider_launch:reopen(outrider_options:arguments(Ref, TransOpts, ProtoOpts, Port)).
+start(Ref, TransOpts, ProtoOpts, Last) ->
+    LastPort =
+        case Last of
+            {local, _} -> undefined;
+            {_Ip, Port} -> Port
+        end,
+    Suspended = outrider_registry:status(Ref) =:= suspended,
+    outrider_launch:reopen(
+        outrider_options:arguments(Ref, TransOpts, ProtoOpts, LastPort) ++ ["--suspended", atom_to_list(Suspended)]
+    ).
 
 -spec handle_call(term(), gen_server:from(), #sidecar{}) -> {reply, term(), #sidecar{}} | {noreply, #sidecar{}}.
-handle_call(Order, From, State = #sidecar{port = Port, waiting = Waiting}) when Order =:= suspend; Order =:= resume ->
-    _ = command(Port, 0, Order),
-    {noreply, State#sidecar{waiting = [From | Waiting]}};
+handle_call(follow, From, State = #sidecar{waiting = Waiting}) ->
+    {noreply, follow_registry(State#sidecar{waiting = [From | Waiting]})};
+%% Ordered to suspend even where it is suspended: with its answer all requests that it has let in are known.
+handle_call(drain, From, State = #sidecar{port = Port, waiting = Waiting}) ->
+    _ = command(Port, 0, drain),
+    {noreply, order(suspend, Port, State#sidecar{waiting = [From | Waiting]})};
+handle_call({tell, Drain}, _From, State = #sidecar{streams = Streams, told = Told}) ->
+    ok = lists:foreach(fun(Stream) -> send(Streams, Stream, {outrider, drain, Drain}) end, maps:keys(Told)),
+    {reply, maps:values(Streams), State#sidecar{drain = Drain}};
 handle_call({max_connections, _} = Order, _From, State = #sidecar{port = Port}) ->
     _ = command(Port, 0, Order),
     {reply, ok, State};
-handle_call(info, _From, State = #sidecar{hello = Hello, streams = Streams, requests = Requests, accepted = Accepted}) ->
-    All = map_size(Streams),
-    Info = #{
-        all_connections => All,
+handle_call(info, _From, State) ->
+    #sidecar{number = Number, hello = Hello, streams = Streams, requests = Requests, accepted = Accepted} = State,
+    Info = maps:with([vsn, os_pid], Hello),
+    {reply, Info#{
+        number => Number,
+        all_connections => map_size(Streams),
         active_connections => map_size(Requests),
-        metrics => #{{conns_sup, 1, accept} => Accepted, {conns_sup, 1, terminate} => Accepted - All},
-        sidecar => maps:with([vsn, os_pid], Hello)
-    },
-    {reply, Info, State};
+        accepted => Accepted
+    }, State};
 handle_call(_Request, _From, State) ->
     {reply, {error, ?MODULE}, State}.
 
@@ -118,8 +166,8 @@ handle_info({Port, {data, Packet}}, State = #sidecar{port = Port, streams = Stre
     {noreply, dispatch(outrider_protocol:decode(Packet), Port, Streams, State)};
 handle_info({{stream, Stream}, _Monitor, process, _Pid, Reason}, State) ->
     {noreply, stream_down(Stream, Reason, State)};
-handle_info({upgraded, Stream}, State = #sidecar{requests = Requests}) ->
-    {noreply, State#sidecar{requests = maps:remove(Stream, Requests)}};
+handle_info({upgraded, Stream, IsTold}, State = #sidecar{requests = Requests}) ->
+    {noreply, upgraded(IsTold, Stream, State#sidecar{requests = maps:remove(Stream, Requests)})};
 handle_info({over, Stream}, State) ->
     {noreply, stream_down(Stream, normal, State)};
 handle_info({Port, {exit_status, Status}}, State = #sidecar{ref = Ref, port = Port}) ->
@@ -132,14 +180,17 @@ handle_info({'EXIT', Port, Reason}, State = #sidecar{port = Port}) ->
     {stop, {sidecar_port, Reason}, State};
 handle_info({'DOWN', _, port, Port, Reason}, State = #sidecar{port = Port}) ->
     {stop, {sidecar_port, Reason}, State};
+%% The watchdog has killed the sidecar, or has crashed.
+handle_info({'EXIT', Pid, Reason}, State) when is_pid(Pid), Reason =/= normal ->
+    {stop, Reason, State};
 handle_info(_Message, State) ->
     {noreply, State}.
 
-%% An orderly stop: nobody can connect any more, the streams are told as by an exit signal from their parent (a message, so that handlers that do not
-%% trap exits get their terminate/3, too) and have the shutdown time; then the port closes, which sends the sidecar away.
+%% An orderly stop: nobody can connect any more, the streams are told as by an exit signal from their parent (a message, so
+%% that handlers that do not trap exits get their terminate/3, too) and have the shutdown time; then the port closes, which
+%% sends the sidecar away.
 -spec terminate(term(), #sidecar{}) -> ok.
-terminate(shutdown, State = #sidecar{ref = Ref, port = Port, streams = Streams, shutdown = Shutdown, context = Context}) ->
-    Status = outrider_registry:status(Ref),
+terminate(shutdown, State = #sidecar{port = Port, streams = Streams, shutdown = Shutdown, context = Context}) ->
     _ = command(Port, 0, suspend),
     Exit = {'EXIT', outrider_stream:parent(Context), shutdown},
     _ = [Pid ! Exit || Pid <- maps:values(Streams)],
@@ -149,9 +200,7 @@ terminate(shutdown, State = #sidecar{ref = Ref, port = Port, streams = Streams, 
             brutal_kill -> erlang:start_timer(0, self(), kill);
             Ms -> erlang:start_timer(Ms, self(), kill)
         end,
-    ok = drain(Timer, State),
-    %% This stop is not the user's suspension; the sidecar may be started again.
-    ok = outrider_registry:set_status(Ref, Status),
+    ok = leave(Timer, State#sidecar{order = leave}),
     outrider_launch:close(Port);
 terminate(_Reason, #sidecar{port = Port}) ->
     outrider_launch:close(Port).
@@ -209,15 +258,36 @@ frames(_, Events, Frames) ->
 sidecar_event({log, Level, Target, Text}, State = #sidecar{ref = Ref}) ->
     logger:log(Level, "~ts", [Text], #{domain => [outrider], target => Target, listener => Ref}),
     State;
-sidecar_event({listening, []}, State = #sidecar{ref = Ref}) ->
-    ok = outrider_registry:set_status(Ref, suspended),
-    answer(ok, State#sidecar{listening = []});
-sidecar_event({listening, Listening = [Address | _]}, State = #sidecar{ref = Ref}) ->
-    ok = outrider_registry:set_address(Ref, Address),
-    ok = outrider_registry:set_status(Ref, running),
-    answer(ok, State#sidecar{listening = Listening});
+%% For the watchdog, which has seen it come.
+sidecar_event(pong, State) ->
+    State;
+sidecar_event({listening, Listening}, State = #sidecar{order = leave}) ->
+    State#sidecar{listening = Listening};
+sidecar_event({listening, Listening}, State) ->
+    listening(Listening, State#sidecar{order = none});
 sidecar_event({listen_error, _Address, Posix}, State) ->
-    answer({error, Posix}, State).
+    answer({error, Posix}, State#sidecar{order = none}).
+
+listening([], State) ->
+    follow_registry(State#sidecar{listening = []});
+listening(Listening = [Address | _], State = #sidecar{ref = Ref}) ->
+    ok = outrider_registry:set_address(Ref, Address),
+    follow_registry(State#sidecar{listening = Listening, drain = none}).
+
+%% Orders what is missing, one thing at a time, so that an answer is that to the last order. What the registry says may
+%% change meanwhile.
+follow_registry(State = #sidecar{order = none, ref = Ref, port = Port, listening = Listening}) ->
+    case {outrider_registry:status(Ref), Listening} of
+        {suspended, [_ | _]} -> order(suspend, Port, State);
+        {running, []} -> order(resume, Port, State);
+        _ -> answer(ok, State)
+    end;
+follow_registry(State) ->
+    State.
+
+order(Order, Port, State) ->
+    _ = command(Port, 0, Order),
+    State#sidecar{order = Order}.
 
 answer(Result, State = #sidecar{waiting = Waiting}) ->
     _ = [gen_server:reply(From, Result) || From <- Waiting],
@@ -225,28 +295,36 @@ answer(Result, State = #sidecar{waiting = Waiting}) ->
 
 %% A stream that ended by itself has told the sidecar to end it, too, and exits normally or says that it is over. Any
 %% other left its client's connection open.
-stream_down(Stream, Reason, State = #sidecar{port = Port, streams = Streams, requests = Requests}) ->
+stream_down(Stream, Reason, State = #sidecar{port = Port, streams = Streams, requests = Requests, told = Told}) ->
     _ = Reason =/= normal andalso is_map_key(Stream, Streams) andalso command(Port, Stream, abort),
-    State#sidecar{streams = maps:remove(Stream, Streams), requests = maps:remove(Stream, Requests)}.
+    State#sidecar{
+        streams = maps:remove(Stream, Streams), requests = maps:remove(Stream, Requests), told = maps:remove(Stream, Told)
+    }.
+
+upgraded(false, _, State) ->
+    State;
+upgraded(true, Stream, State = #sidecar{streams = Streams, told = Told, drain = Drain}) ->
+    _ = Drain =/= none andalso send(Streams, Stream, {outrider, drain, Drain}),
+    State#sidecar{told = Told#{Stream => []}}.
 
 %% The rest of the streams' lives: like handle_info/2, but nothing new is begun.
-drain(_Timer, #sidecar{streams = Streams, listening = []}) when map_size(Streams) =:= 0 ->
+leave(_Timer, #sidecar{streams = Streams, listening = []}) when map_size(Streams) =:= 0 ->
     ok;
-drain(Timer, State = #sidecar{port = Port, streams = Streams, context = Context}) ->
+leave(Timer, State = #sidecar{port = Port, streams = Streams, context = Context}) ->
     receive
         {Port, {data, Packet}} ->
             {New, Events} = lists:partition(fun is_request/1, outrider_protocol:decode(Packet)),
             _ = [command(Port, Stream, abort) || {Stream, _} <- New],
-            drain(Timer, dispatch(Events, Port, Streams, State));
+            leave(Timer, dispatch(Events, Port, Streams, State));
         {{stream, Stream}, _, process, _, Reason} ->
-            drain(Timer, stream_down(Stream, Reason, State));
+            leave(Timer, stream_down(Stream, Reason, State));
         {over, Stream} ->
-            drain(Timer, stream_down(Stream, normal, State));
+            leave(Timer, stream_down(Stream, normal, State));
         {Port, {exit_status, _}} ->
             ok;
         {timeout, Timer, kill} ->
             ok = outrider_streams_sup:kill(outrider_stream:parent(Context), maps:values(Streams)),
-            drain(undefined, State#sidecar{streams = #{}})
+            leave(undefined, State#sidecar{streams = #{}})
     after patience(Streams) ->
         ok
     end.

@@ -37,10 +37,12 @@
     children = cowboy_children:init() :: cowboy_children:children(),
     %% The stream is about to end; only its answer is still missing.
     ending = false :: boolean(),
+    %% The stop or the drain that this stream was told of, for what it becomes.
+    stop = none :: none | shutdown | {drain, Code :: pos_integer()},
     response :: outrider_response:response()
 }).
 
-%% Called by the sidecar's process, whose own ancestors are those of the streams' parent, too.
+%% Called by a sidecar's process, whose ancestors after the first are those of the streams' parent, too.
 -spec context(ranch:ref(), port(), map()) -> context().
 context(Ref, Port, TransOpts) ->
     #context{
@@ -48,7 +50,7 @@ context(Ref, Port, TransOpts) ->
         port = Port,
         sidecar = self(),
         parent = outrider_registry:streams_sup(Ref),
-        ancestors = get('$ancestors'),
+        ancestors = tl(get('$ancestors')),
         window = outrider_options:window(TransOpts),
         send_timeout = outrider_options:send_timeout(TransOpts)
     }.
@@ -112,8 +114,8 @@ loop(Stream = #stream{context = #context{port = Port, parent = Parent}, monitor 
         {'DOWN', Monitor, port, _, _} ->
             lost(closed, Stream);
         %% The request that is being answered may finish; its connection is not kept.
-        {'EXIT', Parent, shutdown} ->
-            loop(Stream#stream{response = outrider_response:closing(Stream#stream.response)});
+        {'EXIT', Parent, Reason} when Reason =:= shutdown; element(1, Reason) =:= drain ->
+            loop(Stream#stream{stop = Reason, response = outrider_response:closing(Stream#stream.response)});
         {'EXIT', Parent, Reason} ->
             gone({stop, {exit, Reason}, 'Parent process terminated.'}, Stream);
         {'EXIT', Pid, _} = Exit ->
@@ -265,7 +267,7 @@ upgrade(Headers0, cowboy_websocket, InitialState, Stream0 = #stream{response = R
         true ->
             %% The chain sees the 101 as an interim response and may change its headers. Nothing of it is sent yet.
             {Headers, Stream} = inform(outrider_upgrade:headers(Headers0), Stream0),
-            takeover(Headers, Options, Init, Stream);
+            takeover(Headers, Options, outrider_upgrade:is_told(InitialState), Init, Stream);
         false ->
             log(error, "Outrider cannot upgrade to WebSocket after a response was sent.~n", [], Stream0),
             gone({internal_error, {unsupported, upgrade_after_response}, 'Unsupported upgrade.'}, Stream0)
@@ -285,18 +287,21 @@ inform(Headers0, Stream0 = #stream{id = Id, chain = Chain0}) ->
         end,
     {Headers, commands(Others, Stream0#stream{chain = Chain})}.
 
-takeover(Headers, Options, Init, Stream) ->
-    #stream{context = Context, number = Number, monitor = Monitor, children = Children, response = Response} = Stream,
+takeover(Headers, Options0, IsTold, Init, Stream) ->
+    #stream{
+        context = Context, number = Number, monitor = Monitor, children = Children, stop = Stop, response = Response
+    } = Stream,
     #context{port = Port, parent = Parent, sidecar = Sidecar, window = Window} = Context,
-    Writer = outrider_response:upgrade(Headers, Options, Response),
+    {Options, Backlog} = outrider_backlog:options(Options0, Window),
+    Writer = outrider_backlog:writer(Backlog, outrider_response:upgrade(Headers, Options, Response)),
     terminate_chain(switch_protocol, Stream),
     ok = cowboy_children:terminate(Children),
     flush(Parent),
     %% A stop that was asked for meanwhile holds for the WebSocket.
-    _ = outrider_response:is_closing(Response) andalso (self() ! {'EXIT', Parent, shutdown}),
+    _ = Stop =/= none andalso (self() ! {'EXIT', Parent, Stop}),
     process_flag(trap_exit, false),
-    Sidecar ! {upgraded, Number},
-    outrider_websocket:start(Port, Monitor, Parent, Window, Writer, {Sidecar, Number}, Init).
+    Sidecar ! {upgraded, Number, IsTold},
+    outrider_websocket:start(Port, Monitor, Parent, Window, Writer, Backlog, {Sidecar, Number}, Init).
 
 %% What was meant for the request goes; every other message is the WebSocket handler's.
 flush(Parent) ->

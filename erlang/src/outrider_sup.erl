@@ -1,10 +1,10 @@
-%%% The top supervisor: its children are the listeners started with outrider:start_clear/3.
+%%% The top supervisor: its children are the listeners started with outrider:start_clear/3, and the drains of listeners.
 %%%
 %%% It owns the registry's table, so that the table lives as long as any listener of the application.
 -module(outrider_sup).
 -behaviour(supervisor).
 
--export([start_link/0, start_listener/3, stop_listener/1]).
+-export([start_link/0, start_listener/3, stop_listener/1, start_drain/1]).
 -export([init/1]).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
@@ -19,9 +19,19 @@ start_listener(Ref, TransOpts, ProtoOpts) ->
 stop_listener(Ref) ->
     Id = outrider_listener_sup:id(Ref),
     case supervisor:terminate_child(?MODULE, Id) of
-        ok -> supervisor:delete_child(?MODULE, Id);
-        {error, not_found} = Error -> Error
+        ok ->
+            %% Unless somebody else, who stops it at the same time, has done so already.
+            _ = supervisor:delete_child(?MODULE, Id),
+            ok;
+        {error, not_found} = Error ->
+            Error
     end.
+
+%% At the end of the application drains end first, for what is left of their work is done by the listeners' own end.
+-spec start_drain(outrider_drain:arguments()) -> supervisor:startchild_ret().
+start_drain(Arguments) ->
+    Start = {outrider_drain, start_link, [Arguments]},
+    supervisor:start_child(?MODULE, #{id => {outrider_drain, make_ref()}, start => Start, restart => temporary}).
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->

@@ -6,7 +6,7 @@
 %%% negotiates anew by the same rules. What the sidecar could not decode fails here, in this stream alone.
 -module(outrider_upgrade).
 
--export([read/2, headers/1, set_options/1]).
+-export([read/2, headers/1, is_told/1, set_options/1]).
 -export_type([init/0]).
 
 %% The handler, its state, and the request that terminate/3 gets.
@@ -48,13 +48,19 @@ shared_keys(Partial) ->
 headers(Headers) ->
     maps:remove(<<"sec-websocket-extensions">>, Headers).
 
+%% Whether the handler wants to be told that its listener is being drained.
+-spec is_told({tuple(), term()}) -> boolean().
+is_told({Record, _}) ->
+    checked(drain, maps:get(drain, element(?OPTS, Record), false)).
+
 %% The options that a handler can change while its WebSocket runs.
 -spec set_options(map()) -> map().
 set_options(Map) ->
     maps:map(fun checked/2, maps:with([idle_timeout, max_frame_size], Map)).
 
 options(Opts) ->
-    Options = maps:map(fun checked/2, maps:with([idle_timeout, max_frame_size, validate_utf8], Opts)),
+    Keys = [idle_timeout, max_frame_size, validate_utf8, max_backlog, on_backlog],
+    Options = maps:map(fun checked/2, maps:with(Keys, Opts)),
     case maps:get(outrider_compress, Opts, maps:get(compress, Opts, false)) of
         true -> Options#{compress => true, deflate_opts => deflate_opts(maps:get(deflate_opts, Opts, #{}))};
         _ -> Options
@@ -76,6 +82,9 @@ checked(Key, Value) ->
 is_valid(idle_timeout, V) -> V =:= infinity orelse is_within(0, V, 16#ffffffff);
 is_valid(max_frame_size, V) -> V =:= infinity orelse is_within(0, V, 16#7fffffffffffffff);
 is_valid(validate_utf8, V) -> is_boolean(V);
+is_valid(drain, V) -> is_boolean(V);
+is_valid(max_backlog, V) -> is_within(1, V, 16#7fffffffffffffff);
+is_valid(on_backlog, V) -> lists:member(V, [block, close, drop]);
 is_valid(level, V) -> lists:member(V, [none, default, best_speed, best_compression]) orelse is_within(0, V, 9);
 is_valid(mem_level, V) -> is_within(1, V, 9);
 is_valid(strategy, V) -> lists:member(V, [default, filtered, huffman_only, rle]);

@@ -8,7 +8,7 @@
 %%% Every message that is not the sidecar's, the parent's or a system message is the handler's: websocket_info/2 gets it.
 -module(outrider_websocket).
 
--export([start/7, loop/2]).
+-export([start/8, loop/2]).
 -export([system_continue/3, system_terminate/4, system_code_change/4]).
 
 %% What an event costs of its window beside its payload; docs/port-protocol.md, "Credit".
@@ -20,6 +20,8 @@
     parent :: pid(),
     writer :: outrider_writer:writer(),
     head :: outrider_protocol:head(),
+    %% Of a handler that has asked for it.
+    backlog :: undefined | outrider_backlog:backlog(),
     handler :: module(),
     req :: term(),
     %% Frames that were received and not yet handled, in order; then those that came while not active, last first.
@@ -40,17 +42,19 @@
 
 -type frame() :: ping | pong | {text | binary | part | ping | pong, binary()} | {closed, term()}.
 
--spec start(port(), reference(), pid(), pos_integer(), outrider_writer:writer(), {pid(), pos_integer()}, Init) ->
+-spec start(port(), reference(), pid(), pos_integer(), outrider_writer:writer(), Backlog, {pid(), pos_integer()}, Init) ->
     no_return()
 when
-    Init :: outrider_upgrade:init().
-start(Port, Monitor, Parent, Window, Writer, {_, Number} = Sidecar, {Handler, HandlerState, Req}) ->
+    Backlog :: undefined | outrider_backlog:backlog(), Init :: outrider_upgrade:init().
+start(Port, Monitor, Parent, Window, Writer, Backlog, {_, Number} = Sidecar, {Handler, HandlerState, Req}) ->
+    _ = Backlog =:= undefined orelse outrider_backlog:note(Writer, Backlog),
     WS = #ws{
         port = Port,
         monitor = Monitor,
         parent = Parent,
         writer = outrider_writer:set_parent(Parent, Writer),
         head = outrider_protocol:head(Number),
+        backlog = Backlog,
         handler = Handler,
         req = Req,
         step = max(1, Window div 2),
@@ -106,7 +110,7 @@ loop(WS = #ws{port = Port, parent = Parent, monitor = Monitor}, HandlerState) ->
     end.
 
 event({credit, Bytes}, WS = #ws{writer = Writer}, HandlerState) ->
-    next(WS#ws{writer = outrider_writer:credit(Bytes, Writer)}, HandlerState);
+    written({ok, outrider_writer:credit(Bytes, Writer)}, WS, HandlerState);
 %% The request's body; it is over.
 event({data, _, _}, WS, HandlerState) ->
     next(WS, HandlerState);
@@ -192,7 +196,20 @@ returned(Value, WS, HandlerState) ->
         Class:Reason:Stacktrace -> crash(Class, Reason, Stacktrace, WS, HandlerState)
     end.
 
-commands(Kind, Commands, WS = #ws{head = Head, writer = Writer}, HandlerState) ->
+commands(Kind, Commands, WS = #ws{backlog = undefined}, HandlerState) ->
+    write(Kind, Commands, WS, HandlerState);
+commands(Kind, Commands, WS = #ws{backlog = Backlog0, writer = Writer0}, HandlerState) ->
+    try outrider_backlog:admit(Commands, Writer0, Backlog0) of
+        {Admitted, Writer, Backlog} ->
+            write(Kind, Admitted, WS#ws{writer = Writer, backlog = Backlog}, HandlerState);
+        full ->
+            last({cut, 1013}, WS),
+            terminate({error, backlog}, WS, HandlerState)
+    catch
+        Class:Reason:Stacktrace -> crash(Class, Reason, Stacktrace, WS, HandlerState)
+    end.
+
+write(Kind, Commands, WS = #ws{head = Head, writer = Writer}, HandlerState) ->
     try outrider_frames:Kind(Commands, Head) of
         {more, Packets, []} ->
             written(outrider_writer:write(Packets, Writer), WS, HandlerState);
@@ -208,7 +225,15 @@ change({active, Active}, WS) -> WS#ws{active = Active};
 change({shutdown_reason, Reason}, WS) -> WS#ws{shutdown_reason = Reason}.
 
 -spec written(outrider_writer:result(), #ws{}, term()) -> no_return().
-written({ok, Writer}, WS, HandlerState) -> next(WS#ws{writer = Writer}, HandlerState);
+written({ok, Writer}, WS = #ws{backlog = undefined}, HandlerState) ->
+    next(WS#ws{writer = Writer}, HandlerState);
+written({ok, Writer}, WS = #ws{backlog = Backlog0}, HandlerState) ->
+    case outrider_backlog:note(Writer, Backlog0) of
+        {ok, Backlog} ->
+            next(WS#ws{writer = Writer, backlog = Backlog}, HandlerState);
+        {{drained, Info}, Backlog} ->
+            call(websocket_info, {outrider, drained, Info}, WS#ws{writer = Writer, backlog = Backlog}, HandlerState)
+    end;
 written({error, _} = Error, WS, HandlerState) -> terminate(Error, WS, HandlerState);
 written({exit, Reason}, WS, HandlerState) -> stop(Reason, WS, HandlerState).
 
@@ -224,8 +249,11 @@ close(Packets, WS = #ws{writer = Writer}, HandlerState) ->
     end,
     terminate(stop, WS, HandlerState).
 
-%% The parent ends: the listener stops, or the application.
+%% The parent ends: the listener stops, or the application. Or the listener is being drained, and it is this one's turn.
 -spec stop(term(), #ws{}, term()) -> no_return().
+stop({drain, Code}, WS, HandlerState) ->
+    last({close, Code, <<>>}, WS),
+    terminate(shutdown, WS, HandlerState);
 stop(Reason, WS, HandlerState) ->
     last({close, 1001, <<>>}, WS),
     terminate(Reason, WS, HandlerState).

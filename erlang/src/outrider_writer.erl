@@ -6,7 +6,7 @@
 %%% no other message meanwhile.
 -module(outrider_writer).
 
--export([new/5, set_parent/2, write/2, write_last/2, credit/2, is_full/1, wait/1]).
+-export([new/5, set_parent/2, set_window/2, write/2, write_last/2, credit/2, collect/1, sent/1, is_full/1, wait/1]).
 -export_type([writer/0, result/0]).
 
 -record(writer, {
@@ -15,8 +15,8 @@
     monitor :: reference(),
     %% Whose exit ends the wait; undefined where the owner has to finish first.
     parent = undefined :: pid() | undefined,
-    %% Bytes that may be on their way when more is written.
-    window :: pos_integer(),
+    %% Bytes that may be on their way when more is written. infinity, greater than any number, is for outrider_backlog.
+    window :: pos_integer() | infinity,
     %% Bytes that are.
     sent = 0 :: integer(),
     send_timeout :: timeout(),
@@ -33,6 +33,10 @@ new(Port, Monitor, Head, Window, SendTimeout) ->
 -spec set_parent(pid(), writer()) -> writer().
 set_parent(Parent, Writer) ->
     Writer#writer{parent = Parent}.
+
+-spec set_window(pos_integer() | infinity, writer()) -> writer().
+set_window(Window, Writer) ->
+    Writer#writer{window = Window}.
 
 %% Write packets, each as soon as the window is open. {error, timeout} has closed the client's connection.
 -spec write([{Cost :: non_neg_integer(), iodata()}], writer()) -> result().
@@ -62,6 +66,18 @@ write_last(Packet, #writer{port = Port}) ->
 -spec credit(pos_integer(), writer()) -> writer().
 credit(Bytes, Writer = #writer{sent = Sent}) ->
     Writer#writer{sent = Sent - Bytes}.
+
+%% Credit that waits in the mailbox, before its turn.
+-spec collect(writer()) -> writer().
+collect(Writer = #writer{port = Port}) ->
+    receive
+        {Port, {credit, Bytes}} -> collect(credit(Bytes, Writer))
+    after 0 -> Writer
+    end.
+
+-spec sent(writer()) -> integer().
+sent(#writer{sent = Sent}) ->
+    Sent.
 
 -spec is_full(writer()) -> boolean().
 is_full(#writer{sent = Sent, window = Window}) ->

@@ -290,6 +290,12 @@ impl Exchange {
         (state.credit >= worth).then(|| std::mem::take(&mut state.credit))
     }
 
+    /// The VM has said all that it has to say.
+    pub fn is_answered(&self) -> bool {
+        let state = self.state.borrow();
+        state.complete || state.end.is_some() || state.upgrade.is_some()
+    }
+
     #[allow(missing_docs)]
     pub fn is_aborted(&self) -> bool {
         self.state.borrow().aborted

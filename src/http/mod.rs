@@ -117,9 +117,13 @@ pub async fn serve(server: Rc<Server>, socket: Socket, permits: Permits) {
         .serve_connection(HyperIo(Rc::clone(&connection.wire)), service);
 
     let mut timer = pin!(sleep_until(Instant::now() + NEVER));
+    let drained = Rc::clone(&connection.server);
+    let mut draining = pin!(drained.gate.draining());
     let mut told_last = false;
     let outcome = poll_fn(|cx| {
-        if connection.last.get() && !std::mem::replace(&mut told_last, true) {
+        if !told_last && (connection.last.get() || draining.as_mut().poll(cx).is_ready()) {
+            connection.last.set(true);
+            told_last = true;
             Pin::new(&mut http).graceful_shutdown(); // It tells the client, if it still can.
         }
         if let Poll::Ready(result) = http.poll_without_shutdown(cx) {
@@ -231,6 +235,7 @@ async fn exchange_with(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, response::Invalid> {
+    connection.server.app.ready().await;
     let (parts, body) = request.into_parts();
     let number = connection.requests.get() + 1;
     connection.requests.set(number);
@@ -276,6 +281,7 @@ async fn pump_body(server: Rc<Server>, exchange: Rc<Exchange>, mut body: Incomin
     let mut skipped = 0;
     loop {
         poll_fn(|cx| exchange.poll_flow(cx)).await;
+        server.app.ready().await;
         let frame = poll_fn(|cx| match exchange.poll_abandoned(cx) {
             Poll::Ready(()) => Poll::Ready(None),
             Poll::Pending => Pin::new(&mut body).poll_frame(cx).map(Some),

@@ -77,6 +77,7 @@ fn websocket_options(term: Term) -> Result<WebsocketOptions, Undecodable> {
             "max_frame_size" => options.max_frame_size = or_infinity(&value)?,
             "validate_utf8" => options.validate_utf8 = boolean(&value)?,
             "active" => options.active = boolean(&value)?,
+            "max_backlog" => options.max_backlog = Some(integer(&value)?),
             "compress" => compress = boolean(&value)?,
             "deflate_opts" => deflate = deflate_options(value)?,
             _ => return Err(Undecodable),

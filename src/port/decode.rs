@@ -96,12 +96,14 @@ impl<'a> Reader<'a> {
                 let code = u16::try_from(self.integer()?).map_err(|_| Undecodable)?;
                 Command::Close(Some((code, self.binary()?)))
             }
+            ("cut", 2) => Command::Cut(u16::try_from(self.integer()?).map_err(|_| Undecodable)?),
             ("deflate", 2) => Command::Deflate(self.bool()?),
             ("active", 2) => Command::Active(self.bool()?),
             ("finish", 0) => Command::Finish,
             ("abort", 0) => Command::Abort,
             ("suspend", 0) => Command::Suspend,
             ("resume", 0) => Command::Resume,
+            ("drain", 0) => Command::Drain,
             _ => return Ok(None),
         }))
     }

@@ -73,6 +73,8 @@ pub struct WebsocketOptions {
     pub validate_utf8: bool,
     /// Whether to read from the client at once.
     pub active: bool,
+    /// Bytes that the VM lets wait for the client; `None` for as many as the window.
+    pub max_backlog: Option<u64>,
     /// What to negotiate; `None` for no compression.
     pub deflate: Option<crate::ws::DeflateOpts>,
 }
@@ -84,6 +86,7 @@ impl Default for WebsocketOptions {
             max_frame_size: Some(1_000_000),
             validate_utf8: true,
             active: true,
+            max_backlog: None,
             deflate: None,
         }
     }
@@ -109,6 +112,7 @@ pub enum Command<'a> {
     Ping(&'a [u8]),
     Pong(&'a [u8]),
     Close(Option<(u16, &'a [u8])>),
+    Cut(u16),
     Deflate(bool),
     Active(bool),
     /// New `idle_timeout`, new `max_frame_size`: the outer `None` leaves it as it is.
@@ -121,5 +125,6 @@ pub enum Command<'a> {
     Abort,
     Suspend,
     Resume,
+    Drain,
     MaxConnections(Option<u64>),
 }

@@ -10,7 +10,7 @@ mod etf;
 pub mod message;
 pub mod stdio;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};
 
 use crate::http::request::RequestHead;
@@ -32,6 +32,8 @@ const PACKET_HEAD: usize = 4 + 1 + 1 + 4;
 #[derive(Default)]
 pub struct Port {
     outgoing: RefCell<Outgoing>,
+    /// Counts what only a VM that runs can have done.
+    signs_of_life: Cell<u64>,
 }
 
 #[derive(Default)]
@@ -45,6 +47,8 @@ struct Outgoing {
     in_flight: usize,
     writer: Option<Waker>,
     congested: bool,
+    /// Nothing has come from the VM for long.
+    mute: bool,
     waiting: Vec<Waker>,
 }
 
@@ -158,13 +162,39 @@ impl Port {
         }
     }
 
-    /// Whether so much waits for the VM that no client should be read. If so, the task is woken when that is over.
+    /// The VM has read or written: it runs.
+    pub fn heard(&self) {
+        self.signs_of_life.set(self.signs_of_life.get().wrapping_add(1));
+        let mut outgoing = self.outgoing.borrow_mut();
+        if std::mem::take(&mut outgoing.mute) {
+            outgoing.go_on();
+        }
+    }
+
+    /// Changes with every sign of life.
+    pub fn signs_of_life(&self) -> u64 {
+        self.signs_of_life.get()
+    }
+
+    /// The VM has stopped: as congested until it is [heard](Port::heard).
+    pub fn mute(&self) {
+        self.outgoing.borrow_mut().mute = true;
+    }
+
+    /// Whether so much waits for the VM, or it has been silent for so long, that no client should be read.
+    pub fn is_congested(&self) -> bool {
+        let outgoing = self.outgoing.borrow();
+        outgoing.congested || outgoing.mute
+    }
+
+    /// The same. If so, the task is woken when that is over.
     pub fn poll_congested(&self, cx: &mut Context<'_>) -> bool {
         let mut outgoing = self.outgoing.borrow_mut();
-        if outgoing.congested && !outgoing.waiting.iter().any(|w| w.will_wake(cx.waker())) {
+        let congested = outgoing.congested || outgoing.mute;
+        if congested && !outgoing.waiting.iter().any(|w| w.will_wake(cx.waker())) {
             outgoing.waiting.push(cx.waker().clone());
         }
-        outgoing.congested
+        congested
     }
 
     fn event(&self, stream: StreamId, write: impl FnOnce(&mut Writer<'_>)) {
@@ -220,7 +250,7 @@ impl Port {
         outgoing.in_flight -= bytes;
         if outgoing.congested && outgoing.in_flight + outgoing.bytes.len() < CONGESTED / 2 {
             outgoing.congested = false;
-            outgoing.waiting.drain(..).for_each(Waker::wake);
+            outgoing.go_on();
         }
     }
 }
@@ -236,6 +266,13 @@ impl Outgoing {
         packet[..4].copy_from_slice(&length.to_be_bytes());
         packet[PACKET_HEAD - 4..PACKET_HEAD].copy_from_slice(&self.events.to_be_bytes());
         self.events = 0;
+    }
+
+    /// Wakes those who wait to read from clients, unless there is another reason not to.
+    fn go_on(&mut self) {
+        if !self.congested && !self.mute {
+            self.waiting.drain(..).for_each(Waker::wake);
+        }
     }
 
     fn wake_writer(&mut self) {

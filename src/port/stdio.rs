@@ -49,6 +49,7 @@ pub async fn write(port: Rc<Port>, pipe: pipe::Sender) -> io::Error {
                     if let Err(e) = pipe.writable().await {
                         return e;
                     }
+                    port.heard();
                 }
                 Err(e) => return e,
             }

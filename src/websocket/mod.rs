@@ -186,7 +186,7 @@ impl Websocket {
 
     /// Decodes, tells the application, and says how much of `input` was used: all, unless the window is full.
     fn decode(&self, state: &mut Session, input: &mut [u8]) -> usize {
-        let Session { decoder, encoder, out, unused, pong, phase, paused, .. } = state;
+        let Session { decoder, encoder, out, written, unused, pong, phase, paused, .. } = state;
         let window = self.server.window;
         let result = decoder.decode(input, &mut |event| {
             match (&event, &self.server.app) {
@@ -218,7 +218,7 @@ impl Websocket {
                     }
                 }
             }
-            *paused = *unused >= window || out.len() >= window;
+            *paused = *unused >= window || out.len() - *written >= window;
             if *paused || *phase != Phase::Open { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         match result {
@@ -270,7 +270,7 @@ impl Websocket {
             }
         }
         if let (App::Vm(port), Phase::Open | Phase::Closing(_)) = (&self.server.app, state.phase)
-            && let Some(credit) = state.take_credit(self.server.window / 2)
+            && let Some(credit) = state.take_credit(self.server.window)
         {
             port.credit(self.id, credit);
         }
@@ -299,7 +299,8 @@ impl Websocket {
                 return Poll::Ready(());
             }
             if idle.is_some_and(|deadline| deadline <= now) {
-                if state.active && (!state.reading(self.server.window) || self.socket.borrow().has_news()) {
+                let unread = self.server.app.is_congested() || self.socket.borrow().has_news();
+                if state.active && (!state.reading(self.server.window) || unread) {
                     state.received = now; // We are the ones who do not read, or have not yet.
                     continue;
                 }
@@ -339,7 +340,7 @@ mod tests {
         fn size<F: Future>(_: fn(Rc<Websocket>, Permit) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(size_of::<Websocket>() <= 400, "{}", size_of::<Websocket>());
+        assert!(size_of::<Websocket>() <= 416, "{}", size_of::<Websocket>());
         assert!(size(run) <= 256, "{}", size(run));
     }
 }

@@ -18,6 +18,9 @@ use crate::http;
 use crate::port::message::{Command, Headers, OVERHEAD, WebsocketOptions};
 use crate::ws::{self, Decoder, Encoder};
 
+/// Bytes that have been written and are not worth being forgotten while others wait behind them.
+const KEPT: usize = 65_536;
+
 /// The state of one WebSocket, without its socket.
 pub struct Session {
     pub(super) phase: Phase,
@@ -28,12 +31,17 @@ pub struct Session {
     /// Frames to be written, from `written` on.
     pub(super) out: Vec<u8>,
     pub(super) written: usize,
+    /// Bytes at the beginning of `out` before its first frame: the upgrade's answer, or the end of a frame whose beginning
+    /// has been written.
+    lead: usize,
     /// Cost of the events that the application has not used up.
     pub(super) unused: usize,
     /// Cost of the commands whose frames are in `out`.
     pub(super) queued: usize,
     /// Cost of the commands whose frames have been written, not yet told to the VM.
     pub(super) credit: usize,
+    /// What the VM lets wait for this client, if that is less than the window.
+    max_backlog: u32,
     /// A pong that must wait for the end of a message that is being sent in pieces.
     pub(super) pong: Option<Box<[u8]>>,
     pub(super) active: bool,
@@ -81,17 +89,20 @@ impl Session {
             headers.insert(at, (name.into(), answer.clone().into()));
         }
         let agreement = agreed.as_ref().map(|(_, agreement)| agreement);
+        let out = http::switching_protocols(&headers);
         let limits = ws::Options { max_frame_size: options.max_frame_size, validate_utf8: options.validate_utf8 };
         Self {
             phase: Phase::Open,
             decoder: Decoder::new(limits, agreement),
             encoder: Encoder::new(agreement),
             unread: Vec::new(),
-            out: http::switching_protocols(&headers),
+            lead: out.len(),
+            out,
             written: 0,
             unused: 0,
             queued: 0,
             credit: 0,
+            max_backlog: options.max_backlog.and_then(|max| u32::try_from(max).ok()).unwrap_or(u32::MAX),
             pong: None,
             active: options.active,
             idle_timeout: options.idle_timeout.map(Duration::from_millis),
@@ -115,6 +126,7 @@ impl Session {
             (Command::Abort, _) => self.phase = Phase::Gone,
             (Command::Finish, Phase::Closing(code)) => self.close(code.map(|code| (code, &b""[..]))),
             (Command::Close(close), _) => self.close(close),
+            (Command::Cut(code), _) => self.cut(code),
             (Command::Credit(n), _) => {
                 self.unused = self.unused.saturating_sub(usize::try_from(n).unwrap_or(usize::MAX))
             }
@@ -140,6 +152,9 @@ impl Session {
         let out = &mut self.out;
         let cost = match command {
             Command::Part(piece) => {
+                if out.is_empty() {
+                    self.lead = self.encoder.owed();
+                }
                 let complete = self.encoder.part(piece, out).map_err(|_| Misplaced)?;
                 if complete && let Some(payload) = self.pong.take() {
                     self.encoder.pong(&payload, out);
@@ -180,6 +195,23 @@ impl Session {
         self.unread = Vec::new();
     }
 
+    /// Ends the WebSocket with a close frame behind the frame that is being written: the frames after that are discarded,
+    /// since the client does not take them.
+    fn cut(&mut self, code: u16) {
+        self.out.truncate(self.boundary());
+        self.out.shrink_to_fit();
+        self.close(Some((code, b"")));
+    }
+
+    /// Where in `out` the first frame begins of which nothing has been written.
+    fn boundary(&self) -> usize {
+        let mut at = self.lead;
+        while at < self.written {
+            at = at.saturating_add(ws::frame_size(&self.out[at..]));
+        }
+        at
+    }
+
     /// `n` more bytes of `out` have been written. Commands are credited in proportion: how many bytes each has become
     /// (compression) does not matter, and their sum comes out exactly.
     pub fn has_written(&mut self, n: usize) {
@@ -189,16 +221,99 @@ impl Session {
         self.written += n;
         if self.written == self.out.len() {
             self.written = 0;
+            self.lead = 0;
             self.out = Vec::new();
+        } else if self.written >= KEPT && self.written >= self.out.len() / 2 {
+            // A client that always lags a little never empties `out`. This moves no byte that it does not pay for.
+            self.lead = self.boundary() - self.written;
+            self.out.drain(..self.written);
+            self.written = 0;
         }
     }
 
-    /// What has been written, once it is worth an event. The pieces of a compressed message count as written when they
+    /// What has been written, once it is worth an event: half of the window, or of a smaller backlog. The pieces of a compressed message count as written when they
     /// have come: their frame can only be written when all of them are there.
-    pub fn take_credit(&mut self, worth: usize) -> Option<usize> {
+    pub fn take_credit(&mut self, window: usize) -> Option<usize> {
+        let worth = (window.min(self.max_backlog as usize) / 2).max(1);
         if self.out.is_empty() {
             self.credit += std::mem::take(&mut self.queued);
         }
         (self.credit >= worth).then(|| std::mem::take(&mut self.credit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ws::{Kind, frame_size};
+
+    /// What happens to a session: a message of so many bytes, one in two pieces, or a write of a part of what waits.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Message(usize),
+        Pieces(usize, usize),
+        Write(prop::sample::Index),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..70_000usize).prop_map(Step::Message),
+            (0..200usize).prop_map(Step::Message),
+            (1..70_000usize, 1..70_000usize).prop_map(|(first, second)| Step::Pieces(first, second)),
+            any::<prop::sample::Index>().prop_map(Step::Write),
+        ]
+    }
+
+    /// Writes a part of what waits to `client`: all of it, for the highest `part`.
+    fn write(session: &mut Session, part: &prop::sample::Index, client: &mut Vec<u8>) {
+        let waiting = session.out.len() - session.written;
+        let n = part.index(waiting + 1);
+        client.extend_from_slice(&session.out[session.written..][..n]);
+        if n > 0 {
+            session.has_written(n);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_at_any_moment_leaves_whole_frames(
+            steps in prop::collection::vec(step(), 0..30),
+            between in any::<prop::sample::Index>(),
+            end in prop::option::of(1..70_000usize),
+        ) {
+            let mut session = Session::new(Headers::new(), None, &WebsocketOptions::default());
+            let mut client = Vec::new();
+            let send = |session: &mut Session, command: Command<'_>| session.command(command).expect("is allowed");
+            for step in &steps {
+                match step {
+                    Step::Message(size) => send(&mut session, Command::Message(Kind::Binary, &vec![0; *size])),
+                    Step::Pieces(first, second) => {
+                        send(&mut session, Command::Open(Kind::Binary, (first + second) as u64));
+                        send(&mut session, Command::Part(&vec![0; *first]));
+                        write(&mut session, &between, &mut client);
+                        send(&mut session, Command::Part(&vec![0; *second]));
+                    }
+                    Step::Write(part) => write(&mut session, part, &mut client),
+                }
+                prop_assert!(session.written < 2 * KEPT.max(session.out.len() - session.written));
+            }
+            if let Some(size) = end {
+                send(&mut session, Command::Open(Kind::Binary, size as u64));
+                send(&mut session, Command::Cut(1013));
+                prop_assert_eq!(session.phase, Phase::Gone, "no close frame can stand inside a message");
+                return Ok(());
+            }
+            send(&mut session, Command::Cut(1013));
+            client.extend_from_slice(&session.out[session.written..]);
+            let mut rest = client.strip_prefix(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").expect("begins with the answer");
+            while rest.len() > 4 {
+                let (frame, behind) = rest.split_at(frame_size(rest));
+                prop_assert_eq!(frame[0], 0x82);
+                rest = behind;
+            }
+            prop_assert_eq!(rest, b"\x88\x02\x03\xf5");
+        }
     }
 }

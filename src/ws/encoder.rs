@@ -110,6 +110,14 @@ impl Encoder {
         self.open.is_some()
     }
 
+    /// Bytes of the open message that will follow without a header of their own.
+    pub fn owed(&self) -> usize {
+        match &self.open {
+            Some(open) if !open.compressed => usize::try_from(open.left).unwrap_or(usize::MAX),
+            _ => 0,
+        }
+    }
+
     /// Appends a ping. Of a payload above 125 bytes, here and below, the rest is cut off: the caller has refused it before.
     pub fn ping(&mut self, payload: &[u8], out: &mut Vec<u8>) {
         self.control(Control::Ping, payload, out);

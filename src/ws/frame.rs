@@ -168,9 +168,30 @@ impl Written {
     }
 }
 
+/// How long the frame is, header included, whose header [`Written`] wrote at the beginning of `bytes`.
+pub fn frame_size(bytes: &[u8]) -> usize {
+    match *bytes {
+        [_, 126, high, low, ..] => 4 + usize::from(u16::from_be_bytes([high, low])),
+        [_, 127, a, b, c, d, e, f, g, h, ..] => usize::try_from(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+            .map_or(usize::MAX, |size| size.saturating_add(10)),
+        [_, size, ..] => 2 + usize::from(size),
+        _ => bytes.len(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_size_of_a_written_frame_is_that_of_its_header_and_payload() {
+        for length in [0, 1, 125, 126, 127, 128, 0xffff, 0x1_0000, 1 << 40] {
+            let header = Written::new(true, false, OpCode::Data(Data::Binary), length);
+            let mut bytes = header.as_bytes().to_vec();
+            bytes.extend_from_slice(&[0xff; 16][..length.min(16) as usize]);
+            assert_eq!(frame_size(&bytes), header.as_bytes().len() + length as usize);
+        }
+    }
 
     const PLAIN: Context = Context { deflate: false, message: None };
 

@@ -1,5 +1,7 @@
 //! The sidecar as a process: its command line, its exit codes, its beginning and its end, with a VM that this test plays.
 
+mod flow;
+mod silence;
 mod vm;
 
 use std::io::{Read, Write};
@@ -42,10 +44,15 @@ fn read_all(client: &mut TcpStream) -> Vec<u8> {
 
 /// A client whose handshake has been answered, and its stream's number.
 fn upgraded(vm: &mut Vm) -> (TcpStream, u64) {
-    let mut client = connect(vm.port);
+    let client = connect(vm.port);
+    upgrade(vm, client, map([]))
+}
+
+/// The same for a client that is connected, with options.
+fn upgrade(vm: &mut Vm, mut client: TcpStream, options: vm::Term) -> (TcpStream, u64) {
     client.write_all(HANDSHAKE).expect("writes");
     let (stream, _) = vm.event("request");
-    vm.command(stream, [tuple([atom("websocket"), list([]), map([])])]);
+    vm.command(stream, [tuple([atom("websocket"), list([]), options])]);
     let mut answer = [0; b"HTTP/1.1 101 Switching Protocols\r\n\r\n".len()];
     client.read_exact(&mut answer).expect("is answered");
     assert_eq!(&answer, b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
@@ -244,13 +251,76 @@ fn suspending_refuses_new_clients_and_keeps_the_old() {
     let (mut client, stream) = upgraded(&mut vm);
     vm.command(0, [atom("suspend")]);
     assert_eq!(vm.event("listening"), (0, vec![list([])]));
+    vm.command(0, [atom("suspend")]); // Each order is answered.
+    assert_eq!(vm.event("listening"), (0, vec![list([])]));
     TcpStream::connect(("127.0.0.1", vm.port)).expect_err("nobody listens");
     client.write_all(HELLO).expect("writes");
     assert_eq!(vm.event("text").0, stream);
 
     vm.command(0, [atom("resume")]);
     let (_, listening) = vm.event("listening");
+    vm.command(0, [atom("resume")]);
+    assert_eq!(vm.event("listening").1, listening);
     vm.port = vm::port_in(&listening[0]);
+    upgraded(&mut vm);
+}
+
+#[test]
+fn draining_closes_idle_connections_and_others_with_their_answer() {
+    let mut vm = Vm::ready(&[]);
+    let mut answered = connect(vm.port);
+    let response = |vm: &mut Vm, stream| {
+        vm.command(stream, [tuple([atom("response"), int(200), list([]), binary(b"done")])]);
+    };
+    answered.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").expect("writes");
+    let (stream, _) = vm.event("request");
+    response(&mut vm, stream);
+    let mut busy = connect(vm.port);
+    busy.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").expect("writes");
+    let (stream, _) = vm.event("request");
+
+    vm.command(0, [atom("drain")]);
+    assert!(read_all(&mut answered).ends_with(b"done"));
+    response(&mut vm, stream);
+    let answer = String::from_utf8(read_all(&mut busy)).expect("is text");
+    assert!(answer.contains("\r\nconnection: close\r\n") && answer.ends_with("done"), "{answer}");
+
+    // Until it is resumed.
+    vm.command(0, [atom("suspend"), atom("resume")]);
+    vm.event("listening");
+    let mut next = connect(vm.port);
+    for _ in 0..2 {
+        next.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").expect("writes");
+        let (stream, _) = vm.event("request");
+        response(&mut vm, stream);
+    }
+}
+
+#[test]
+fn a_shared_port_is_taken_once_and_joined_by_others() {
+    let (first, mut vm) = Vm::start(&["--listen", "127.0.0.1:0", "--share-port", "take"]);
+    let address = format!("127.0.0.1:{}", vm::port_of(&first));
+    let (second, _other) = Vm::start(&["--listen", &address, "--share-port", "join"]);
+    assert_eq!(vm::port_of(&second), vm::port_of(&first));
+    let (third, _) = Vm::start(&["--listen", &address, "--share-port", "take"]);
+    assert_eq!(third, tuple([atom("listen_error"), binary(address.as_bytes()), atom("eaddrinuse")]));
+
+    // Who has taken it comes back to it, although another is there and the flag said port 0.
+    vm.send(&tuple([atom("hello"), int(1)]));
+    vm.command(0, [atom("suspend")]);
+    assert_eq!(vm.event("listening"), (0, vec![list([])]));
+    vm.command(0, [atom("resume")]);
+    assert_eq!(vm::port_in(&vm.event("listening").1[0]), vm::port_of(&first));
+}
+
+#[test]
+fn a_suspended_sidecar_listens_when_it_is_resumed() {
+    let (hello, mut vm) = Vm::start(&["--listen", "127.0.0.1:0", "--suspended", "true"]);
+    let vm::Term::Tuple(hello) = &hello else { panic!("not a tuple") };
+    assert_eq!(get(&hello.elements[2], "listening"), &list([]));
+    vm.send(&tuple([atom("hello"), int(1)]));
+    vm.command(0, [atom("resume")]);
+    vm.port = vm::port_in(&vm.event("listening").1[0]);
     upgraded(&mut vm);
 }
 

@@ -66,12 +66,17 @@ pub struct Vm {
 impl Vm {
     /// Starts a sidecar and reads its first packet.
     pub fn start(flags: &[&str]) -> (Term, Vm) {
+        Self::start_with(flags, Stdio::piped())
+    }
+
+    /// The same with a stderr of the caller's.
+    pub fn start_with(flags: &[&str], stderr: Stdio) -> (Term, Vm) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_outrider"))
             .arg("serve")
             .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .expect("the binary runs");
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().expect("piped"));
@@ -101,18 +106,30 @@ impl Vm {
 
     /// The next event, which must have this name: its stream and its arguments.
     pub fn event(&mut self, name: &str) -> (u64, Vec<Term>) {
+        let (stream, mut event) = self.any_event();
+        assert_eq!(event.remove(0), atom(name));
+        (stream, event)
+    }
+
+    /// The next event: its stream and its elements.
+    pub fn any_event(&mut self) -> (u64, Vec<Term>) {
         while self.events.is_empty() {
             let Term::List(events) = self.packet() else { panic!("not a list of events") };
             self.events.extend(events.elements.into_iter().map(split));
         }
-        let (stream, mut event) = self.events.pop_front().expect("not empty");
-        assert_eq!(event.remove(0), atom(name));
-        (stream, event)
+        self.events.pop_front().expect("not empty")
     }
 
     /// Events that came in one packet with those already looked at.
     pub fn unread_events(&self) -> usize {
         self.events.len()
+    }
+
+    /// The most memory that the sidecar has occupied so far, in bytes.
+    pub fn most_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("is told");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("is a number") * 1024
     }
 
     pub fn close_stdin(&mut self) {
@@ -121,6 +138,17 @@ impl Vm {
 
     pub fn exit_code(&mut self) -> Option<i32> {
         self.child.wait().expect("it ends").code()
+    }
+
+    /// The next line that it says on stderr.
+    pub fn line(&mut self) -> String {
+        let stderr = self.child.stderr.as_mut().expect("piped");
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        while byte != [b'\n'] {
+            stderr.read_exact(&mut byte).expect("a whole line");
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).expect("is text")
     }
 
     /// What it has said on stderr, once it has ended.

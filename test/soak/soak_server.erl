@@ -66,7 +66,7 @@ resident(OsPid) ->
 -spec is_up() -> boolean().
 is_up() ->
     try outrider:info(?REF) of
-        #{sidecar := Sidecar} -> Sidecar =/= undefined
+        #{sidecars := Sidecars} -> Sidecars =/= []
     catch
         %% It is being restarted.
         _:_ -> false
@@ -74,7 +74,7 @@ is_up() ->
 
 -spec os_pids() -> [{vm | sidecar, string()}].
 os_pids() ->
-    #{sidecar := #{os_pid := Sidecar}} = outrider:info(?REF),
+    #{sidecars := [#{os_pid := Sidecar}]} = outrider:info(?REF),
     [{vm, os:getpid()}, {sidecar, integer_to_list(Sidecar)}].
 
 -spec kill(owner | listener | streams_parent | {streams, pos_integer()}) -> ok.

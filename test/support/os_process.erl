@@ -2,17 +2,17 @@
 -module(os_process).
 
 -export([sidecar/1, status/2, limit/2, environment/1, descriptors/1, directory/1]).
--export([signal/2, is_gone/1, until/1]).
+-export([signal/2, while_stopped/2, is_gone/1, is_replaced/2, until/1]).
 
 %% Far longer than anything here takes, even on a busy machine.
 -define(PATIENCE_MS, 20000).
 
-%% The process beside this listener, or `undefined' while there is none.
+%% The process beside this listener of one, or `undefined' while there is none.
 -spec sidecar(ranch:ref()) -> pos_integer() | undefined.
 sidecar(Ref) ->
     case outrider:info(Ref) of
-        #{sidecar := #{os_pid := OsPid}} -> OsPid;
-        #{sidecar := undefined} -> undefined
+        #{sidecars := [#{os_pid := OsPid}]} -> OsPid;
+        #{sidecars := []} -> undefined
     end.
 
 %% The words of one line of /proc/PID/status.
@@ -49,6 +49,21 @@ directory(OsPid) ->
 signal(OsPid, Name) ->
     "" = os:cmd("kill -" ++ Name ++ " " ++ integer_to_list(OsPid)),
     ok.
+
+%% Runs a fun while the process is stopped.
+-spec while_stopped(pos_integer(), fun(() -> Result)) -> Result.
+while_stopped(OsPid, Fun) ->
+    ok = signal(OsPid, "STOP"),
+    try
+        Fun()
+    after
+        signal(OsPid, "CONT")
+    end.
+
+%% Waits until this listener has another sidecar than that.
+-spec is_replaced(ranch:ref(), pos_integer()) -> ok.
+is_replaced(Ref, Before) ->
+    until(fun() -> not lists:member(sidecar(Ref), [Before, undefined]) end).
 
 %% Waits until no OS process of that number runs. One that nobody has waited for yet (Z) has ended.
 -spec is_gone(pos_integer()) -> ok.

@@ -1,12 +1,13 @@
 //! The kinds of load, each a function from a running server to a sample.
 //!
-//! All but `push` are closed loops: a connection sends when an answer came, so a slow server gets less to do and no queue
+//! All but `push` and `neighbours` are closed loops: a connection sends when an answer came, so a slow server gets less to do and no queue
 //! grows without end. Latencies therefore tell of a server under exactly this load, not of one with arrivals of its own.
 
 mod closed_loop;
 mod connect;
 mod fan_out;
 mod idle;
+mod neighbours;
 mod push;
 
 use std::time::Duration;
@@ -64,6 +65,15 @@ pub enum Load {
         /// How many messages each has echoed before.
         messages: usize,
     },
+    /// Every connection asks for an echo at a fixed pace; beside them, if `disturbed`, there are four that give trouble.
+    Neighbours {
+        /// How many connections.
+        connections: usize,
+        /// Bytes of payload.
+        size: usize,
+        /// Whether there is trouble.
+        disturbed: bool,
+    },
     /// Connections come, shake hands, and leave.
     Connect {
         /// How many at a time.
@@ -88,6 +98,11 @@ const DIFFERENT: u64 = 256;
 const DRAIN: Duration = Duration::from_secs(60);
 
 impl Load {
+    /// What is added to the name of a side that gets this load, where the other side gets another.
+    pub fn remark(self) -> &'static str {
+        if let Load::Neighbours { disturbed: true, .. } = self { ", disturbed" } else { "" }
+    }
+
     /// Runs the load once.
     pub fn run(self, server: &Server, timing: Timing) -> Result<Sample> {
         match self {
@@ -107,6 +122,9 @@ impl Load {
                 fan_out::run(server, timing, connections, script(size, payload))
             }
             Load::Idle { connections, deflate, messages } => idle::run(server, connections, messages, deflate),
+            Load::Neighbours { connections, size, disturbed } => {
+                neighbours::run(server, timing, connections, disturbed, script(size, Payload::Plain))
+            }
             Load::Connect { at_a_time } => connect::run(server, timing, at_a_time),
         }
     }
