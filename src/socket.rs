@@ -52,8 +52,9 @@ impl Socket {
     }
 
     /// Whether the kernel has bytes, or the client's end, for a read. The event loop may not know it yet: when it has
-    /// stood still, it learns of some sockets and of the time before it learns of all. A system call: for the moment
-    /// before a client is given up for its silence.
+    /// stood still, it learns of some sockets and of the time before it learns of all. It may also never know: a read stops
+    /// at urgent data, and nobody says that there is more. So a client is kept for this once, not again and again. A
+    /// system call: for the moment before a client is given up for its silence.
     pub fn has_news(&self) -> bool {
         let mut byte = [std::mem::MaybeUninit::uninit()];
         !matches!(SockRef::from(self).peek(&mut byte), Err(e) if e.kind() == io::ErrorKind::WouldBlock)

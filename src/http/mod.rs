@@ -51,6 +51,9 @@ const HYPER_BUFFER_MAX: usize = 64 * 1024 * 1024;
 /// How long a PROXY header may take (Cowboy's constant).
 const PROXY_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(1000);
 
+/// How long the event loop may take, when it has stood still, to hear of all sockets.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// A timer that is not set: a year.
 const NEVER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
 
@@ -64,6 +67,8 @@ pub struct Connection {
     current: RefCell<Option<Rc<Exchange>>>,
     /// The exchange that goes on, or has just ended, is the last.
     last: Cell<bool>,
+    /// A deadline that has passed, and what it was put off to.
+    put_off: Cell<Option<(Instant, Instant)>>,
 }
 
 /// How HTTP ends on a connection.
@@ -102,6 +107,7 @@ pub async fn serve(server: Rc<Server>, socket: Socket, permits: Permits) {
         requests: Cell::new(0),
         current: RefCell::new(None),
         last: Cell::new(false),
+        put_off: Cell::new(None),
         server,
     });
     let service = {
@@ -189,7 +195,9 @@ impl Connection {
 
     fn poll_timer(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Outcome> {
         loop {
-            let deadline = self.deadline();
+            let due = self.deadline();
+            let put_off = self.put_off.get().filter(|&(passed, _)| passed == due);
+            let deadline = put_off.map_or(due, |(_, until)| until);
             // A deadline moves with every byte; the timer is only set anew when it rings, or would ring too late.
             if deadline < timer.deadline() {
                 timer.as_mut().reset(deadline);
@@ -197,10 +205,14 @@ impl Connection {
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if deadline <= Instant::now() {
+            let now = Instant::now();
+            if deadline <= now {
                 let wire = self.wire.borrow();
-                if !wire.is_busy() && wire.socket.poll_read_ready(cx).is_pending() && wire.socket.has_news() {
-                    return Poll::Pending; // It came in time, perhaps; the event loop is about to say so.
+                let may_wait = !wire.is_busy() && put_off.is_none();
+                if may_wait && wire.socket.poll_read_ready(cx).is_pending() && wire.socket.has_news() {
+                    // It came in time, perhaps; the event loop is about to say so.
+                    self.put_off.set(Some((due, now + GRACE)));
+                    continue;
                 }
                 let told = !wire.is_busy() && wire.has_request_line();
                 return Poll::Ready(Outcome::Late(told.then_some(408)));

@@ -178,7 +178,10 @@ impl Websocket {
         match result {
             Poll::Pending => return false,
             Poll::Ready(Ok(0)) => self.lost(state, &io::ErrorKind::ConnectionReset.into()),
-            Poll::Ready(Ok(_)) => state.received = Instant::now(),
+            Poll::Ready(Ok(_)) => {
+                state.received = Instant::now();
+                state.spared = false;
+            }
             Poll::Ready(Err(e)) => self.lost(state, &e),
         }
         true
@@ -299,9 +302,11 @@ impl Websocket {
                 return Poll::Ready(());
             }
             if idle.is_some_and(|deadline| deadline <= now) {
-                let unread = self.server.app.is_congested() || self.socket.borrow().has_news();
-                if state.active && (!state.reading(self.server.window) || unread) {
-                    state.received = now; // We are the ones who do not read, or have not yet.
+                // We may be the ones who do not read, or have not yet.
+                let unread = !state.reading(self.server.window) || self.server.app.is_congested();
+                if state.active && (unread || (!state.spared && self.socket.borrow().has_news())) {
+                    state.spared = !unread;
+                    state.received = now;
                     continue;
                 }
                 self.end(state, Reason::Timeout, Some(1000));

@@ -48,6 +48,8 @@ pub struct Session {
     pub(super) idle_timeout: Option<Duration>,
     /// When bytes were last received.
     pub(super) received: Instant,
+    /// It was kept at the end of its idle timeout, because the kernel had bytes of it; none of them have come since.
+    pub(super) spared: bool,
     /// Since when the client has taken nothing of `out`.
     pub(super) blocked: Option<Instant>,
     /// The decoder was stopped by a full window: it, or `unread`, has more.
@@ -107,6 +109,7 @@ impl Session {
             active: options.active,
             idle_timeout: options.idle_timeout.map(Duration::from_millis),
             received: Instant::now(),
+            spared: false,
             blocked: None,
             paused: true,
             rearm: false,

@@ -2,6 +2,7 @@
 
 mod flow;
 mod silence;
+mod urgent;
 mod vm;
 
 use std::io::{Read, Write};

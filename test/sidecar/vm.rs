@@ -132,6 +132,17 @@ impl Vm {
         line.trim().trim_end_matches(" kB").parse::<usize>().expect("is a number") * 1024
     }
 
+    pub fn signal(&self, name: &str) {
+        let args = [format!("-{name}"), self.child.id().to_string()];
+        assert!(Command::new("kill").args(args).status().expect("kill runs").success());
+    }
+
+    /// R, S, T, …; see proc(5).
+    pub fn state(&self) -> char {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).expect("is told")
+    }
+
     pub fn close_stdin(&mut self) {
         self.stdin = None;
     }
