@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
@@ -16,6 +16,7 @@ use crate::http::exchange::Exchange;
 use crate::http::head::HeadLimits;
 use crate::port::Port;
 use crate::port::message::{Command, SIDECAR, StreamId};
+use crate::queued::Queued;
 use crate::websocket::Websocket;
 
 /// How often idle compression contexts are looked for.
@@ -40,6 +41,11 @@ impl App {
             Self::Echo(_) => false,
         }
     }
+
+    /// Waits while that is so.
+    pub async fn uncongested(&self) {
+        std::future::poll_fn(|cx| if self.poll_congested(cx) { Poll::Pending } else { Poll::Ready(()) }).await;
+    }
 }
 
 /// A stream that commands can be sent to.
@@ -62,6 +68,8 @@ pub struct Server {
     pub head_limits: Rc<HeadLimits>,
     /// Bytes of payload on their way, for each stream and direction (docs/port-protocol.md, "Credit").
     pub window: usize,
+    /// Bytes that wait for clients to take them.
+    pub queued: Rc<Queued>,
     streams: RefCell<FxHashMap<StreamId, Stream>>,
     last_id: Cell<StreamId>,
     /// WebSockets with frames of this turn's commands.
@@ -76,6 +84,7 @@ impl Server {
         Rc::new(Self {
             app,
             gate: Gate::new(&limits),
+            queued: Queued::new(limits.max_queued.0),
             head_limits: Rc::new(limits.head()),
             limits,
             window,
@@ -140,6 +149,29 @@ impl Server {
             websocket.flush();
         }
         self.dirty.replace(dirty);
+        self.shed();
+    }
+
+    /// Where more waits for the clients than may: closes those that have taken nothing for longest, until it is less.
+    pub fn shed(&self) {
+        if !self.queued.is_exceeded() {
+            return;
+        }
+        let blocked = |stream: &Stream| match stream {
+            Stream::Websocket(websocket) => Some((websocket.blocked_since()?, Stream::Websocket(Rc::clone(websocket)))),
+            Stream::Http(exchange) => Some((exchange.blocked.get()?, Stream::Http(Rc::clone(exchange)))),
+        };
+        let mut blocked: Vec<_> = self.streams.borrow().values().filter_map(blocked).collect();
+        blocked.sort_unstable_by_key(|(since, _)| *since);
+        for (_, stream) in blocked {
+            if !self.queued.is_exceeded() {
+                return;
+            }
+            match stream {
+                Stream::Websocket(websocket) => websocket.give_up(),
+                Stream::Http(exchange) => exchange.give_up(),
+            }
+        }
     }
 
     /// Sends all WebSocket clients away with 1001 and waits, for a bounded time, until they have it.
@@ -147,10 +179,10 @@ impl Server {
         self.websockets().iter().for_each(|websocket| websocket.go_away());
         let gone = std::future::poll_fn(|cx| {
             if self.websockets().is_empty() {
-                return std::task::Poll::Ready(());
+                return Poll::Ready(());
             }
             self.farewell.set(Some(cx.waker().clone()));
-            std::task::Poll::Pending
+            Poll::Pending
         });
         let _ = tokio::time::timeout(FAREWELL, gone).await;
     }
