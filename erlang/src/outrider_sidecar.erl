@@ -113,7 +113,11 @@ handle_cast(_Message, State) ->
 
 -spec handle_info(term(), #sidecar{}) -> {noreply, #sidecar{}} | {stop, term(), #sidecar{}}.
 handle_info({Port, {data, Packet}}, State = #sidecar{port = Port, streams = Streams}) ->
-    {noreply, dispatch(outrider_protocol:decode(Packet), Port, Streams, State)};
+    try
+        {noreply, dispatch(outrider_protocol:decode(Packet), Port, Streams, State)}
+    catch
+        error:Reason:Stacktrace -> {stop, outrider_discreet:error(Reason, Stacktrace), State}
+    end;
 handle_info({{stream, Stream}, _Monitor, process, _Pid, Reason}, State) ->
     {noreply, stream_down(Stream, Reason, State)};
 handle_info({upgraded, Stream}, State = #sidecar{requests = Requests}) ->
@@ -150,7 +154,9 @@ terminate(shutdown, State = #sidecar{ref = Ref, port = Port, streams = Streams, 
     ok = outrider_registry:set_status(Ref, Status),
     outrider_launch:close(Port);
 terminate(_Reason, #sidecar{port = Port}) ->
-    outrider_launch:close(Port).
+    ok = outrider_launch:close(Port),
+    %% A crash report shows the mailbox.
+    outrider_discreet:forget(Port).
 
 %% What a crash report may show: counts, no requests and no payloads.
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
