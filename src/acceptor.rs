@@ -28,7 +28,7 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 const QUIET: Duration = Duration::from_secs(60);
 
 /// File descriptors that `max_sockets` leaves free by default: for the event loop, the pipes, and files that handlers send.
-const RESERVED_FILES: usize = 64;
+const RESERVED_FILES: usize = 128;
 
 /// An address that cannot be listened on.
 #[derive(Debug)]
