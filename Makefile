@@ -13,7 +13,7 @@ export ERL_LIBS := $(CURDIR)/_build/erl_libs
 RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
 PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
 
-.PHONY: help build demo test lint deny advisories autobahn autobahn-quick fuzz bench bench-quick clean
+.PHONY: help build demo test lint deny advisories autobahn autobahn-quick soak soak-quick fuzz bench bench-quick clean
 .PHONY: setup-demo setup-test format clippy test-rust xref dialyzer test-units test-suites test-clients test-taskboard test-dependency
 
 help: ## list the verbs
@@ -43,6 +43,12 @@ autobahn: build setup-test ## all 517 cases of Autobahn, through the VM and on t
 
 autobahn-quick: build setup-test ## 306 cases of Autobahn through the VM
 	$(RUN) test/autobahn/run.py vm quick
+
+soak: build ## clients and faults at random for SECONDS=600; CLIENTS=2000, SEED as printed by an earlier run
+	test/soak/run $(if $(filter file,$(origin SECONDS)),600,$(SECONDS))
+
+soak-quick: build ## the same for 20 seconds with 300 clients
+	CLIENTS=300 test/soak/run 20
 
 fuzz: ## every fuzz target; SECONDS=60 for each
 	scripts/fuzz.sh $(SECONDS)

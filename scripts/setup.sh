@@ -4,7 +4,8 @@
 # usage: setup.sh demo | test
 #
 # `demo` is Erlang, rebar3 and Cowboy: enough for `make build` and `make demo`. `test` adds what the tests need: the rest
-# of Erlang, Chromium and the Python packages of test/requirements.txt in _build/venv. Does nothing, and says nothing,
+# of Erlang, Chromium, tools to break the network and the clock, and the Python packages of test/requirements.txt in
+# _build/venv. Does nothing, and says nothing,
 # when all is there. Packages are Debian's and need root; who cannot
 # install them is told what to install.
 set -eu
@@ -13,7 +14,7 @@ cd "$(dirname "$0")/.."
 demo_packages='ca-certificates curl gcc libc6-dev xz-utils erlang-base erlang-dev erlang-tools erlang-ssl erlang-inets
     erlang-crypto erlang-public-key erlang-asn1 erlang-runtime-tools erlang-parsetools erlang-syntax-tools
     erlang-common-test erlang-eunit erlang-edoc erlang-xmerl rebar3'
-test_packages='erlang-dialyzer g++ git python3 python3-venv chromium chromium-driver'
+test_packages='erlang-dialyzer g++ git python3 python3-venv chromium chromium-driver iproute2 libfaketime'
 
 fail() {
     echo "setup: $*" >&2
@@ -53,6 +54,11 @@ have() {
     done
 }
 
+# True if the library is where Debian puts it, and the tests look for it.
+libfaketime() {
+    ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1
+}
+
 # Cowboy comes from Hex with rebar3; where Hex does not answer, from Debian.
 cowboy() {
     [ ! -e _build/erl_libs/.complete ] || return 0
@@ -79,7 +85,7 @@ demo)
     cowboy
     ;;
 test)
-    have erl erlc ct_run dialyzer rebar3 curl xz cc c++ git python3 chromium chromedriver &&
+    have erl erlc ct_run dialyzer rebar3 curl xz cc c++ git python3 chromium chromedriver ip && libfaketime &&
         python3 -c 'import venv, ensurepip' 2>/dev/null || packages $demo_packages $test_packages
     cowboy
     python

@@ -32,9 +32,10 @@ pub fn to_vm(port: Rc<Port>, level: LogLevel) {
     tracing_subscriber::registry().with(ToVm.with_filter(filter)).init();
 }
 
-/// Writes events to stderr.
+/// Writes events to stderr; those that it does not take are lost.
 pub fn to_stderr() {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(LevelFilter::INFO).init();
+    let stderr = tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false);
+    stderr.with_max_level(LevelFilter::INFO).init();
 }
 
 struct ToVm;

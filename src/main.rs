@@ -19,7 +19,7 @@ fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            eprintln!("outrider: {} (see outrider --help)", in_one_line(&error));
+            complain(&format!("{} (see outrider --help)", in_one_line(&error)));
             return USAGE.into();
         }
         Err(help) => help.exit(),
@@ -35,6 +35,12 @@ fn main() -> std::process::ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// A usage error; the exit code stands even if nobody takes the words.
+fn complain(what: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "outrider: {what}");
 }
 
 /// What is wrong with the flags, without clap's advice behind it.

@@ -61,6 +61,19 @@ impl Socket {
         result.map_ok(|()| buf.filled().len())
     }
 
+    /// Whether the kernel has bytes, or the client's end, for a read. The event loop may not know it yet: when it has
+    /// stood still, it learns of some sockets and of the time before it learns of all. A system call: for the moment
+    /// before a client is given up for its silence.
+    pub fn has_news(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        !matches!(SockRef::from(self).peek(&mut byte), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Ready when the event loop knows of something to read.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, s => s.poll_read_ready(cx))
+    }
+
     /// Ready when a write would take something.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, s => s.poll_write_ready(cx))

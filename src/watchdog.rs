@@ -5,6 +5,7 @@
 //! counted in ticks of our own, each of which can be late but none too early: a process that was itself stopped, or a
 //! machine that was suspended, sees one tick of silence and not an hour. One task, in the event loop's thread.
 
+use std::io::{self, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ pub async fn watch(port: &Port, period: Option<Duration>, patience: Option<Durat
 pub fn last_words(text: String) -> mpsc::Receiver<()> {
     let (said, is_said) = mpsc::channel();
     let speaker = move || {
-        eprintln!("outrider: {text}");
+        let _ = writeln!(io::stderr(), "outrider: {text}"); // Closed, or its disk is full.
         let _ = said.send(()); // Who does not wait has gone.
     };
     let _ = std::thread::Builder::new().spawn(speaker); // Without a thread nothing is said.

@@ -1,11 +1,13 @@
 %% What dies, and what then happens: the rows of docs/architecture.md, each by killing the thing for real.
 %%
 %% Only Outrider has these parts, so these cases have no twin on Cowboy. The row of a callback that crashes is in
-%% ws_process_SUITE, that of a client that vanishes in ws_close_SUITE, held to Cowboy's.
+%% ws_process_SUITE, that of a client that vanishes in ws_close_SUITE, held to Cowboy's. What is left behind, and what
+%% happens under load, is in outrider_faults_SUITE.
 -module(outrider_failures_SUITE).
 
 -export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([the_sidecar_is_killed/1, the_port_owner_is_killed/1, a_stream_is_killed/1, the_parent_of_the_streams_is_killed/1]).
+-export([the_supervisor_of_the_listener_is_killed/1, the_top_supervisor_is_killed/1, the_port_is_closed/1]).
 -export([a_request_is_being_answered_when_the_sidecar_is_killed/1]).
 -export([the_listener_stops/1, a_request_is_being_answered_when_the_listener_stops/1, a_handler_that_does_not_end_is_killed/1]).
 -export([the_application_stops/1, a_supervisor_of_ones_own_stops/1]).
@@ -57,15 +59,11 @@ the_sidecar_is_killed(Config) ->
     is_back(Server, OsPid).
 
 the_port_owner_is_killed(Config) ->
-    #{ref := Ref, probe := Probe} = Server = server(Config),
-    Socket = ws_client:open(Server),
-    OsPid = os_pid(Server),
-    [Owner] = outrider:procs(Ref, acceptors),
-    exit(Owner, kill),
-    [{close, 1001, <<>>}, closed] = ws_client:recv_all(Socket),
-    {exit, normal} = probe:await_exit(Probe),
-    [websocket_init, {terminate, {error, closed}}, {exit, normal}] = probe:calls(Probe),
-    is_gone(OsPid),
+    #{ref := Ref} = Server = server(Config),
+    OsPid = says_good_bye(Server, fun() ->
+        [Owner] = outrider:procs(Ref, acceptors),
+        exit(Owner, kill)
+    end),
     is_back(Server, OsPid).
 
 a_stream_is_killed(Config) ->
@@ -90,6 +88,50 @@ the_parent_of_the_streams_is_killed(Config) ->
     closed = lists:last(ws_client:recv_all(Socket)),
     is_gone(OsPid),
     is_back(Server, OsPid).
+
+the_supervisor_of_the_listener_is_killed(Config) ->
+    #{ref := Ref} = Server = server(Config),
+    OsPid = says_good_bye(Server, fun() ->
+        #{pid := Listener} = outrider:info(Ref),
+        exit(Listener, kill),
+        until(fun() -> outrider_registry:refs() =/= [] andalso outrider_registry:supervisor(Ref) =/= Listener end)
+    end),
+    is_back(Server, OsPid).
+
+%% OTP's application master kills the processes of an application whose top supervisor has died: some handlers may have
+%% been told before.
+the_top_supervisor_is_killed(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Socket = ws_client:open(Server),
+    OsPid = os_pid(Server),
+    exit(whereis(outrider_sup), kill),
+    closed = lists:last(ws_client:recv_all(Socket)),
+    {exit, _} = probe:await_exit(Probe),
+    true = length([terminate || {terminate, _} <- probe:calls(Probe)]) =< 1,
+    is_gone(OsPid),
+    until(fun() -> not lists:keymember(outrider, 1, application:which_applications()) end),
+    ok = application:start(outrider).
+
+the_port_is_closed(Config) ->
+    #{ref := Ref} = Server = server(Config),
+    OsPid = says_good_bye(Server, fun() ->
+        [Owner] = outrider:procs(Ref, acceptors),
+        {links, Links} = process_info(Owner, links),
+        [true] = [port_close(Port) || Port <- Links, is_port(Port)]
+    end),
+    is_back(Server, OsPid).
+
+%% The client gets 1001, the handler is told, and the OS process leaves by itself. Returns its number.
+says_good_bye(#{probe := Probe} = Server, Fault) ->
+    Socket = ws_client:open(Server),
+    OsPid = os_pid(Server),
+    _ = Fault(),
+    [{close, 1001, <<>>}, closed] = ws_client:recv_all(Socket),
+    {exit, normal} = probe:await_exit(Probe),
+    [websocket_init, {terminate, Reason}, {exit, normal}] = probe:calls(Probe),
+    true = Reason =:= {error, closed} orelse Reason =:= shutdown,
+    is_gone(OsPid),
+    OsPid.
 
 a_request_is_being_answered_when_the_sidecar_is_killed(Config) ->
     #{probe := Probe} = Server = server(Config),
@@ -129,9 +171,7 @@ a_request_is_being_answered_when_the_listener_stops(Config) ->
 
 a_handler_that_does_not_end_is_killed(Config) ->
     #{ref := Ref, probe := Probe} = Server = server(Config),
-    Socket = http_client:connect(Server),
-    ok = http_client:send(Socket, ws_client:handshake("/stubborn")),
-    #{status := 101} = http_client:response(Socket),
+    _Socket = ws_client:open_at(Server, "/stubborn"),
     websocket_init = probe:await(Probe, websocket_init),
     OsPid = os_pid(Server),
     ok = outrider:stop_listener(Ref),

@@ -97,6 +97,8 @@ init({Ref, Number}) ->
     Last = outrider_registry:last_address(Ref),
     case start(Ref, TransOpts, ProtoOpts, Last) of
         {ok, Port, Hello = #{listening := Listening}} ->
+            %% The link says when it fails; this, also when another process or a cut link ends it.
+            _ = monitor(port, Port),
             ok = outrider_watchdog:start_link(Ref, Port, TransOpts),
             Sidecar = #sidecar{
                 ref = Ref,
@@ -179,6 +181,8 @@ handle_info({Port, {exit_status, Status}}, State = #sidecar{ref = Ref, port = Po
         [Ref, Reason, outrider_launch:describe(Reason)], outrider_options:logger(TransOpts)),
     {stop, Reason, State};
 handle_info({'EXIT', Port, Reason}, State = #sidecar{port = Port}) ->
+    {stop, {sidecar_port, Reason}, State};
+handle_info({'DOWN', _, port, Port, Reason}, State = #sidecar{port = Port}) ->
     {stop, {sidecar_port, Reason}, State};
 %% The watchdog has killed the sidecar, or has crashed.
 handle_info({'EXIT', Pid, Reason}, State) when is_pid(Pid), Reason =/= normal ->

@@ -220,6 +220,9 @@ impl Connection {
                     wire.excuse(); // We are the ones who do not read.
                     continue;
                 }
+                if !wire.is_busy() && wire.socket.poll_read_ready(cx).is_pending() && wire.socket.has_news() {
+                    return Poll::Pending; // It came in time, perhaps; the event loop is about to say so.
+                }
                 let told = !wire.is_busy() && wire.has_request_line();
                 return Poll::Ready(Outcome::Late(told.then_some(408)));
             }

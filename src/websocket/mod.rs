@@ -320,8 +320,9 @@ impl Websocket {
                 return Poll::Ready(());
             }
             if idle.is_some_and(|deadline| deadline <= now) {
-                if state.active && (!state.reading(self.server.window) || self.server.app.is_congested()) {
-                    state.received = now; // We are the ones who do not read.
+                let unread = self.server.app.is_congested() || self.socket.borrow().has_news();
+                if state.active && (!state.reading(self.server.window) || unread) {
+                    state.received = now; // We are the ones who do not read, or have not yet.
                     continue;
                 }
                 self.end(state, Reason::Timeout, Some(1000));

@@ -77,6 +77,25 @@ fn a_usage_error_is_one_line_and_exit_code_2() {
 }
 
 #[test]
+fn the_exit_code_is_right_even_if_stderr_takes_nothing() {
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("opens");
+    let status =
+        Command::new(env!("CARGO_BIN_EXE_outrider")).arg("ride").stderr(full).status().expect("the binary runs");
+    assert_eq!(status.code(), Some(2));
+
+    let taken = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("opens");
+    let output = Command::new(env!("CARGO_BIN_EXE_outrider"))
+        .args(["serve", "--listen", &taken.local_addr().expect("is bound").to_string()])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(full)
+        .output()
+        .expect("the binary runs");
+    assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
 fn help_and_version_go_to_stdout() {
     for (flag, word) in [("--help", "serve"), ("--version", env!("CARGO_PKG_VERSION"))] {
         let output = outrider(&[flag]);

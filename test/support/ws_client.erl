@@ -3,7 +3,7 @@
 %% calling process.
 -module(ws_client).
 
--export([open/1, open/2, handshake/1, handshake/2, upgrade/2, handshake_with/1]).
+-export([open/1, open/2, open_at/2, handshake/1, handshake/2, upgrade/2, handshake_with/1]).
 -export([send/2, bytes/1, frame/4, header/4]).
 -export([recv/1, recv/2, recv_all/1, recv_deflated/1]).
 -export([deflater/0, deflate/2, inflater/0, inflate/2]).
@@ -34,6 +34,14 @@ open(Server) ->
 open(Server, Headers) ->
     Socket = http_client:connect(Server),
     #{status := 101} = upgrade(Socket, Headers),
+    Socket.
+
+%% The same for another target than `/'.
+-spec open_at(same_test:server(), iodata()) -> gen_tcp:socket().
+open_at(Server, Target) ->
+    Socket = http_client:connect(Server),
+    ok = http_client:send(Socket, handshake(Target)),
+    #{status := 101} = http_client:response(Socket),
     Socket.
 
 %% Sends a handshake and returns its answer.
