@@ -1,24 +1,34 @@
 //! Takes clients in: listens, accepts, counts, and stops doing so when the VM orders it.
 //!
 //! Accepting pauses, and clients wait in the kernel's backlog, while `max_connections` HTTP connections or `max_sockets`
-//! connections of any kind are open, and for a moment when the process or the machine has no file descriptor left.
+//! connections of any kind are open, while `max_accept_rate` came in the last second, while the VM reads nothing, and for a
+//! moment when the process or the machine has no file descriptor left. A pause costs nothing, and nobody is lost by
+//! it who has patience.
 
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use crate::config::{Limits, ListenAddr};
+use crate::addresses::{Addresses, Visit};
+use crate::config::{Limits, ListenAddr, OrInfinity};
 use crate::http;
+use crate::rate::Rate;
 use crate::server::{App, Server};
 use crate::socket::{Endpoint, Listener};
 
 /// How long accepting pauses when there is no file descriptor or memory left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// How long this is not said again in the log.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// File descriptors that `max_sockets` leaves free by default: for the event loop, the pipes, and files that handlers send.
+const RESERVED_FILES: usize = 128;
 
 /// An address that cannot be listened on.
 #[derive(Debug)]
@@ -65,6 +75,11 @@ pub struct Gate {
     pub connections: Rc<Counter>,
     /// Connections of any kind.
     pub sockets: Rc<Counter>,
+    /// The same, for each client address.
+    pub addresses: Rc<Addresses>,
+    rate: Option<Rate>,
+    /// When it was last said in the log that accepting fails.
+    warned: Cell<Option<Instant>>,
 }
 
 impl Gate {
@@ -77,7 +92,10 @@ impl Gate {
             draining: Cell::new(false),
             drained: Notify::new(),
             connections: Counter::new(limits.max_connections.0),
-            sockets: Counter::new(limits.max_sockets.0),
+            sockets: Counter::new(limits.max_sockets.map_or_else(default_max_sockets, |OrInfinity(max)| max)),
+            addresses: Addresses::new(limits.max_sockets_per_address.0),
+            rate: limits.max_accept_rate.0.map(|rate| Rate::new(rate, Instant::now())),
+            warned: Cell::new(None),
         }
     }
 
@@ -113,6 +131,32 @@ impl Gate {
             self.drained.notified().await;
         }
     }
+
+    /// Waits until the rate allows one more.
+    async fn has_time(&self) {
+        while let Some(rate) = &self.rate {
+            let wait = rate.wait(Instant::now());
+            if wait.is_zero() {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Says that accepting fails, unless it has been said a short while ago.
+    fn warn(&self, error: &io::Error) {
+        let now = Instant::now();
+        if self.warned.get().is_none_or(|last| now - last >= QUIET) {
+            self.warned.set(Some(now));
+            warn!(%error, "cannot accept clients for now");
+        }
+    }
+}
+
+/// What the limit of file descriptors leaves room for.
+fn default_max_sockets() -> Option<usize> {
+    let files = usize::try_from(rustix::process::getrlimit(rustix::process::Resource::Nofile).current?).ok()?;
+    Some(files.saturating_sub(RESERVED_FILES).max(files / 2))
 }
 
 /// Counts something up to a limit.
@@ -150,17 +194,21 @@ impl Counter {
 
     fn take(self: &Rc<Self>) -> Permit {
         self.count.set(self.count.get() + 1);
-        Permit(Rc::clone(self))
+        Permit { counter: Rc::clone(self), visit: None }
     }
 }
 
 /// Counts until it is dropped.
-pub struct Permit(Rc<Counter>);
+pub struct Permit {
+    counter: Rc<Counter>,
+    /// What it counts for its client's address.
+    pub visit: Option<Box<Visit>>,
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.count.set(self.0.count.get() - 1);
-        self.0.freed.notify_waiters();
+        self.counter.count.set(self.counter.count.get() - 1);
+        self.counter.freed.notify_waiters();
     }
 }
 
@@ -223,22 +271,22 @@ async fn accept(server: &Rc<Server>, listeners: Vec<Listener>) -> Vec<Listener> 
 }
 
 async fn accept_on(server: Rc<Server>, listener: Rc<Listener>) {
-    let mut exhausted = false;
     loop {
+        server.gate.has_time().await;
         server.gate.connections.has_room().await;
         server.gate.sockets.has_room().await;
         server.app.ready().await;
         match listener.accept().await {
             Ok(socket) => {
-                exhausted = false;
+                if let Some(rate) = &server.gate.rate {
+                    rate.take(Instant::now());
+                }
                 let permits =
                     http::Permits { connection: server.gate.connections.take(), socket: server.gate.sockets.take() };
                 tokio::task::spawn_local(http::serve(Rc::clone(&server), socket, permits));
             }
             Err(error) if is_exhaustion(&error) => {
-                if !std::mem::replace(&mut exhausted, true) {
-                    warn!(%error, "cannot accept clients for now");
-                }
+                server.gate.warn(&error);
                 tokio::time::sleep(EXHAUSTED).await;
             }
             Err(error) => debug!(%error, "a client left before it was accepted"),

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -121,9 +122,22 @@ pub struct Limits {
     /// HTTP connections at a time (a WebSocket is not counted); above it accepting pauses.
     #[arg(long, default_value = "10240", value_name = "N")]
     pub max_connections: OrInfinity<usize>,
-    /// Connections of any kind at a time, WebSockets too; above it accepting pauses.
+    /// Connections of any kind at a time, WebSockets too; above it accepting pauses. If not given, what the limit of file
+    /// descriptors leaves room for.
+    #[arg(long, value_name = "N")]
+    pub max_sockets: Option<OrInfinity<usize>>,
+    /// Connections of any kind at a time of one client address (IPv6: one /64); one more is closed at once.
     #[arg(long, default_value = "infinity", value_name = "N")]
-    pub max_sockets: OrInfinity<usize>,
+    pub max_sockets_per_address: OrInfinity<usize>,
+    /// New connections per second, and as many at once; above it accepting pauses.
+    #[arg(long, default_value = "infinity", value_name = "N")]
+    pub max_accept_rate: OrInfinity<NonZeroU32>,
+    /// Bytes that wait for all clients together to take them; above it those are closed that have taken nothing for longest.
+    #[arg(long, default_value = "1073741824", value_name = "BYTES")]
+    pub max_queued: OrInfinity<usize>,
+    /// Frames of one WebSocket message.
+    #[arg(long, default_value = "1000000", value_name = "N")]
+    pub max_fragments: OrInfinity<u32>,
     /// Each connection begins with a header of the PROXY protocol (version 1 or 2).
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub proxy_header: bool,

@@ -3,7 +3,8 @@
 //! # Layout, in the order in which a client's byte meets it
 //!
 //! - [`config`]: the command line
-//! - [`acceptor`]: takes clients in; [`server`]: what they share; [`socket`]: TCP and Unix sockets
+//! - [`acceptor`]: takes clients in, as many as [`addresses`] and [`rate`] allow; [`socket`]: TCP and Unix sockets
+//! - [`server`]: what they share; [`queued`]: what waits for all of them
 //! - [`http`]: a connection until it ends or becomes a WebSocket
 //! - [`websocket`]: a WebSocket's task; [`ws`]: its protocol, without I/O
 //! - [`port`]: the protocol with the VM
@@ -14,11 +15,14 @@
 #![forbid(unsafe_code)]
 
 pub mod acceptor;
+pub mod addresses;
 pub mod config;
 pub mod echo;
 pub mod http;
 pub mod log;
 pub mod port;
+pub mod queued;
+pub mod rate;
 pub mod rights;
 pub mod run;
 pub mod scratch;

@@ -57,8 +57,11 @@ impl Failure {
         })
     }
 
+    /// What is shown ends before the first string or binary, whose content may be a client's.
     fn packet(bytes: &[u8]) -> Self {
-        Self::Packet(bytes[..bytes.len().min(64)].to_vec(), bytes.len())
+        let head = &bytes[..bytes.len().min(64)];
+        let shown = head.iter().position(|byte| decode::CONTENT.contains(byte)).unwrap_or(head.len());
+        Self::Packet(head[..shown].to_vec(), bytes.len())
     }
 }
 

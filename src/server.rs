@@ -16,6 +16,7 @@ use crate::http::exchange::Exchange;
 use crate::http::head::HeadLimits;
 use crate::port::Port;
 use crate::port::message::{Command, SIDECAR, StreamId};
+use crate::queued::Queued;
 use crate::websocket::Websocket;
 
 /// How often idle compression contexts are looked for.
@@ -75,6 +76,8 @@ pub struct Server {
     pub head_limits: Rc<HeadLimits>,
     /// Bytes of payload on their way, for each stream and direction (docs/port-protocol.md, "Credit").
     pub window: usize,
+    /// Bytes that wait for clients to take them.
+    pub queued: Rc<Queued>,
     streams: RefCell<FxHashMap<StreamId, Stream>>,
     last_id: Cell<StreamId>,
     /// WebSockets with frames of this turn's commands.
@@ -89,6 +92,7 @@ impl Server {
         Rc::new(Self {
             app,
             gate: Gate::new(&limits),
+            queued: Queued::new(limits.max_queued.0),
             head_limits: Rc::new(limits.head()),
             limits,
             window,
@@ -159,6 +163,29 @@ impl Server {
             websocket.flush();
         }
         self.dirty.replace(dirty);
+        self.shed();
+    }
+
+    /// Where more waits for the clients than may: closes those that have taken nothing for longest, until it is less.
+    pub fn shed(&self) {
+        if !self.queued.is_exceeded() {
+            return;
+        }
+        let blocked = |stream: &Stream| match stream {
+            Stream::Websocket(websocket) => Some((websocket.blocked_since()?, Stream::Websocket(Rc::clone(websocket)))),
+            Stream::Http(exchange) => Some((exchange.blocked.get()?, Stream::Http(Rc::clone(exchange)))),
+        };
+        let mut blocked: Vec<_> = self.streams.borrow().values().filter_map(blocked).collect();
+        blocked.sort_unstable_by_key(|(since, _)| *since);
+        for (_, stream) in blocked {
+            if !self.queued.is_exceeded() {
+                return;
+            }
+            match stream {
+                Stream::Websocket(websocket) => websocket.give_up(),
+                Stream::Http(exchange) => exchange.give_up(),
+            }
+        }
     }
 
     /// Sends all clients away: WebSockets with 1001, HTTP connections with the rest of an answer that the VM has finished.

@@ -3,7 +3,7 @@
 //! Runs in the event loop's thread; nothing here blocks.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -31,6 +31,16 @@ pub enum Endpoint {
     Ip(SocketAddr),
     /// `{local, Path}`; a client's path is empty.
     Local(PathBuf),
+}
+
+impl Endpoint {
+    /// The IP address of one that has it.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(addr) => Some(addr.ip()),
+            Self::Local(_) => None,
+        }
+    }
 }
 
 macro_rules! either {

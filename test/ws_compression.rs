@@ -129,7 +129,7 @@ fn sent(agreement: &Agreement, messages: &[Vec<u8>], step: Option<usize>) -> Vec
 }
 
 fn received(agreement: &Agreement, payloads: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let options = Options { max_frame_size: None, validate_utf8: true };
+    let options = Options { max_frame_size: None, validate_utf8: true, max_fragments: u32::MAX };
     let mut receiver = Receiver::new(Decoder::new(options, Some(agreement)));
     for payload in payloads {
         receiver.receive(&client_frame(FIN | RSV1 | 2, payload, [9, 8, 7, 6]), &mut || false);

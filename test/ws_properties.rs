@@ -117,7 +117,10 @@ fn bytes(sent: &[Sent], deflate: bool, mask: [u8; 4]) -> (Vec<u8>, Vec<Whole>) {
 
 fn receiver(max_frame_size: Option<u64>, deflate: bool) -> Receiver {
     let agreement = deflate.then(Agreement::default);
-    Receiver::new(Decoder::new(Options { max_frame_size, validate_utf8: true }, agreement.as_ref()))
+    Receiver::new(Decoder::new(
+        Options { max_frame_size, validate_utf8: true, max_fragments: u32::MAX },
+        agreement.as_ref(),
+    ))
 }
 
 /// Receives `bytes` cut at `cuts`, with a sink that breaks as often as `breaks` says, in turn.

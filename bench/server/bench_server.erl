@@ -1,6 +1,6 @@
 %% Starts one of the two servers with bench_handler and tells where it listens.
 %%
-%% usage: erl -noshell -s bench_server -extra cowboy|outrider
+%% usage: erl -noshell -s bench_server -extra cowboy|outrider|outrider2
 %%
 %% Prints one line, `ready` and then key=value words, and lives until its standard input ends: so it cannot outlive the
 %% load generator that started it.
@@ -9,11 +9,15 @@
 -export([start/0]).
 
 start() ->
-    [Name] = init:get_plain_arguments(),
-    Server = list_to_existing_atom(Name),
+    {Server, Sidecars} =
+        case init:get_plain_arguments() of
+            ["cowboy"] -> {cowboy, #{}};
+            ["outrider"] -> {outrider, #{}};
+            ["outrider2"] -> {outrider, #{sidecars => 2}}
+        end,
     {ok, _} = application:ensure_all_started(Server),
     {ok, _} = pg:start(pg),
-    {ok, _} = Server:start_clear(bench, transport_options(), protocol_options()),
+    {ok, _} = Server:start_clear(bench, maps:merge(transport_options(), Sidecars), protocol_options()),
     io:format("ready port=~b pid=~s otp=~s erts=~s cowboy=~s server=~s~n", [
         port(Server), os:getpid(), erlang:system_info(otp_release), erlang:system_info(version),
         vsn(cowboy), vsn(Server)]),

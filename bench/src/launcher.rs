@@ -47,7 +47,7 @@ impl Launcher {
     /// Starts a server and waits until it listens.
     pub fn start(&self, side: Side) -> Result<Server> {
         let server = match side {
-            Side::Cowboy | Side::Outrider => self.start_vm(side),
+            Side::Cowboy | Side::Outrider | Side::Outrider2 => self.start_vm(side),
             Side::Engine => self.start_engine(),
         };
         server.with_context(|| format!("starting {}", side.name()))

@@ -184,6 +184,24 @@ pub fn table(idle: usize) -> Vec<Row> {
             goals: Vec::new(),
         });
     }
+    for (name, title, load) in [
+        (
+            "64",
+            "Echo, 64 B, 100 connections",
+            Load::Echo { connections: 100, size: 64, window: 1, payload: Payload::Plain },
+        ),
+        ("deflate", "Echo, deflated 1 KiB JSON, 100 connections", deflated(Payload::Deflated)),
+        ("fanout", "Fan-out by pg, 200 B to 1,000", fan_out(Payload::Plain, 200)),
+    ] {
+        rows.push(Row {
+            name: format!("two-sidecars-{name}"),
+            title: format!("{title}: one sidecar and two"),
+            loads: [load; 2],
+            sides: [Side::Outrider, Side::Outrider2],
+            quick: false,
+            goals: Vec::new(),
+        });
+    }
     for size in [64, 1024, 16384] {
         rows.push(Row {
             name: format!("engine-{}", short(size)),

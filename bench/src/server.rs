@@ -20,8 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub enum Side {
     /// Cowboy, in a VM.
     Cowboy,
-    /// Outrider: a VM and its sidecars.
+    /// Outrider: a VM and its sidecar.
     Outrider,
+    /// The same with two sidecars.
+    Outrider2,
     /// The sidecar alone: `outrider echo`.
     Engine,
 }
@@ -32,6 +34,7 @@ impl Side {
         match self {
             Side::Cowboy => "cowboy",
             Side::Outrider => "outrider",
+            Side::Outrider2 => "outrider2",
             Side::Engine => "engine",
         }
     }
@@ -78,7 +81,7 @@ impl Server {
         server.port = server.fact("port")?.parse().context("its port")?;
         let vm = server.fact("pid")?.parse().context("its process id")?;
         server.vm = Some(vm);
-        if side == Side::Outrider {
+        if side != Side::Cowboy {
             server.sidecars = descendants(vm, "outrider")?;
             if server.sidecars.is_empty() {
                 bail!("the VM {vm} has no child process `outrider`");

@@ -13,6 +13,8 @@
 -define(VERSION, 1).
 %% The most payload that one packet carries down, so that one client's message does not hold up the others.
 -define(PIECE, 65536).
+%% A larger packet is not of the protocol, in either direction: payloads cross in pieces of 64 KiB.
+-define(MAX_PACKET, 16777216).
 %% What a command costs of a window beside its payload.
 -define(COST, 64).
 
@@ -26,10 +28,17 @@
 version() ->
     ?VERSION.
 
-%% A packet from the sidecar. One that does not decode is a bug of ours: badarg.
+%% A packet from the sidecar. One that does not decode is a bug of ours. Its error does not hold the packet, which would
+%% bring what clients sent into the log.
 -spec decode(binary()) -> term().
+decode(Packet) when byte_size(Packet) =< ?MAX_PACKET ->
+    try
+        binary_to_term(Packet, [safe])
+    catch
+        error:badarg -> error({undecodable_packet, byte_size(Packet)})
+    end;
 decode(Packet) ->
-    binary_to_term(Packet, [safe]).
+    error({undecodable_packet, byte_size(Packet)}).
 
 %% They exist once this module is loaded. The errors of POSIX are those of the kernel's own table.
 -spec atoms() -> [atom()].
@@ -115,10 +124,15 @@ packet(Head, 1, Commands) ->
 packet(Head, Count, Commands) ->
     [Head, <<Count:32>>, Commands, 106].
 
-%% A packet with these commands.
+%% A packet with these commands. One that the sidecar would not take (the headers of a response can be of any size) fails
+%% here, in its own stream.
 -spec packet(non_neg_integer(), [term()]) -> iodata().
 packet(Stream, Commands) ->
-    erlang:term_to_iovec({Stream, Commands}).
+    Packet = erlang:term_to_iovec({Stream, Commands}),
+    case iolist_size(Packet) of
+        Size when Size =< ?MAX_PACKET -> Packet;
+        Size -> error({packet_too_large, Size})
+    end.
 
 -ifdef(TEST).
 -include_lib("eunit/include/eunit.hrl").
@@ -179,6 +193,21 @@ a_large_message_crosses_in_pieces_that_add_up_test_() ->
     ].
 
 no_packet_makes_an_atom_test() ->
-    ?assertError(badarg, decode(<<131, 119, 21, "an_atom_nobody_wrote_">>)).
+    ?assertError({undecodable_packet, 24}, decode(<<131, 119, 21, "an_atom_nobody_wrote_">>)).
+
+a_packet_has_16_mib_at_most_test() ->
+    Packet = fun(Size) -> <<131, 109, (Size - 6):32, 0:(8 * (Size - 6))>> end,
+    Most = 16777216,
+    [?assertEqual(Size - 6, byte_size(decode(Packet(Size)))) || Size <- [Most - 1, Most]],
+    ?assertError({undecodable_packet, 16777217}, decode(Packet(Most + 1))),
+    %% What is around a header of no bytes.
+    Around = iolist_size(packet(1, [{headers, 200, [{<<"a">>, <<>>}]}])),
+    Down = fun(Size) -> packet(1, [{headers, 200, [{<<"a">>, binary:copy(<<"x">>, Size - Around)}]}]) end,
+    [?assertEqual(Size, iolist_size(Down(Size))) || Size <- [Most - 1, Most]],
+    ?assertError({packet_too_large, 16777217}, Down(Most + 1)).
+
+a_lying_length_allocates_nothing_test() ->
+    %% A binary, a list, a tuple, a map and a bignum, each of which says that it is much longer than the packet.
+    [?assertError({undecodable_packet, 6}, decode(<<131, Tag, 16#7fffffff:32>>)) || Tag <- [109, 108, 105, 116, 111]].
 
 -endif.

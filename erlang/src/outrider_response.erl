@@ -190,7 +190,11 @@ pieces(IsFin, Data, R) ->
     pieces(IsFin, iolist_to_binary(Data), R).
 
 send(Cost, Command, R = #response{number = Number, writer = Writer}) ->
-    written(outrider_writer:write([{Cost, outrider_protocol:packet(Number, [Command])}], Writer), R).
+    try outrider_protocol:packet(Number, [Command]) of
+        Packet -> written(outrider_writer:write([{Cost, Packet}], Writer), R)
+    catch
+        error:{packet_too_large, _} -> {misuse, response_head_too_large}
+    end.
 
 written({ok, Writer}, R) -> {ok, R#response{writer = Writer}};
 written({error, _} = Error, _) -> Error.

@@ -163,7 +163,11 @@ handle_cast(_Message, State) ->
 
 -spec handle_info(term(), #sidecar{}) -> {noreply, #sidecar{}} | {stop, term(), #sidecar{}}.
 handle_info({Port, {data, Packet}}, State = #sidecar{port = Port, streams = Streams}) ->
-    {noreply, dispatch(outrider_protocol:decode(Packet), Port, Streams, State)};
+    try
+        {noreply, dispatch(outrider_protocol:decode(Packet), Port, Streams, State)}
+    catch
+        error:Reason:Stacktrace -> {stop, outrider_discreet:error(Reason, Stacktrace), State}
+    end;
 handle_info({{stream, Stream}, _Monitor, process, _Pid, Reason}, State) ->
     {noreply, stream_down(Stream, Reason, State)};
 handle_info({upgraded, Stream, IsTold}, State = #sidecar{requests = Requests}) ->
@@ -203,7 +207,9 @@ terminate(shutdown, State = #sidecar{port = Port, streams = Streams, shutdown = 
     ok = leave(Timer, State#sidecar{order = leave}),
     outrider_launch:close(Port);
 terminate(_Reason, #sidecar{port = Port}) ->
-    outrider_launch:close(Port).
+    ok = outrider_launch:close(Port),
+    %% A crash report shows the mailbox.
+    outrider_discreet:forget(Port).
 
 %% What a crash report may show: counts, no requests and no payloads.
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().

@@ -263,6 +263,8 @@ crash(Class, Reason, Stacktrace, WS, HandlerState) ->
     last({close, 1011, <<>>}, WS),
     handler_terminate({crash, Class, Reason}, WS, HandlerState),
     over(WS),
+    %% The crash report shows the mailbox: not what came from the client since.
+    ok = outrider_discreet:forget(WS#ws.port),
     erlang:raise(Class, Reason, Stacktrace).
 
 -spec terminate(term(), #ws{}, term()) -> no_return().

@@ -11,9 +11,11 @@ use std::time::Duration;
 use super::request::RequestHead;
 use super::response::is_sendable;
 use crate::port::message::{Body, Command, Headers, OVERHEAD, Status, StreamId};
+use crate::queued::Share;
 use crate::websocket::Session;
 use bytes::Bytes;
 use hyper::header::SEC_WEBSOCKET_EXTENSIONS;
+use tokio::time::Instant;
 
 /// One exchange. Shared by the table of streams, the connection, and hyper's response body.
 pub struct Exchange {
@@ -36,6 +38,11 @@ pub struct Exchange {
     unread_body: Cell<bool>,
     abandoned: Cell<bool>,
     body_reader: Cell<Option<Waker>>,
+    /// The bytes in `State::body`, for the sum of all clients.
+    share: Share,
+    /// Since when the client has taken nothing of the response.
+    pub blocked: Cell<Option<Instant>>,
+    given_up: Cell<bool>,
     task: Cell<Option<Waker>>,
 }
 
@@ -82,7 +89,7 @@ pub enum Next {
 
 impl Exchange {
     /// The exchange that begins with `head`; `flow` bytes of its body may be sent before the handler asks.
-    pub fn new(id: StreamId, head: &RequestHead, flow: u64) -> Self {
+    pub fn new(id: StreamId, head: &RequestHead, flow: u64, share: Share) -> Self {
         Self {
             id,
             extensions: head.header(SEC_WEBSOCKET_EXTENSIONS),
@@ -95,6 +102,9 @@ impl Exchange {
             unread_body: Cell::new(head.has_body()),
             abandoned: Cell::new(false),
             body_reader: Cell::default(),
+            share,
+            blocked: Cell::default(),
+            given_up: Cell::default(),
             task: Cell::default(),
         }
     }
@@ -128,12 +138,14 @@ impl Exchange {
             Command::Inform(status, headers) if !self.is_http10 => state.informs.push_back((status, headers)),
             Command::Response(status, headers, body) => {
                 state.head = Some((status, headers));
+                self.share.add(size(&body));
                 state.body.push_back(body);
                 state.end = Some(End::Plain);
                 state.is_whole = true;
             }
             Command::Headers(status, headers) => state.head = Some((status, headers)),
             Command::Data { fin, body } => {
+                self.share.add(size(&body));
                 state.body.push_back(body);
                 if fin {
                     state.end = Some(End::Plain);
@@ -182,8 +194,9 @@ impl Exchange {
     pub fn poll_body(&self, cx: &Context<'_>) -> Poll<Next> {
         let mut state = self.state.borrow_mut();
         if let Some(piece) = state.body.pop_front() {
-            let cost = OVERHEAD + if let Body::Bytes(bytes) = &piece { bytes.len() } else { 0 };
-            return Poll::Ready(Next::Piece(piece, cost));
+            let size = size(&piece);
+            self.share.remove(size);
+            return Poll::Ready(Next::Piece(piece, OVERHEAD + size));
         }
         match state.end.take() {
             Some(end) => {
@@ -210,6 +223,7 @@ impl Exchange {
                 body.clear();
                 *end = None;
                 *complete = true;
+                self.share.remove(bytes.len());
                 Some(bytes)
             }
             _ => None,
@@ -296,6 +310,20 @@ impl Exchange {
         state.complete || state.end.is_some() || state.upgrade.is_some()
     }
 
+    /// Ends the exchange as if the client's `send_timeout` had passed.
+    pub fn give_up(&self) {
+        self.given_up.set(true);
+        self.share.set(0);
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    #[allow(missing_docs)]
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.get()
+    }
+
     #[allow(missing_docs)]
     pub fn is_aborted(&self) -> bool {
         self.state.borrow().aborted
@@ -347,4 +375,9 @@ impl Exchange {
             reader.wake();
         }
     }
+}
+
+/// The bytes of a piece that are in memory.
+fn size(piece: &Body) -> usize {
+    if let Body::Bytes(bytes) = piece { bytes.len() } else { 0 }
 }

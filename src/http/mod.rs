@@ -32,6 +32,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
 use crate::acceptor::Permit;
+use crate::addresses::Full;
 use crate::port::message::{Headers, Reason, Status, StreamId};
 use crate::server::{App, Server, Stream};
 use crate::socket::Socket;
@@ -91,13 +92,25 @@ pub struct Permits {
 }
 
 /// Serves a client until it leaves.
-pub async fn serve(server: Rc<Server>, socket: Socket, permits: Permits) {
+pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
     let Ok((peer, sock)) = socket.endpoints() else { return };
     let mut wire = Wire::new(socket, Rc::clone(&server.head_limits));
     let mut proxy_header = None;
     if server.limits.proxy_header {
         proxy_header = tokio::time::timeout(PROXY_TIMEOUT, wire.proxy_header()).await.ok().flatten();
         if proxy_header.is_none() {
+            return;
+        }
+    }
+    // Behind a proxy all clients have the proxy's address: then the one that it names counts.
+    let address = match &proxy_header {
+        Some(header) => proxy::source(header),
+        None => peer.ip(),
+    };
+    match server.gate.addresses.enter(address) {
+        Ok(visit) => permits.socket.visit = visit,
+        Err(Full) => {
+            debug!("a client's address has as many connections as it may");
             return;
         }
     }
@@ -120,7 +133,7 @@ pub async fn serve(server: Rc<Server>, socket: Socket, permits: Permits) {
         .header_read_timeout(None)
         .max_headers(connection.server.head_limits.max_headers())
         .max_buf_size(connection.server.head_limits.max_head_length().clamp(HYPER_BUFFER, HYPER_BUFFER_MAX))
-        .serve_connection(HyperIo(Rc::clone(&connection.wire)), service);
+        .serve_connection(HyperIo::new(Rc::clone(&connection.wire), Rc::clone(&connection.server)), service);
 
     let mut timer = pin!(sleep_until(Instant::now() + NEVER));
     let drained = Rc::clone(&connection.server);
@@ -169,6 +182,10 @@ impl Connection {
         let current = self.current.borrow().clone();
         if let Some(exchange) = current {
             exchange.watch(cx);
+            exchange.blocked.set(self.wire.borrow().blocked_since());
+            if exchange.is_given_up() {
+                return Poll::Ready(Outcome::Late(None));
+            }
             if exchange.is_aborted() {
                 return Poll::Ready(Outcome::Aborted);
             }
@@ -207,7 +224,11 @@ impl Connection {
             }
             let now = Instant::now();
             if deadline <= now {
-                let wire = self.wire.borrow();
+                let mut wire = self.wire.borrow_mut();
+                if wire.blocked_since().is_none() && self.server.app.poll_congested(cx) {
+                    wire.excuse(); // We are the ones who do not read.
+                    continue;
+                }
                 let may_wait = !wire.is_busy() && put_off.is_none();
                 if may_wait && wire.socket.poll_read_ready(cx).is_pending() && wire.socket.has_news() {
                     // It came in time, perhaps; the event loop is about to say so.
@@ -253,8 +274,8 @@ async fn exchange_with(
     connection.requests.set(number);
     let server = Rc::clone(&connection.server);
     let head = RequestHead::new(parts, Rc::clone(&connection.info), number);
-    let exchange =
-        Rc::new(Exchange::new(server.next_id(), &head, server.limits.initial_stream_flow_size.0.unwrap_or(u64::MAX)));
+    let flow = server.limits.initial_stream_flow_size.0.unwrap_or(u64::MAX);
+    let exchange = Rc::new(Exchange::new(server.next_id(), &head, flow, server.queued.share()));
     let last = server.limits.max_keepalive.0.is_some_and(|max| number >= max);
     if last || (head.is_http10() && !server.limits.http10_keepalive) {
         connection.last.set(true);
@@ -345,8 +366,19 @@ pub struct Ongoing {
 }
 
 impl Ongoing {
+    /// Ready when hyper holds so little of the response that it may have more.
+    fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        self.connection.wire.borrow_mut().poll_room(cx)
+    }
+
+    /// Hyper is given so many bytes of the response.
+    fn hand(&self, bytes: usize) {
+        self.connection.wire.borrow_mut().hand(bytes);
+    }
+
     /// A piece of the response has left: gives the VM its part of the window back.
     fn taken(&self, cost: usize) {
+        self.hand(cost);
         let server = &self.connection.server;
         if let (App::Vm(port), Some(credit)) = (&server.app, self.exchange.credit(cost, server.window / 2)) {
             port.credit(self.id, credit);

@@ -1,6 +1,9 @@
 //! Where a PROXY protocol header ends (versions 1 and 2, as HAProxy's specification has them). Pure.
 //!
-//! Only its length is found here; the VM parses it, with Ranch's own code, and puts it into `Req` as `proxy_header`.
+//! Its length is found here, and the client's address, by which connections are counted. The VM parses the header itself,
+//! with Ranch's own code, and puts it into `Req` as `proxy_header`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What the first bytes of a connection are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,24 @@ pub fn header(bytes: &[u8]) -> Header {
     }
 }
 
+/// The client's address, if the header, which must be complete, names one. A proxy names none for its own connections,
+/// nor for one from a Unix socket.
+pub fn source(header: &[u8]) -> Option<IpAddr> {
+    if header.starts_with(V1_START) {
+        let mut words = std::str::from_utf8(header).ok()?.split(' ').skip(1);
+        return match words.next()? {
+            "TCP4" | "TCP6" => words.next()?.parse().ok(),
+            _ => None,
+        };
+    }
+    const PROXY: u8 = 0x21; // Version 2, and a connection on somebody's behalf.
+    match (*header.get(12)?, header.get(13)? >> 4, header.get(V2_FIXED..)?) {
+        (PROXY, 1, addresses) => Some(Ipv4Addr::from(*addresses.first_chunk::<4>()?).into()),
+        (PROXY, 2, addresses) => Some(Ipv6Addr::from(*addresses.first_chunk::<16>()?).into()),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +80,20 @@ mod tests {
                     if end < header_bytes.len() { Header::Partial } else { Header::Complete(header_bytes.len()) };
                 assert_eq!(header(&with_more[..end]), expected, "{end}");
             }
+        }
+    }
+
+    #[test]
+    fn the_source_is_the_client_s_address_where_the_header_names_one() {
+        let ip = |text: &str| Some(text.parse().expect("an address"));
+        assert_eq!(source(V1), ip("192.0.2.1"));
+        assert_eq!(source(V2), ip("192.0.2.1"));
+        assert_eq!(source(b"PROXY TCP6 2001:db8::1 2001:db8::2 4000 80\r\n"), ip("2001:db8::1"));
+        let v6 = [&V2[..12], b"\x21\x21\0\x24\x20\x01\x0d\xb8", &[0; 11], b"\x01", &[0; 20]].concat();
+        assert_eq!(source(&v6), ip("2001:db8::1"));
+        let local = [&V2[..12], b"\x20\x11", &V2[14..]].concat();
+        for nobody in [&local, &b"PROXY UNKNOWN\r\n"[..], b"PROXY TCP4 x y 1 2\r\n", &V2[..15], &V2[..18]] {
+            assert_eq!(source(nobody), None, "{nobody:?}");
         }
     }
 

@@ -153,14 +153,19 @@ impl hyper::body::Body for ResponseBody {
             return self.take(bytes);
         }
         loop {
+            if self.file.is_some() {
+                ready!(self.exchange.poll_room(cx));
+            }
             if let Some(read) = &mut self.file {
                 let FileRead { file, block, left } = ready!(read.as_mut().poll(cx))?;
                 self.file = (left > 0).then(|| Box::pin(read_block(file, left)) as _);
+                self.exchange.hand(block.len());
                 return self.take(block);
             }
             if self.ended {
                 return Poll::Ready(None);
             }
+            ready!(self.exchange.poll_room(cx));
             match ready!(self.exchange.poll_body(cx)) {
                 Next::Piece(Body::Bytes(bytes), cost) => {
                     self.exchange.taken(cost);

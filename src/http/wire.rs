@@ -19,7 +19,9 @@ use tokio::time::Instant;
 
 use super::head::{BodyLength, HeadCheck, HeadLimits, Verdict};
 use super::proxy::{self, Header};
+use crate::port::message::CHUNK;
 use crate::scratch;
+use crate::server::Server;
 use crate::socket::Socket;
 
 /// The socket of one HTTP connection; shared by hyper and the connection's task.
@@ -34,6 +36,10 @@ pub struct Wire {
     busy: bool,
     /// Hyper has nothing in its buffers that it has not written.
     clean: bool,
+    /// Bytes of a response that hyper was given since it last had written all.
+    handed: usize,
+    /// Waits until hyper has.
+    writer: Option<Waker>,
     /// Bytes of ours to be written before more of hyper's: interim responses, which hyper does not know.
     injected: Vec<u8>,
     /// Since when the socket has taken nothing of what there is to write.
@@ -72,6 +78,8 @@ impl Wire {
             framing: Framing::Head(HeadCheck::default()),
             busy: false,
             clean: true,
+            handed: 0,
+            writer: None,
             injected: Vec::new(),
             blocked: None,
             refusal: None,
@@ -130,6 +138,29 @@ impl Wire {
         self.busy
     }
 
+    /// Hyper is given so many bytes of a response.
+    pub fn hand(&mut self, bytes: usize) {
+        self.handed += bytes;
+    }
+
+    /// Ready when hyper may be given more of a response. Its own buffer would take more than a stream's window.
+    pub fn poll_room(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.handed < CHUNK {
+            return Poll::Ready(());
+        }
+        self.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Hyper has written all that it had.
+    fn has_flushed(&mut self) {
+        self.clean = true;
+        self.handed = 0;
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+
     /// Writes bytes that hyper knows nothing of, before what hyper writes next. Only where [`Wire::is_clean`].
     pub fn inject(&mut self, bytes: &[u8]) {
         self.injected.extend_from_slice(bytes);
@@ -179,6 +210,12 @@ impl Wire {
     /// When bytes last went to the client.
     pub fn last_sent(&self) -> Instant {
         self.sent
+    }
+
+    /// The client is not late: nobody has read what it sent.
+    pub fn excuse(&mut self) {
+        self.received = Instant::now();
+        self.waiting_since = self.received;
     }
 
     /// When the wait for the next request began.
@@ -285,7 +322,17 @@ impl Wire {
 }
 
 /// The handle that hyper owns.
-pub struct HyperIo(pub Rc<RefCell<Wire>>);
+pub struct HyperIo {
+    wire: Rc<RefCell<Wire>>,
+    server: Rc<Server>,
+}
+
+impl HyperIo {
+    #[allow(missing_docs)]
+    pub fn new(wire: Rc<RefCell<Wire>>, server: Rc<Server>) -> Self {
+        Self { wire, server }
+    }
+}
 
 impl hyper::rt::Read for HyperIo {
     fn poll_read(
@@ -293,7 +340,10 @@ impl hyper::rt::Read for HyperIo {
         cx: &mut Context<'_>,
         buf: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().poll_read(cx, buf)
+        if self.server.app.poll_congested(cx) {
+            return Poll::Pending;
+        }
+        self.wire.borrow_mut().poll_read(cx, buf)
     }
 }
 
@@ -307,7 +357,7 @@ impl hyper::rt::Write for HyperIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.borrow_mut();
+        let mut wire = self.wire.borrow_mut();
         wire.clean = false;
         ready!(wire.poll_inject(cx));
         wire.poll_write(cx, bufs)
@@ -319,7 +369,7 @@ impl hyper::rt::Write for HyperIo {
 
     /// Called when hyper has written all that it had.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().clean = true;
+        self.wire.borrow_mut().has_flushed();
         Poll::Ready(Ok(()))
     }
 

@@ -15,6 +15,9 @@ use crate::ws::Kind;
 /// Terms inside terms; our own deepest is a header in a list in a tuple.
 const MAX_DEPTH: usize = 8;
 
+/// The tags of what can hold a client's bytes, or a handler's.
+pub const CONTENT: [u8; 2] = [BINARY, STRING];
+
 /// A packet that is not of the protocol: a bug on one of the two sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Undecodable;

@@ -13,6 +13,8 @@ pub mod stdio;
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};
 
+use rustc_hash::FxHashMap;
+
 use crate::http::request::RequestHead;
 use crate::socket::Endpoint;
 use crate::ws::Kind;
@@ -49,7 +51,8 @@ struct Outgoing {
     congested: bool,
     /// Nothing has come from the VM for long.
     mute: bool,
-    waiting: Vec<Waker>,
+    /// By what makes a waker that task's: `Waker::data`.
+    waiting: FxHashMap<usize, Waker>,
 }
 
 impl Port {
@@ -191,8 +194,9 @@ impl Port {
     pub fn poll_congested(&self, cx: &mut Context<'_>) -> bool {
         let mut outgoing = self.outgoing.borrow_mut();
         let congested = outgoing.congested || outgoing.mute;
-        if congested && !outgoing.waiting.iter().any(|w| w.will_wake(cx.waker())) {
-            outgoing.waiting.push(cx.waker().clone());
+        if congested {
+            let waker = cx.waker();
+            outgoing.waiting.entry(waker.data().addr()).or_insert_with(|| waker.clone());
         }
         congested
     }
@@ -271,7 +275,7 @@ impl Outgoing {
     /// Wakes those who wait to read from clients, unless there is another reason not to.
     fn go_on(&mut self) {
         if !self.congested && !self.mute {
-            self.waiting.drain(..).for_each(Waker::wake);
+            self.waiting.drain().for_each(|(_, waker)| waker.wake());
         }
     }
 

@@ -18,8 +18,8 @@ const PIPE_SIZE: usize = 1 << 20;
 /// The most that one read takes; all of its packets are carried out before clients are written to.
 const GULP: usize = 1 << 18;
 
-/// A larger packet is not of our protocol (messages cross in pieces of 64 KiB).
-const MAX_PACKET: usize = 64 << 20;
+/// A larger packet is not of our protocol: payloads cross in pieces of 64 KiB, and the VM sends no head longer than this.
+const MAX_PACKET: usize = 16 << 20;
 
 /// Opens stdin and stdout as pipes. Fails when they are something else: then nobody speaks the protocol there.
 pub fn open() -> io::Result<(pipe::Receiver, pipe::Sender)> {
@@ -78,7 +78,8 @@ impl Packets {
     pub async fn read(&mut self) -> io::Result<bool> {
         self.buffer.drain(..self.done);
         self.done = 0;
-        let wanted = self.next_length().map_or(GULP, |length| (4 + length).max(GULP));
+        // However long the next packet says it is, room is made for what comes.
+        let wanted = self.next_length().map_or(GULP, |length| (4 + length).clamp(GULP, self.buffer.len() + GULP));
         if self.buffer.capacity() > 4 * GULP && self.buffer.len() < GULP {
             self.buffer.shrink_to(GULP);
         }

@@ -42,6 +42,8 @@ pub struct Websocket {
     task: Cell<Option<Waker>>,
     /// In the server's list of streams to be flushed.
     dirty: Cell<bool>,
+    /// What this client has in the sum of what waits for all of them.
+    share: Cell<usize>,
 }
 
 /// Runs the WebSocket from here on, in a task of its own: what HTTP needed is freed. `received` came behind the request.
@@ -54,6 +56,7 @@ pub fn start(
     permit: Permit,
 ) {
     session.unread = received;
+    session.decoder.set_max_fragments(server.limits.max_fragments.0.unwrap_or(u32::MAX));
     let websocket = Rc::new(Websocket {
         id,
         server: Rc::clone(&server),
@@ -61,6 +64,7 @@ pub fn start(
         state: RefCell::new(session),
         task: Cell::default(),
         dirty: Cell::new(false),
+        share: Cell::default(),
     });
     server.insert(id, Stream::Websocket(Rc::clone(&websocket)));
     tokio::task::spawn_local(run(websocket, permit));
@@ -72,6 +76,7 @@ async fn run(websocket: Rc<Websocket>, permit: Permit) {
     let mut timer = pin!(sleep_until(Instant::now() + NEVER));
     let phase = poll_fn(|cx| websocket.poll(cx, timer.as_mut())).await;
     websocket.server.remove(websocket.id);
+    websocket.server.queued.set(&websocket.share, 0);
     if let App::Echo(echo) = &websocket.server.app {
         echo.forget(websocket.id);
     }
@@ -123,6 +128,18 @@ impl Websocket {
         }
     }
 
+    /// Since when the client has taken nothing of what waits for it.
+    pub fn blocked_since(&self) -> Option<Instant> {
+        let state = self.state.borrow();
+        state.blocked.filter(|_| state.phase != Phase::Gone)
+    }
+
+    /// Ends the stream as if the client's `send_timeout` had passed.
+    pub fn give_up(&self) {
+        self.lost(&mut self.state.borrow_mut(), &io::ErrorKind::TimedOut.into());
+        self.wake();
+    }
+
     /// Gives back what compression keeps between messages.
     pub fn rest(&self, now: Instant) {
         let mut state = self.state.borrow_mut();
@@ -138,6 +155,7 @@ impl Websocket {
     /// The task's turn: read, write, look at the clock, until there is nothing to do. Ready at the end.
     fn poll(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Phase> {
         loop {
+            self.server.shed();
             let mut state = self.state.borrow_mut();
             self.task.set(Some(cx.waker().clone()));
             self.write(&mut state);
@@ -164,7 +182,8 @@ impl Websocket {
             let mut unread = std::mem::take(&mut state.unread);
             let used = self.decode(state, &mut unread);
             unread.drain(..used);
-            state.unread = unread;
+            // An empty one goes: the client may be idle from here on.
+            state.unread = if unread.is_empty() { Vec::new() } else { unread };
             return true;
         }
         let result = scratch::with(|buffer| {
@@ -251,6 +270,7 @@ impl Websocket {
             port.closed(self.id, &Reason::Socket(posix(error)));
         }
         state.phase = Phase::Gone;
+        self.server.queued.set(&self.share, 0);
     }
 
     /// Writes as much as the socket takes now.
@@ -272,6 +292,7 @@ impl Websocket {
                 }
             }
         }
+        self.server.queued.set(&self.share, state.waiting());
         if let (App::Vm(port), Phase::Open | Phase::Closing(_)) = (&self.server.app, state.phase)
             && let Some(credit) = state.take_credit(self.server.window)
         {
@@ -345,7 +366,7 @@ mod tests {
         fn size<F: Future>(_: fn(Rc<Websocket>, Permit) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(size_of::<Websocket>() <= 416, "{}", size_of::<Websocket>());
+        assert!(size_of::<Websocket>() <= 432, "{}", size_of::<Websocket>());
         assert!(size(run) <= 256, "{}", size(run));
     }
 }

@@ -92,7 +92,8 @@ impl Session {
         }
         let agreement = agreed.as_ref().map(|(_, agreement)| agreement);
         let out = http::switching_protocols(&headers);
-        let limits = ws::Options { max_frame_size: options.max_frame_size, validate_utf8: options.validate_utf8 };
+        let WebsocketOptions { max_frame_size, validate_utf8, .. } = *options;
+        let limits = ws::Options { max_frame_size, validate_utf8, max_fragments: u32::MAX };
         Self {
             phase: Phase::Open,
             decoder: Decoder::new(limits, agreement),
@@ -117,9 +118,14 @@ impl Session {
         }
     }
 
+    /// Bytes that wait for the client to take them.
+    pub fn waiting(&self) -> usize {
+        self.out.len() - self.written
+    }
+
     /// Whether the client is to be read: someone wants it, and there is room for what comes of it.
     pub fn reading(&self, window: usize) -> bool {
-        self.phase == Phase::Open && self.active && self.unused < window && self.out.len() - self.written < window
+        self.phase == Phase::Open && self.active && self.unused < window && self.waiting() < window
     }
 
     /// Carries out a command of the VM.
@@ -218,7 +224,7 @@ impl Session {
     /// `n` more bytes of `out` have been written. Commands are credited in proportion: how many bytes each has become
     /// (compression) does not matter, and their sum comes out exactly.
     pub fn has_written(&mut self, n: usize) {
-        let credit = self.queued * n / (self.out.len() - self.written);
+        let credit = self.queued * n / self.waiting();
         self.queued -= credit;
         self.credit += credit;
         self.written += n;

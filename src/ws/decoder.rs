@@ -29,6 +29,8 @@ pub struct Options {
     pub max_frame_size: Option<u64>,
     /// Refuse text and close reasons that are not UTF-8.
     pub validate_utf8: bool,
+    /// The most frames of one message.
+    pub max_fragments: u32,
 }
 
 /// The receiving half of one WebSocket. Idle, it holds no more than what the next compressed message may refer to.
@@ -104,6 +106,11 @@ impl Decoder {
         self.options.max_frame_size = max;
     }
 
+    /// Sets how many frames a message may have.
+    pub fn set_max_fragments(&mut self, max: u32) {
+        self.options.max_fragments = max;
+    }
+
     fn step(&mut self, input: &mut [u8], sink: &mut impl Sink) -> Step {
         match self.state {
             State::Header => self.header(input),
@@ -154,6 +161,7 @@ impl Decoder {
         };
         // A continuation belongs to the message that is there, everything else begins one: `Header::parse` saw to that.
         let message = self.message.get_or_insert_with(|| Message::new(kind, header.rsv1));
+        message.count_fragment(self.options.max_fragments)?;
         if !message.compressed {
             message.allow(header.length, &self.options)?;
         }
@@ -276,7 +284,7 @@ mod tests {
     use super::super::{CHUNK, mask};
     use super::*;
 
-    const OPTIONS: Options = Options { max_frame_size: Some(1_000_000), validate_utf8: true };
+    const OPTIONS: Options = Options { max_frame_size: Some(1_000_000), validate_utf8: true, max_fragments: u32::MAX };
 
     /// A frame as a client sends it, with the mask of RFC 6455, 5.7: a server's with another first byte, and masked.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -358,6 +366,25 @@ mod tests {
         assert_eq!(events(options, [frame(0x01, b"Hel"), frame(0x80, b"lo")].concat()).1, None);
         let long = events(options, [frame(0x01, b"Hel"), frame(0x80, b"lo!")].concat());
         assert_eq!(long, (vec![], Some(Error::LongMessage { size: 6, max: 5 })));
+    }
+
+    #[test]
+    fn a_message_may_have_as_many_fragments_as_the_limit_and_no_more() {
+        for empty in [true, false] {
+            let payload: &[u8] = if empty { b"" } else { b"x" };
+            let decode = |fragments: usize| {
+                let mut input = frame(0x02, payload);
+                for n in 1..fragments {
+                    input.extend(frame(if n + 1 == fragments { 0x80 } else { 0x00 }, payload));
+                    input.extend(frame(0x89, b"a ping does not count"));
+                }
+                let mut decoder = Decoder::new(Options { max_fragments: 3, ..OPTIONS }, None);
+                decoder.decode(&mut input, &mut |_| ControlFlow::Continue(())).err()
+            };
+            assert_eq!(decode(2), None);
+            assert_eq!(decode(3), None);
+            assert_eq!(decode(4), Some(Error::ManyFragments(3)));
+        }
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub enum Error {
         /// The limit.
         max: u64,
     },
+    /// A message of more frames than `max_fragments`.
+    ManyFragments(u32),
 }
 
 /// An error as Cowboy names it to `terminate/3`, in `{error, Reason}`.
@@ -63,7 +65,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Error::Utf8 => Reason::Badencoding,
-            Error::LongFrame { .. } | Error::LongMessage { .. } => Reason::Badsize,
+            Error::LongFrame { .. } | Error::LongMessage { .. } | Error::ManyFragments(_) => Reason::Badsize,
             _ => Reason::Badframe,
         }
     }
@@ -112,6 +114,7 @@ impl fmt::Display for Error {
             Error::Utf8 => write!(f, "invalid UTF-8"),
             Error::LongFrame { size, max } => write!(f, "frame of {size} bytes, at most {max} allowed"),
             Error::LongMessage { size, max } => write!(f, "message of {size} bytes or more, at most {max} allowed"),
+            Error::ManyFragments(max) => write!(f, "message of more than {max} frames"),
         }
     }
 }

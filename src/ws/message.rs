@@ -23,6 +23,8 @@ pub struct Message {
     kind: Kind,
     /// The first frame had RSV1.
     pub compressed: bool,
+    /// Frames so far.
+    fragments: u32,
     /// Bytes so far, inflated.
     size: u64,
     utf8: Utf8,
@@ -34,7 +36,16 @@ pub struct Message {
 
 impl Message {
     pub fn new(kind: Kind, compressed: bool) -> Message {
-        Message { kind, compressed, size: 0, utf8: Utf8::default(), gathered: Vec::new(), given: false }
+        Message { kind, compressed, fragments: 0, size: 0, utf8: Utf8::default(), gathered: Vec::new(), given: false }
+    }
+
+    /// Another frame of it begins. Frames without payload cost time, and put off the idle timeout, without end.
+    pub fn count_fragment(&mut self, max: u32) -> Result<(), Error> {
+        if self.fragments >= max {
+            return Err(Error::ManyFragments(max));
+        }
+        self.fragments = self.fragments.saturating_add(1);
+        Ok(())
     }
 
     /// Refuses `more` bytes that would make the message too long.
@@ -123,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_first_wrong_byte_decides_between_limit_and_encoding() {
-        let options = Options { max_frame_size: Some(2), validate_utf8: true };
+        let options = Options { max_frame_size: Some(2), validate_utf8: true, max_fragments: u32::MAX };
         let check = |piece| Message::new(Kind::Text, true).check(piece, false, &options);
         assert_eq!(check(b"ab"), Ok(()));
         assert_eq!(check(b"a\xff!"), Err(Error::Utf8));

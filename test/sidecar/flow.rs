@@ -172,7 +172,7 @@ fn a_client_that_never_reads_is_gone_send_timeout_after_the_cut() {
     // There is room for another one only when it is gone.
     let mut next = connect(vm.port);
     next.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").expect("writes");
-    while vm.any_event().0 == stream {}
+    while vm.any_event().expect("the sidecar runs").0 == stream {}
 }
 
 /// A binary message of 60,000 bytes from a client.

@@ -34,7 +34,7 @@ fn while_the_vm_is_silent_no_client_is_read_and_none_is_accepted() {
     let mut texts = 0;
     let mut requests = 0;
     while texts < 1 || requests < others.len() {
-        let (from, event) = vm.any_event();
+        let (from, event) = vm.any_event().expect("the sidecar runs");
         texts += usize::from(from == stream && event == [atom("text"), binary(b"Hello")]);
         requests += usize::from(event[0] == atom("request"));
     }
@@ -53,7 +53,7 @@ fn a_client_that_is_not_read_is_not_idle() {
     vm.command(0, [atom("ping")]);
     assert_eq!(vm.event("pong").0, 0);
     loop {
-        let (from, event) = vm.any_event();
+        let (from, event) = vm.any_event().expect("the sidecar runs");
         if from == stream {
             assert_eq!(event, [atom("text"), binary(b"Hello")]);
             return;
@@ -85,7 +85,7 @@ fn a_vm_that_pings_is_not_given_up() {
     });
     while is_gone.recv_timeout(std::time::Duration::from_millis(50)).is_err() {
         vm.command(0, [atom("ping")]);
-        while vm.any_event().1 != [atom("pong")] {}
+        while vm.any_event().expect("the sidecar runs").1 != [atom("pong")] {}
     }
     vm.command(stream, [tuple([atom("text"), binary(b"alive")])]);
     let mut frame = [0; 7];

@@ -1,7 +1,7 @@
 //! The VM's side of the port, played by a test: starts a sidecar, sends packets, collects events.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 pub use eetf::Term;
@@ -71,14 +71,12 @@ impl Vm {
 
     /// The same with a stderr of the caller's.
     pub fn start_with(flags: &[&str], stderr: Stdio) -> (Term, Vm) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_outrider"))
-            .arg("serve")
-            .args(flags)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .expect("the binary runs");
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_outrider")).arg("serve").args(flags).stderr(stderr))
+    }
+
+    /// The same by a command of one's own, which must become the sidecar.
+    pub fn spawn(command: &mut Command) -> (Term, Vm) {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary runs");
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().expect("piped"));
         let mut vm = Vm { child, stdin, stdout, events: VecDeque::new(), port: 0 };
         (vm.packet(), vm)
@@ -86,10 +84,16 @@ impl Vm {
 
     /// Starts a sidecar that accepts clients.
     pub fn ready(flags: &[&str]) -> Vm {
-        let (hello, mut vm) = Self::start(&[&["--listen", "127.0.0.1:0"], flags].concat());
-        vm.port = port_of(&hello);
+        let (hello, vm) = Self::start(&[&["--listen", "127.0.0.1:0"], flags].concat());
+        vm.greet(&hello)
+    }
+
+    /// Answers the hello.
+    pub fn greet(mut self, hello: &Term) -> Vm {
+        let vm = &mut self;
+        vm.port = port_of(hello);
         vm.send(&tuple([atom("hello"), int(1)]));
-        vm
+        self
     }
 
     pub fn send(&mut self, term: &Term) {
@@ -104,20 +108,25 @@ impl Vm {
         self.send(&tuple([int(stream), list(commands)]));
     }
 
-    /// The next event, which must have this name: its stream and its arguments.
-    pub fn event(&mut self, name: &str) -> (u64, Vec<Term>) {
-        let (stream, mut event) = self.any_event();
-        assert_eq!(event.remove(0), atom(name));
-        (stream, event)
+    /// The number of the sidecar's OS process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
-    /// The next event: its stream and its elements.
-    pub fn any_event(&mut self) -> (u64, Vec<Term>) {
+    /// The next event, whatever it is; `None` when the sidecar has ended.
+    pub fn any_event(&mut self) -> Option<(u64, Vec<Term>)> {
         while self.events.is_empty() {
-            let Term::List(events) = self.packet() else { panic!("not a list of events") };
+            let Term::List(events) = self.try_packet().ok()? else { panic!("not a list of events") };
             self.events.extend(events.elements.into_iter().map(split));
         }
-        self.events.pop_front().expect("not empty")
+        self.events.pop_front()
+    }
+
+    /// The next event, which must have this name: its stream and its arguments.
+    pub fn event(&mut self, name: &str) -> (u64, Vec<Term>) {
+        let (stream, mut event) = self.any_event().expect("the sidecar runs");
+        assert_eq!(event.remove(0), atom(name));
+        (stream, event)
     }
 
     /// Events that came in one packet with those already looked at.
@@ -170,11 +179,15 @@ impl Vm {
     }
 
     fn packet(&mut self) -> Term {
+        self.try_packet().expect("a packet")
+    }
+
+    fn try_packet(&mut self) -> io::Result<Term> {
         let mut head = [0; 4];
-        self.stdout.read_exact(&mut head).expect("a packet");
+        self.stdout.read_exact(&mut head)?;
         let mut packet = vec![0; u32::from_be_bytes(head) as usize];
-        self.stdout.read_exact(&mut packet).expect("a whole packet");
-        Term::decode(packet.as_slice()).expect("decodes")
+        self.stdout.read_exact(&mut packet)?;
+        Ok(Term::decode(packet.as_slice()).expect("decodes"))
     }
 }
 
