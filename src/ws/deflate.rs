@@ -21,7 +21,7 @@ const MAX_STEP: usize = 128 * 1024;
 const LEAST_HISTORY: usize = 2048;
 
 /// So many bytes more for each of its own: to tell a compressor 8 KiB costs more than a short message can gain.
-const HISTORY_PER_BYTE: usize = 4;
+const HISTORY_PER_BYTE: usize = 2;
 
 /// How many unused compressors a thread keeps: one for each setting that is in use, within reason.
 const MAX_SPARE: usize = 8;
