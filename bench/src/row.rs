@@ -137,7 +137,7 @@ pub fn table(idle: usize) -> Vec<Row> {
         ),
         row(
             "push",
-            "Push, 200 B from each of 1,000 processes every 50 ms",
+            "Push, 200 B to each of 1,000 every 50 ms",
             Load::Push { connections: 1000, every_ms: 50 },
             true,
             &[],
