@@ -48,9 +48,15 @@ slow(Req, #{probe := Probe} = State) ->
     go_on = probe:await(Probe, go_on),
     {ok, cowboy_req:reply(200, #{}, <<"done">>, Req), State}.
 
+%% A client whose handler's process is watched by the probe.
+open(#{probe := Probe} = Server) ->
+    Socket = ws_client:open(Server),
+    true = is_pid(probe:process(Probe)),
+    Socket.
+
 the_sidecar_is_killed(Config) ->
     #{probe := Probe} = Server = server(Config),
-    Socket = ws_client:open(Server),
+    Socket = open(Server),
     OsPid = os_pid(Server),
     kill_9(OsPid),
     [closed] = ws_client:recv_all(Socket),
@@ -68,7 +74,7 @@ the_port_owner_is_killed(Config) ->
 
 a_stream_is_killed(Config) ->
     #{ref := Ref, probe := Probe} = Server = server(Config),
-    Socket = ws_client:open(Server),
+    Socket = open(Server),
     [Stream] = outrider:procs(Ref, connections),
     Other = ws_client:open(Server),
     exit(Stream, kill),
@@ -79,7 +85,7 @@ a_stream_is_killed(Config) ->
 
 the_parent_of_the_streams_is_killed(Config) ->
     #{ref := Ref, probe := Probe} = Server = server(Config),
-    Socket = ws_client:open(Server),
+    Socket = open(Server),
     #{pid := Listener} = outrider:info(Ref),
     OsPid = os_pid(Server),
     {_, Parent, _, _} = lists:keyfind(outrider_streams_sup, 1, supervisor:which_children(Listener)),
@@ -102,7 +108,7 @@ the_supervisor_of_the_listener_is_killed(Config) ->
 %% been told before.
 the_top_supervisor_is_killed(Config) ->
     #{probe := Probe} = Server = server(Config),
-    Socket = ws_client:open(Server),
+    Socket = open(Server),
     OsPid = os_pid(Server),
     exit(whereis(outrider_sup), kill),
     closed = lists:last(ws_client:recv_all(Socket)),
@@ -123,7 +129,7 @@ the_port_is_closed(Config) ->
 
 %% The client gets 1001, the handler is told, and the OS process leaves by itself. Returns its number.
 says_good_bye(#{probe := Probe} = Server, Fault) ->
-    Socket = ws_client:open(Server),
+    Socket = open(Server),
     OsPid = os_pid(Server),
     _ = Fault(),
     [{close, 1001, <<>>}, closed] = ws_client:recv_all(Socket),
@@ -145,7 +151,7 @@ a_request_is_being_answered_when_the_sidecar_is_killed(Config) ->
 
 the_listener_stops(Config) ->
     #{ref := Ref, port := Port, probe := Probe} = Server = server(Config),
-    Socket = ws_client:open(Server),
+    Socket = open(Server),
     OsPid = os_pid(Server),
     ok = outrider:stop_listener(Ref),
     [{close, 1001, <<>>}, closed] = ws_client:recv_all(Socket),
@@ -180,7 +186,7 @@ a_handler_that_does_not_end_is_killed(Config) ->
 
 the_application_stops(Config) ->
     #{probe := Probe} = Server = server(Config),
-    Socket = ws_client:open(Server),
+    Socket = open(Server),
     OsPid = os_pid(Server),
     ok = application:stop(outrider),
     [{close, 1001, <<>>}, closed] = ws_client:recv_all(Socket),
@@ -194,7 +200,7 @@ a_supervisor_of_ones_own_stops(Config) ->
     #{start := {Module, Function, Args}} = outrider:child_spec(Ref, ranch_tcp, [{port, 0}], #{env => env(Probe)}),
     {ok, Pid} = apply(Module, Function, Args),
     Server = #{name => outrider, ref => Ref, port => outrider:get_port(Ref), probe => Probe},
-    Socket = ws_client:open(Server),
+    Socket = open(Server),
     OsPid = os_pid(Server),
     {error, {already_started, Pid}} = outrider:start_clear(Ref, [{port, 0}], #{}),
     unlink(Pid),
