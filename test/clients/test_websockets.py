@@ -135,14 +135,16 @@ def test_server_close_reaches_the_client_with_code_and_reason(plain, code, reaso
 @pytest.mark.parametrize("size, accepted", [(4 * MIB - 1, True), (4 * MIB, True), (4 * MIB + 1, False)])
 def test_message_over_max_frame_size_is_refused_with_1009(plain, size, accepted):
     async def talk():
-        async with client(plain) as ws:
-            if accepted:
-                await echoes(ws, bytes(size))
-            else:
-                with pytest.raises(ConnectionClosedError) as closed:
-                    await ws.send(bytes(size))
-                    await ws.recv()
-                assert closed.value.rcvd.code == 1009
+        # Not by `async with`, which closes again: with megabytes unsent that fails at times inside the library.
+        ws = await client(plain)
+        if accepted:
+            await echoes(ws, bytes(size))
+            await ws.close()
+        else:
+            with pytest.raises(ConnectionClosedError) as closed:
+                await ws.send(bytes(size))
+                await ws.recv()
+            assert closed.value.rcvd.code == 1009
 
     run(talk())
 
