@@ -3,6 +3,8 @@
 %% On the real listener. What it can cost the sidecar is in test/hostile.
 -module(outrider_hostile_SUITE).
 
+-import(os_process, [until/1]).
+
 -export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([clients_make_no_atom/1, clients_that_come_and_go_leave_no_process/1, a_flood_waits_outside_the_mailbox/1]).
 -export([nothing_of_a_client_reaches_a_log/1, nothing_of_a_client_reaches_a_log_when_processes_die/1]).
@@ -336,16 +338,4 @@ logged(Log) ->
     receive
         {?MODULE, Text} -> logged(<<Log/binary, Text/binary>>)
     after 0 -> Log
-    end.
-
-until(Condition) ->
-    until(Condition, erlang:monotonic_time(millisecond) + ?PATIENCE_MS).
-
-until(Condition, Deadline) ->
-    case Condition() of
-        true ->
-            ok;
-        false ->
-            erlang:monotonic_time(millisecond) < Deadline orelse error(too_late),
-            receive after 10 -> until(Condition, Deadline) end
     end.
