@@ -71,7 +71,8 @@ fn command_by_eetf(payload: &[u8]) -> u128 {
 
 fn command_packet(payload: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
-    pair(1, Term::from(List::from(vec![message(payload)]))).encode(&mut packet).expect("encodes");
+    let bundle = pair(1, Term::from(List::from(vec![message(payload)])));
+    Term::from(List::from(vec![bundle])).encode(&mut packet).expect("encodes");
     packet
 }
 

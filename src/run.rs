@@ -23,6 +23,8 @@ use crate::watchdog;
 
 /// Files that are read at a time; a thread each, which is there while it is needed. Further ones wait.
 const FILE_READERS: usize = 64;
+/// So many clients are written to between two looks at what else is to be done.
+const FLUSHED_AT_ONCE: usize = 128;
 /// Stack of such a thread in bytes: more than opening and reading takes. It counts for the memory limit as a whole; with the
 /// defaults, 512 and 2 MiB, clients who ask for files would use up 1 GB of it.
 const FILE_READER_STACK: usize = 256 * 1024;
@@ -190,16 +192,26 @@ async fn hello(packets: &mut stdio::Packets) -> Result<bool, Failure> {
 }
 
 /// Carries out the VM's commands until it closes stdin.
+///
+/// Between two shares of the clients that are to be written to, the loop turns, and commands that have come meanwhile are
+/// carried out: who has not had his turn gets them in the same write. So the more there is to do the fewer system calls it
+/// takes, and a broadcast to thousands does not keep the others waiting.
 async fn relay(server: &Server, port: &Port, packets: &mut stdio::Packets) -> Result<(), Failure> {
     loop {
         while let Some(packet) = packets.pop().map_err(|length| Failure::Packet(Vec::new(), length))? {
             decode::commands(packet, |stream, command| server.command(stream, command))
                 .map_err(|decode::Undecodable| Failure::packet(packet))?;
         }
-        server.flush();
-        if !packets.read().await? {
-            return Ok(());
+        let open = if server.flush(FLUSHED_AT_ONCE) {
+            tokio::task::yield_now().await;
+            packets.try_read()?
+        } else {
+            Some(packets.read().await?)
+        };
+        match open {
+            Some(true) => port.heard(),
+            Some(false) => return Ok(()),
+            None => {}
         }
-        port.heard();
     }
 }

@@ -3,6 +3,7 @@
 //! Everything runs in one thread, in one event loop; [`Server`] is shared by reference count, without locks.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -80,8 +81,8 @@ pub struct Server {
     pub queued: Rc<Queued>,
     streams: RefCell<FxHashMap<StreamId, Stream>>,
     last_id: Cell<StreamId>,
-    /// WebSockets with frames of this turn's commands.
-    dirty: RefCell<Vec<Rc<Websocket>>>,
+    /// WebSockets with frames of the VM's commands that no write has been tried for, in the order of their first one.
+    dirty: RefCell<VecDeque<Rc<Websocket>>>,
     /// Waits for the table to become empty.
     farewell: Cell<Option<Waker>>,
 }
@@ -151,19 +152,20 @@ impl Server {
         }
     }
 
-    /// Has this WebSocket flushed at the end of the turn.
+    /// Has this WebSocket flushed when it is its turn.
     pub fn flush_later(&self, websocket: Rc<Websocket>) {
-        self.dirty.borrow_mut().push(websocket);
+        self.dirty.borrow_mut().push_back(websocket);
     }
 
-    /// Writes the frames of this turn's commands.
-    pub fn flush(&self) {
-        let mut dirty = self.dirty.take();
-        for websocket in dirty.drain(..) {
+    /// Writes the frames of the VM's commands to at most `most` WebSockets. Says whether others have to wait for the next
+    /// call.
+    pub fn flush(&self, most: usize) -> bool {
+        for _ in 0..most {
+            let Some(websocket) = self.dirty.borrow_mut().pop_front() else { break };
             websocket.flush();
         }
-        self.dirty.replace(dirty);
         self.shed();
+        !self.dirty.borrow().is_empty()
     }
 
     /// Where more waits for the clients than may: closes those that have taken nothing for longest, until it is less.

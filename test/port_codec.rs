@@ -30,10 +30,15 @@ fn integer(value: u64) -> Term {
 }
 
 /// A packet down, by the general encoder.
-fn packet(stream: u64, commands: Vec<Term>) -> Vec<u8> {
+fn packet(bundles: Vec<(u64, Vec<Term>)>) -> Vec<u8> {
+    let bundle = |(stream, commands)| tuple([integer(stream), Term::from(List::from(commands))]);
     let mut bytes = Vec::new();
-    tuple([integer(stream), Term::from(List::from(commands))]).encode(&mut bytes).expect("encodes");
+    Term::from(List::from(bundles.into_iter().map(bundle).collect::<Vec<_>>())).encode(&mut bytes).expect("encodes");
     bytes
+}
+
+fn packet_of_one(stream: u64, commands: Vec<Term>) -> Vec<u8> {
+    packet(vec![(stream, commands)])
 }
 
 /// What our decoder makes of a packet, as text: commands borrow from it.
@@ -90,17 +95,20 @@ fn websocket_command() -> impl Strategy<Value = (Term, String)> {
 proptest! {
     #[test]
     fn every_websocket_command_is_read_as_it_was_written(
-        stream in any::<u64>(),
-        commands in prop::collection::vec(websocket_command(), 0..6),
+        bundles in prop::collection::vec((any::<u64>(), prop::collection::vec(websocket_command(), 0..4)), 0..4),
     ) {
-        let (terms, expected): (Vec<_>, Vec<_>) = commands.into_iter().unzip();
-        let expected: Vec<_> = expected.into_iter().map(|command| (stream, command)).collect();
-        prop_assert_eq!(decoded(&packet(stream, terms)), Ok(expected));
+        let expected: Vec<_> = bundles
+            .iter()
+            .flat_map(|(stream, commands)| commands.iter().map(|(_, command)| (*stream, command.clone())))
+            .collect();
+        let terms = |commands: Vec<(Term, String)>| commands.into_iter().map(|(term, _)| term).collect();
+        let packet = packet(bundles.into_iter().map(|(stream, commands)| (stream, terms(commands))).collect());
+        prop_assert_eq!(decoded(&packet), Ok(expected));
     }
 
     #[test]
     fn a_packet_cut_short_is_refused(commands in prop::collection::vec(websocket_command(), 1..4)) {
-        let packet = packet(7, commands.into_iter().map(|(term, _)| term).collect());
+        let packet = packet_of_one(7, commands.into_iter().map(|(term, _)| term).collect());
         for end in 0..packet.len() {
             prop_assert_eq!(decoded(&packet[..end]), Err(Undecodable), "cut at {}", end);
         }
@@ -118,7 +126,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {
-        let mut packet = packet(7, commands.into_iter().map(|(term, _)| term).collect());
+        let mut packet = packet_of_one(7, commands.into_iter().map(|(term, _)| term).collect());
         let at = at.index(packet.len());
         packet[at] = byte;
         let _ = decoded(&packet);
@@ -185,13 +193,13 @@ fn a_response_is_read_with_its_headers_and_body() {
         ),
     ];
     let expected = expected.iter().map(|command| (1, format!("{command:?}"))).collect();
-    assert_eq!(decoded(&packet(1, vec![phrase, file])), Ok(expected));
+    assert_eq!(decoded(&packet_of_one(1, vec![phrase, file])), Ok(expected));
 }
 
 #[test]
 fn an_unknown_option_is_refused_and_not_ignored() {
     let options = Term::from(Map::from([(atom("idle_timeuot"), integer(1))]));
-    assert_eq!(decoded(&packet(1, vec![tuple([atom("set_options"), options])])), Err(Undecodable));
+    assert_eq!(decoded(&packet_of_one(1, vec![tuple([atom("set_options"), options])])), Err(Undecodable));
 }
 
 #[test]

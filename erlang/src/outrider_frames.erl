@@ -1,29 +1,29 @@
-%%% What a handler's callback returned, as packets for the sidecar and changes of the WebSocket's state. Pure.
+%%% What a handler's callback returned, as bundles for the sidecar and changes of the WebSocket's state. Pure.
 %%%
 %%% The commands are encoded as they are met, and nothing is written before all are: a bad one fails the callback
-%%% without having sent a part. All packets of one return are written at once, so that frames that were returned
+%%% without having sent a part. All bundles of one return are written at once, so that frames that were returned
 %%% together leave together.
 -module(outrider_frames).
 
 -export([commands/2, frames/2]).
 -export_type([result/0]).
 
-%% A packet carries so many bytes at most, unless it is of one command.
--define(PACKET, 65536).
+%% A bundle carries so many bytes at most, unless it is of one command.
+-define(BUNDLE, 65536).
 
--type packets() :: [{Cost :: non_neg_integer(), iodata()}].
+-type bundles() :: [{Cost :: non_neg_integer(), outrider_protocol:bundle()}].
 -type change() :: {active, boolean()} | {shutdown_reason, term()}.
-%% stop: the list held a close frame, which is the last of the packets.
--type result() :: {more | stop, packets(), [change()]}.
+%% stop: the list held a close frame, which is the last of the bundles.
+-type result() :: {more | stop, bundles(), [change()]}.
 
 -record(batch, {
     head :: outrider_protocol:head(),
-    %% The open packet: its commands so far.
+    %% The open bundle: its commands so far.
     count = 0 :: non_neg_integer(),
     cost = 0 :: non_neg_integer(),
     data = [] :: iodata(),
     %% Those before it, and the changes, last first.
-    packets = [] :: packets(),
+    bundles = [] :: bundles(),
     changes = [] :: [change()]
 }).
 
@@ -32,7 +32,7 @@
 commands([{Type, _} = Frame], Head) when Type =:= text; Type =:= binary ->
     %% What most callbacks return, without the detour.
     case outrider_protocol:frame(Frame) of
-        {Cost, Data} -> {more, [{Cost, outrider_protocol:packet(Head, 1, Data)}], []};
+        {Cost, Data} -> {more, [{Cost, outrider_protocol:bundle(Head, 1, Data)}], []};
         {large, _, _Size, Payload} -> {more, outrider_protocol:pieces(Head, Type, Payload), []}
     end;
 commands([], _) ->
@@ -85,23 +85,23 @@ is_close(Frame) -> element(1, Frame) =:= close.
 add(Cost, Command, Batch) ->
     add_data(Cost, outrider_protocol:command(Command), Batch).
 
-add_data(Cost, Data, Batch = #batch{count = Count, cost = Sum}) when Count > 0, Sum + Cost > ?PACKET ->
+add_data(Cost, Data, Batch = #batch{count = Count, cost = Sum}) when Count > 0, Sum + Cost > ?BUNDLE ->
     add_data(Cost, Data, flush(Batch));
 add_data(Cost, Data, Batch = #batch{count = Count, cost = Sum, data = Before}) ->
     Batch#batch{count = Count + 1, cost = Sum + Cost, data = [Before, Data]}.
 
-add_pieces(Type, Payload, Batch = #batch{head = Head, packets = Packets}) ->
-    Batch#batch{packets = lists:reverse(outrider_protocol:pieces(Head, Type, Payload), Packets)}.
+add_pieces(Type, Payload, Batch = #batch{head = Head, bundles = Bundles}) ->
+    Batch#batch{bundles = lists:reverse(outrider_protocol:pieces(Head, Type, Payload), Bundles)}.
 
 flush(Batch = #batch{count = 0}) ->
     Batch;
-flush(Batch = #batch{head = Head, count = Count, cost = Cost, data = Data, packets = Packets}) ->
-    Packet = {Cost, outrider_protocol:packet(Head, Count, Data)},
-    Batch#batch{count = 0, cost = 0, data = [], packets = [Packet | Packets]}.
+flush(Batch = #batch{head = Head, count = Count, cost = Cost, data = Data, bundles = Bundles}) ->
+    Bundle = {Cost, outrider_protocol:bundle(Head, Count, Data)},
+    Batch#batch{count = 0, cost = 0, data = [], bundles = [Bundle | Bundles]}.
 
-%% Most returns are one packet and change nothing.
+%% Most returns are one bundle and change nothing.
 done(How, Batch) ->
     case flush(Batch) of
-        #batch{packets = [_] = Packets, changes = []} -> {How, Packets, []};
-        #batch{packets = Packets, changes = Changes} -> {How, lists:reverse(Packets), lists:reverse(Changes)}
+        #batch{bundles = [_] = Bundles, changes = []} -> {How, Bundles, []};
+        #batch{bundles = Bundles, changes = Changes} -> {How, lists:reverse(Bundles), lists:reverse(Changes)}
     end.

@@ -1,25 +1,30 @@
 %%% The VM's side of the port protocol (docs/port-protocol.md): packets in, terms out; commands in, packets out. Pure.
 %%%
-%%% The commands that carry a handler's frames are written by hand, byte by byte, in the external term format: the
-%%% payload goes into the packet as the handler gave it, be it binary or deep list, and is never copied or flattened
-%%% here. Everything else goes through term_to_iovec/1. Packets up are read by binary_to_term/2 with safe: all atoms of
+%%% A packet down is a list of bundles: one stream and its commands each. The commands that carry a handler's frames are
+%%% written by hand, byte by byte, in the external term format: a payload that is a binary goes into the packet as the
+%%% handler gave it, and is not copied here. Everything else goes through term_to_iovec/1. Packets up are read by binary_to_term/2 with safe: all atoms of
 %%% the protocol are in atoms/0, so that a packet can only name an atom that exists, and no client can make one.
 -module(outrider_protocol).
 
 -export([version/0, decode/1, atoms/0]).
--export([head/1, frame/1, pieces/3, command/1, packet/3, packet/2]).
--export_type([head/0, frame/0]).
+-export([head/1, frame/1, pieces/3, command/1, bundle/3, bundle/2, packet/2]).
+-export_type([head/0, frame/0, bundle/0]).
 
 -define(VERSION, 1).
 %% The most payload that one packet carries down, so that one client's message does not hold up the others.
 -define(PIECE, 65536).
 %% A larger packet is not of the protocol, in either direction: payloads cross in pieces of 64 KiB.
 -define(MAX_PACKET, 16777216).
+%% The bytes of a packet around its bundles.
+-define(AROUND, 7).
 %% What a command costs of a window beside its payload.
 -define(COST, 64).
 
-%% The beginning of each packet of one stream, up to the number of its commands.
+%% The beginning of each bundle of one stream, up to the number of its commands.
 -opaque head() :: binary().
+
+%% `{Stream, [Command]}`, encoded, as a part of a packet.
+-type bundle() :: iodata().
 
 %% A command with its cost of the stream's window; large where it takes more than one packet.
 -type frame() :: {Cost :: pos_integer(), iodata()} | {large, text | binary, Size :: pos_integer(), iodata()}.
@@ -55,21 +60,25 @@ atoms() ->
 -spec head(pos_integer()) -> head().
 head(Stream) ->
     <<131, Id/binary>> = term_to_binary(Stream),
-    <<131, 104, 2, Id/binary, 108>>.
+    %% Copied onto the heap: what is built of binaries lies outside, and costs the one who sends it to another process more.
+    binary:copy(<<104, 2, Id/binary, 108>>).
 
 %% A frame as handlers return it. Fails, as cow_ws:frame/2 does, where a control frame is too long, a payload is no
 %% iodata or the frame is none.
 -spec frame(cow_ws:frame()) -> frame().
-frame({text, Payload}) ->
-    case iolist_size(Payload) of
-        Size when Size =< ?PIECE -> {Size + ?COST, [<<104, 2, 119, 4, "text", 109, Size:32>> | Payload]};
+frame({text, Payload}) when is_binary(Payload) ->
+    case byte_size(Payload) of
+        Size when Size =< ?PIECE -> {Size + ?COST, [<<104, 2, 119, 4, "text", 109, Size:32>>, Payload]};
         Size -> {large, text, Size, Payload}
     end;
-frame({binary, Payload}) ->
-    case iolist_size(Payload) of
-        Size when Size =< ?PIECE -> {Size + ?COST, [<<104, 2, 119, 6, "binary", 109, Size:32>> | Payload]};
+frame({binary, Payload}) when is_binary(Payload) ->
+    case byte_size(Payload) of
+        Size when Size =< ?PIECE -> {Size + ?COST, [<<104, 2, 119, 6, "binary", 109, Size:32>>, Payload]};
         Size -> {large, binary, Size, Payload}
     end;
+frame({Type, Payload}) when Type =:= text; Type =:= binary ->
+    %% A deep list would be copied element by element on its way to another process.
+    frame({Type, iolist_to_binary(Payload)});
 frame(ping) ->
     {?COST, <<119, 4, "ping">>};
 frame(pong) ->
@@ -92,11 +101,11 @@ control(Name, Payload) ->
     true = Size =< 125,
     {Size + ?COST, [<<104, 2, 119, 4, Name/binary, 109, Size:32>> | Payload]}.
 
-%% The packets of a large message: the announcement of its size, then its pieces.
--spec pieces(head(), text | binary, iodata()) -> [{Cost :: non_neg_integer(), iodata()}].
+%% The bundles of a large message, a packet each: the announcement of its size, then its pieces.
+-spec pieces(head(), text | binary, iodata()) -> [{Cost :: non_neg_integer(), bundle()}].
 pieces(Head, Type, Payload0) ->
     Payload = iolist_to_binary(Payload0),
-    Open = packet(Head, 1, command({open, Type, byte_size(Payload)})),
+    Open = bundle(Head, 1, command({open, Type, byte_size(Payload)})),
     [{?COST, Open} | parts(Head, Payload)].
 
 parts(_, <<>>) ->
@@ -108,31 +117,38 @@ parts(Head, Part) ->
 
 part(Head, Part) ->
     Size = byte_size(Part),
-    {Size + ?COST, packet(Head, 1, [<<104, 2, 119, 4, "part", 109, Size:32>>, Part])}.
+    {Size + ?COST, bundle(Head, 1, [<<104, 2, 119, 4, "part", 109, Size:32>>, Part])}.
 
-%% Any command, for packet/3.
+%% Any command, for bundle/3.
 -spec command(term()) -> iodata().
 command(Command) ->
     [<<131, First/binary>> | Rest] = erlang:term_to_iovec(Command),
     [First | Rest].
 
-%% A packet of Count commands of one stream.
--spec packet(head(), pos_integer(), iodata()) -> iodata().
-packet(Head, 1, Commands) ->
+%% Count commands of one stream.
+-spec bundle(head(), pos_integer(), iodata()) -> bundle().
+bundle(Head, 1, Commands) ->
     %% The many. Nothing is built for them: appending to a binary allocates one outside the heap.
     [Head, <<1:32>>, Commands, 106];
-packet(Head, Count, Commands) ->
+bundle(Head, Count, Commands) ->
     [Head, <<Count:32>>, Commands, 106].
 
-%% A packet with these commands. One that the sidecar would not take (the headers of a response can be of any size) fails
-%% here, in its own stream.
--spec packet(non_neg_integer(), [term()]) -> iodata().
-packet(Stream, Commands) ->
-    Packet = erlang:term_to_iovec({Stream, Commands}),
-    case iolist_size(Packet) of
-        Size when Size =< ?MAX_PACKET -> Packet;
+%% Any commands of one stream. Those that the sidecar would not take in one packet (the headers of a response can be of any
+%% size) fail here, in their own stream.
+-spec bundle(non_neg_integer(), [term()]) -> bundle().
+bundle(Stream, Commands) ->
+    Bundle = command({Stream, Commands}),
+    case iolist_size(Bundle) + ?AROUND of
+        Size when Size =< ?MAX_PACKET -> Bundle;
         Size -> error({packet_too_large, Size})
     end.
+
+%% A packet of Count bundles.
+-spec packet(pos_integer(), [bundle()] | bundle()) -> iodata().
+packet(1, Bundles) ->
+    [<<131, 108, 1:32>>, Bundles, 106];
+packet(Count, Bundles) ->
+    [<<131, 108, Count:32>>, Bundles, 106].
 
 -ifdef(TEST).
 -include_lib("eunit/include/eunit.hrl").
@@ -149,18 +165,19 @@ frames_are_the_terms_they_stand_for_test_() ->
     ] ++ [{{Type, Deep}, {Type, Flat}} || Type <- [text, binary, ping, pong]] ++
         [{{Type, binary:copy(<<7>>, 65536)}, {Type, binary:copy(<<7>>, 65536)}} || Type <- [text, binary]],
     [
-        ?_assertEqual({Id, [Command]}, begin
+        ?_assertEqual([{Id, [Command]}], begin
             {_, Data} = frame(Frame),
-            ?term(packet(head(Id), 1, Data))
+            ?term(packet(1, bundle(head(Id), 1, Data)))
         end)
      || {Frame, Command} <- Cases, Id <- [0, 1, 255, 256, 1 bsl 27, 1 bsl 31, 1 bsl 40]
     ].
 
-commands_of_one_packet_keep_their_order_test() ->
+commands_and_bundles_of_one_packet_keep_their_order_test() ->
     {_, A} = frame({text, <<"a">>}),
     {_, B} = frame(close),
-    ?assertEqual({3, [{text, <<"a">>}, {active, false}, close]},
-        ?term(packet(head(3), 3, [A, command({active, false}), B]))).
+    Bundles = [bundle(head(3), 3, [A, command({active, false}), B]), bundle(300, [abort]), bundle(head(3), 1, A)],
+    ?assertEqual([{3, [{text, <<"a">>}, {active, false}, close]}, {300, [abort]}, {3, [{text, <<"a">>}]}],
+        ?term(packet(3, Bundles))).
 
 a_frame_costs_its_payload_and_64_bytes_test() ->
     ?assertMatch({64, _}, frame({text, ""})),
@@ -184,10 +201,10 @@ a_large_message_crosses_in_pieces_that_add_up_test_() ->
             Payload = rand:bytes(Size),
             {large, binary, Size, Payload} = frame({binary, Payload}),
             [{64, Open} | Parts] = pieces(head(9), binary, Payload),
-            ?assertEqual({9, [{open, binary, Size}]}, ?term(Open)),
-            Terms = [{Cost, ?term(Part)} || {Cost, Part} <- Parts],
-            _ = [?assertEqual(byte_size(P) + 64, Cost) || {Cost, {9, [{part, P}]}} <- Terms],
-            ?assertEqual(Payload, << <<P/binary>> || {_, {9, [{part, P}]}} <- Terms, byte_size(P) =< 65536 >>)
+            ?assertEqual([{9, [{open, binary, Size}]}], ?term(packet(1, Open))),
+            Terms = [{Cost, ?term(packet(1, Part))} || {Cost, Part} <- Parts],
+            _ = [?assertEqual(byte_size(P) + 64, Cost) || {Cost, [{9, [{part, P}]}]} <- Terms],
+            ?assertEqual(Payload, << <<P/binary>> || {_, [{9, [{part, P}]}]} <- Terms, byte_size(P) =< 65536 >>)
         end
      || Size <- [65537, 131072, 200000]
     ].
@@ -201,8 +218,9 @@ a_packet_has_16_mib_at_most_test() ->
     [?assertEqual(Size - 6, byte_size(decode(Packet(Size)))) || Size <- [Most - 1, Most]],
     ?assertError({undecodable_packet, 16777217}, decode(Packet(Most + 1))),
     %% What is around a header of no bytes.
-    Around = iolist_size(packet(1, [{headers, 200, [{<<"a">>, <<>>}]}])),
-    Down = fun(Size) -> packet(1, [{headers, 200, [{<<"a">>, binary:copy(<<"x">>, Size - Around)}]}]) end,
+    Headers = fun(Value) -> packet(1, bundle(1, [{headers, 200, [{<<"a">>, Value}]}])) end,
+    Around = iolist_size(Headers(<<>>)),
+    Down = fun(Size) -> Headers(binary:copy(<<"x">>, Size - Around)) end,
     [?assertEqual(Size, iolist_size(Down(Size))) || Size <- [Most - 1, Most]],
     ?assertError({packet_too_large, 16777217}, Down(Most + 1)).
 

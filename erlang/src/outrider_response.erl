@@ -111,13 +111,13 @@ missing(_, #response{state = done}) ->
 %% Answer 101, and give the writer to the WebSocket that the stream becomes.
 -spec upgrade(cowboy:http_headers(), map(), response()) -> outrider_writer:writer().
 upgrade(Headers, Options, #response{number = Number, writer = Writer}) ->
-    ok = outrider_writer:write_last(outrider_protocol:packet(Number, [{websocket, headers(Headers), Options}]), Writer),
-    Writer.
+    outrider_writer:write_last(outrider_protocol:bundle(Number, [{websocket, headers(Headers), Options}]), Writer).
 
 %% Close the client's connection.
 -spec abort(response()) -> ok.
 abort(#response{number = Number, writer = Writer}) ->
-    outrider_writer:write_last(outrider_protocol:packet(Number, [abort]), Writer).
+    _ = outrider_writer:write_last(outrider_protocol:bundle(Number, [abort]), Writer),
+    ok.
 
 -spec credit(pos_integer(), response()) -> response().
 credit(Bytes, R = #response{writer = Writer}) ->
@@ -190,8 +190,8 @@ pieces(IsFin, Data, R) ->
     pieces(IsFin, iolist_to_binary(Data), R).
 
 send(Cost, Command, R = #response{number = Number, writer = Writer}) ->
-    try outrider_protocol:packet(Number, [Command]) of
-        Packet -> written(outrider_writer:write([{Cost, Packet}], Writer), R)
+    try outrider_protocol:bundle(Number, [Command]) of
+        Bundle -> written(outrider_writer:write([{Cost, Bundle}], Writer), R)
     catch
         error:{packet_too_large, _} -> {misuse, response_head_too_large}
     end.

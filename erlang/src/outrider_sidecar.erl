@@ -1,8 +1,8 @@
 %%% The owner of one sidecar: starts the OS process as a port, reads its packets, and hands each event to its stream.
 %%%
 %%% A gen_server. A packet is a list of events of one turn of the sidecar's loop; it is decoded once and dispatched in one
-%%% pass, each event as the message {Port, Event} to the process of its stream. Streams write to the port themselves, so
-%%% nothing that goes to a client passes here. This process spawns the streams, keeps their number → process, and
+%%% pass, each event as the message {Port, Event} to the process of its stream. Streams write to the port themselves, or by
+%%% outrider_collector, so nothing that goes to a client passes here. This process spawns the streams, keeps their number → process, and
 %%% monitors them: for one that dies without having ended its stream, it has the client's connection closed.
 %%%
 %%% The sidecar's life is this process's: if either ends, the port closes, and the other follows. The streams are not
@@ -28,6 +28,7 @@
     %% Which of the listener's sidecars this is.
     number :: pos_integer(),
     port :: port(),
+    collector :: outrider_collector:collector(),
     hello :: #{atom() => term()},
     %% Where it listens; nowhere while it is suspended. What it was ordered in this matter, and who waits for it.
     listening :: [outrider_registry:address()],
@@ -100,14 +101,16 @@ init({Ref, Number}) ->
             %% The link says when it fails; this, also when another process or a cut link ends it.
             _ = monitor(port, Port),
             ok = outrider_watchdog:start_link(Ref, Port, TransOpts),
+            Collector = outrider_collector:start_link(Port),
             Sidecar = #sidecar{
                 ref = Ref,
                 number = Number,
                 port = Port,
+                collector = Collector,
                 hello = Hello,
                 listening = Listening,
                 shutdown = outrider_options:shutdown(TransOpts),
-                context = outrider_stream:context(Ref, Port, TransOpts)
+                context = outrider_stream:context(Ref, Port, Collector, TransOpts)
             },
             {ok, listening(Listening, Sidecar)};
         {error, Reason} ->
@@ -136,14 +139,14 @@ start(Ref, TransOpts, ProtoOpts, Last) ->
 handle_call(follow, From, State = #sidecar{waiting = Waiting}) ->
     {noreply, follow_registry(State#sidecar{waiting = [From | Waiting]})};
 %% Ordered to suspend even where it is suspended: with its answer all requests that it has let in are known.
-handle_call(drain, From, State = #sidecar{port = Port, waiting = Waiting}) ->
-    _ = command(Port, 0, drain),
-    {noreply, order(suspend, Port, State#sidecar{waiting = [From | Waiting]})};
+handle_call(drain, From, State = #sidecar{waiting = Waiting}) ->
+    ok = command(0, drain, State),
+    {noreply, order(suspend, State#sidecar{waiting = [From | Waiting]})};
 handle_call({tell, Drain}, _From, State = #sidecar{streams = Streams, told = Told}) ->
     ok = lists:foreach(fun(Stream) -> send(Streams, Stream, {outrider, drain, Drain}) end, maps:keys(Told)),
     {reply, maps:values(Streams), State#sidecar{drain = Drain}};
-handle_call({max_connections, _} = Order, _From, State = #sidecar{port = Port}) ->
-    _ = command(Port, 0, Order),
+handle_call({max_connections, _} = Order, _From, State) ->
+    ok = command(0, Order, State),
     {reply, ok, State};
 handle_call(info, _From, State) ->
     #sidecar{number = Number, hello = Hello, streams = Streams, requests = Requests, accepted = Accepted} = State,
@@ -195,7 +198,7 @@ handle_info(_Message, State) ->
 %% sends the sidecar away.
 -spec terminate(term(), #sidecar{}) -> ok.
 terminate(shutdown, State = #sidecar{port = Port, streams = Streams, shutdown = Shutdown, context = Context}) ->
-    _ = command(Port, 0, suspend),
+    ok = command(0, suspend, State),
     Exit = {'EXIT', outrider_stream:parent(Context), shutdown},
     _ = [Pid ! Exit || Pid <- maps:values(Streams)],
     Timer =
@@ -205,6 +208,7 @@ terminate(shutdown, State = #sidecar{port = Port, streams = Streams, shutdown = 
             Ms -> erlang:start_timer(Ms, self(), kill)
         end,
     ok = leave(Timer, State#sidecar{order = leave}),
+    ok = outrider_collector:flush(?LEAVE_MS, State#sidecar.collector),
     outrider_launch:close(Port);
 terminate(_Reason, #sidecar{port = Port}) ->
     ok = outrider_launch:close(Port),
@@ -282,17 +286,17 @@ listening(Listening = [Address | _], State = #sidecar{ref = Ref}) ->
 
 %% Orders what is missing, one thing at a time, so that an answer is that to the last order. What the registry says may
 %% change meanwhile.
-follow_registry(State = #sidecar{order = none, ref = Ref, port = Port, listening = Listening}) ->
+follow_registry(State = #sidecar{order = none, ref = Ref, listening = Listening}) ->
     case {outrider_registry:status(Ref), Listening} of
-        {suspended, [_ | _]} -> order(suspend, Port, State);
-        {running, []} -> order(resume, Port, State);
+        {suspended, [_ | _]} -> order(suspend, State);
+        {running, []} -> order(resume, State);
         _ -> answer(ok, State)
     end;
 follow_registry(State) ->
     State.
 
-order(Order, Port, State) ->
-    _ = command(Port, 0, Order),
+order(Order, State) ->
+    ok = command(0, Order, State),
     State#sidecar{order = Order}.
 
 answer(Result, State = #sidecar{waiting = Waiting}) ->
@@ -301,8 +305,8 @@ answer(Result, State = #sidecar{waiting = Waiting}) ->
 
 %% A stream that ended by itself has told the sidecar to end it, too, and exits normally or says that it is over. Any
 %% other left its client's connection open.
-stream_down(Stream, Reason, State = #sidecar{port = Port, streams = Streams, requests = Requests, told = Told}) ->
-    _ = Reason =/= normal andalso is_map_key(Stream, Streams) andalso command(Port, Stream, abort),
+stream_down(Stream, Reason, State = #sidecar{streams = Streams, requests = Requests, told = Told}) ->
+    _ = Reason =/= normal andalso is_map_key(Stream, Streams) andalso command(Stream, abort, State),
     State#sidecar{
         streams = maps:remove(Stream, Streams), requests = maps:remove(Stream, Requests), told = maps:remove(Stream, Told)
     }.
@@ -320,7 +324,7 @@ leave(Timer, State = #sidecar{port = Port, streams = Streams, context = Context}
     receive
         {Port, {data, Packet}} ->
             {New, Events} = lists:partition(fun is_request/1, outrider_protocol:decode(Packet)),
-            _ = [command(Port, Stream, abort) || {Stream, _} <- New],
+            _ = [command(Stream, abort, State) || {Stream, _} <- New],
             leave(Timer, dispatch(Events, Port, Streams, State));
         {{stream, Stream}, _, process, _, Reason} ->
             leave(Timer, stream_down(Stream, Reason, State));
@@ -342,12 +346,10 @@ patience(_) -> infinity.
 is_request({_, {request, _}}) -> true;
 is_request(_) -> false.
 
-command(Port, Stream, Command) ->
-    try
-        erlang:port_command(Port, outrider_protocol:packet(Stream, [Command]))
-    catch
-        error:badarg -> false
-    end.
+%% Behind what the stream's own process has written, whichever way.
+command(Stream, Command, #sidecar{collector = Collector}) ->
+    _ = outrider_collector:hand_over(outrider_protocol:bundle(Stream, [Command]), Collector),
+    ok.
 
 %% As Ranch's acceptors name it.
 reason(Ref, {listen_error, _, Posix}) -> {listen_error, Ref, Posix};

@@ -8,7 +8,7 @@
 %%% Left to the sidecar: HTTP/1.1 itself, its limits and timeouts, keep-alive, and the skipping of an unread body.
 -module(outrider_stream).
 
--export([context/3, parent/1, start/3]).
+-export([context/4, parent/1, start/3]).
 -export([system_continue/3, system_terminate/4, system_code_change/4]).
 -export_type([context/0]).
 
@@ -18,6 +18,7 @@
 -record(context, {
     ref :: ranch:ref(),
     port :: port(),
+    collector :: outrider_collector:collector(),
     sidecar :: pid(),
     parent :: pid(),
     ancestors :: [pid() | atom()],
@@ -43,11 +44,12 @@
 }).
 
 %% Called by a sidecar's process, whose ancestors after the first are those of the streams' parent, too.
--spec context(ranch:ref(), port(), map()) -> context().
-context(Ref, Port, TransOpts) ->
+-spec context(ranch:ref(), port(), outrider_collector:collector(), map()) -> context().
+context(Ref, Port, Collector, TransOpts) ->
     #context{
         ref = Ref,
         port = Port,
+        collector = Collector,
         sidecar = self(),
         parent = outrider_registry:streams_sup(Ref),
         ancestors = tl(get('$ancestors')),
@@ -62,7 +64,8 @@ parent(#context{parent = Parent}) ->
 %% The process. The link to the parent is made before anything else; if the parent is gone, its exit signal arrives at
 %% once. A stream of a port that is gone finds the monitor's message, likewise.
 -spec start(context(), pos_integer(), map()) -> no_return().
-start(Context = #context{ref = Ref, port = Port, parent = Parent, ancestors = Ancestors}, Number, Head) ->
+start(Context, Number, Head) ->
+    #context{ref = Ref, port = Port, collector = Collector, parent = Parent, ancestors = Ancestors} = Context,
     process_flag(trap_exit, true),
     link(Parent),
     put('$ancestors', [Parent | Ancestors]),
@@ -70,7 +73,7 @@ start(Context = #context{ref = Ref, port = Port, parent = Parent, ancestors = An
     Opts = outrider_registry:effective_options(Ref),
     Req = #{streamid := Id} = proxy_header(Head#{ref => Ref, pid => self()}),
     Writer = outrider_writer:new(
-        Port, Monitor, outrider_protocol:head(Number), Context#context.window, Context#context.send_timeout
+        Port, Monitor, Collector, outrider_protocol:head(Number), Context#context.window, Context#context.send_timeout
     ),
     Stream = #stream{
         context = Context,

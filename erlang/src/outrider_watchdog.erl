@@ -1,7 +1,7 @@
 %%% Notices a sidecar that has stopped, as by SIGSTOP or a loop that never ends, although its end of the pipes is open.
 %%%
-%%% A process for each sidecar, linked to outrider_sidecar, which it must not be itself: that one can be suspended by a
-%%% port that nobody reads. It sends a ping every quarter of the transport option watchdog, without waiting for the port,
+%%% A process for each sidecar, linked to outrider_sidecar, and apart from all that may have to wait for a port that nobody
+%%% reads. It sends a ping every quarter of the transport option watchdog, without waiting for the port,
 %%% and looks at the port's counters. Any bytes from the sidecar are a sign of life, and so is that it reads from a full
 %%% pipe: then it is busy. A sidecar without one for a whole period is killed, and the rest is as for any that dies.
 %%%
@@ -60,7 +60,7 @@ loop(State = #watchdog{port = Port, period = Period, silent = Silent, seen = See
 
 %% What is not sent to a port that is busy need not be: the sidecar has enough to read.
 ping(Port) ->
-    try erlang:port_command(Port, outrider_protocol:packet(0, [ping]), [nosuspend]) of
+    try erlang:port_command(Port, outrider_protocol:packet(1, outrider_protocol:bundle(0, [ping])), [nosuspend]) of
         _ -> ok
     catch
         error:badarg -> exit(normal)

@@ -142,7 +142,7 @@ frame({closed, {error, Reason} = Error}, WS, HandlerState) when
 ->
     terminate(Error, WS, HandlerState);
 frame({closed, Reason}, WS, HandlerState) ->
-    last(finish, WS),
+    _ = last(finish, WS),
     terminate(Reason, WS, HandlerState);
 %% A control frame between the pieces of a message, or one without payload.
 frame({_, Payload} = Frame, WS, HandlerState) ->
@@ -155,7 +155,7 @@ handled(Payload, WS = #ws{handled = Handled}) ->
     WS#ws{handled = Handled + byte_size(Payload) + ?COST}.
 
 give_credit(WS = #ws{handled = Handled}) ->
-    last({credit, Handled}, WS),
+    _ = last({credit, Handled}, WS),
     WS#ws{handled = 0}.
 
 %% The callbacks.
@@ -186,7 +186,7 @@ returned({reply, Frames, HandlerState}, WS, _) ->
 returned({reply, Frames, HandlerState, hibernate}, WS, _) ->
     commands(frames, Frames, WS#ws{rest = hibernate}, HandlerState);
 returned({stop, HandlerState}, WS, _) ->
-    last({close, 1000, <<>>}, WS),
+    _ = last({close, 1000, <<>>}, WS),
     terminate(stop, WS, HandlerState);
 returned(Value, WS, HandlerState) ->
     %% What Cowboy's process exits with.
@@ -203,7 +203,7 @@ commands(Kind, Commands, WS = #ws{backlog = Backlog0, writer = Writer0}, Handler
         {Admitted, Writer, Backlog} ->
             write(Kind, Admitted, WS#ws{writer = Writer, backlog = Backlog}, HandlerState);
         full ->
-            last({cut, 1013}, WS),
+            _ = last({cut, 1013}, WS),
             terminate({error, backlog}, WS, HandlerState)
     catch
         Class:Reason:Stacktrace -> crash(Class, Reason, Stacktrace, WS, HandlerState)
@@ -211,12 +211,12 @@ commands(Kind, Commands, WS = #ws{backlog = Backlog0, writer = Writer0}, Handler
 
 write(Kind, Commands, WS = #ws{head = Head, writer = Writer}, HandlerState) ->
     try outrider_frames:Kind(Commands, Head) of
-        {more, Packets, []} ->
-            written(outrider_writer:write(Packets, Writer), WS, HandlerState);
-        {more, Packets, Changes} ->
-            written(outrider_writer:write(Packets, Writer), lists:foldl(fun change/2, WS, Changes), HandlerState);
-        {stop, Packets, Changes} ->
-            close(Packets, lists:foldl(fun change/2, WS, Changes), HandlerState)
+        {more, Bundles, []} ->
+            written(outrider_writer:write(Bundles, Writer), WS, HandlerState);
+        {more, Bundles, Changes} ->
+            written(outrider_writer:write(Bundles, Writer), lists:foldl(fun change/2, WS, Changes), HandlerState);
+        {stop, Bundles, Changes} ->
+            close(Bundles, lists:foldl(fun change/2, WS, Changes), HandlerState)
     catch
         Class:Reason:Stacktrace -> crash(Class, Reason, Stacktrace, WS, HandlerState)
     end.
@@ -240,27 +240,27 @@ written({exit, Reason}, WS, HandlerState) -> stop(Reason, WS, HandlerState).
 %% The ends.
 
 %% The handler sent a close frame; as in Cowboy whether it could be written makes no difference.
--spec close([{non_neg_integer(), iodata()}], #ws{}, term()) -> no_return().
-close(Packets, WS = #ws{writer = Writer}, HandlerState) ->
-    case outrider_writer:write(Packets, Writer) of
+-spec close([{non_neg_integer(), outrider_protocol:bundle()}], #ws{}, term()) -> no_return().
+close(Bundles, WS = #ws{writer = Writer}, HandlerState) ->
+    case outrider_writer:write(Bundles, Writer) of
         {ok, _} -> ok;
         {error, _} -> ok;
-        {exit, _} -> last(abort, WS)
+        {exit, _} -> _ = last(abort, WS), ok
     end,
     terminate(stop, WS, HandlerState).
 
 %% The parent ends: the listener stops, or the application. Or the listener is being drained, and it is this one's turn.
 -spec stop(term(), #ws{}, term()) -> no_return().
 stop({drain, Code}, WS, HandlerState) ->
-    last({close, Code, <<>>}, WS),
+    _ = last({close, Code, <<>>}, WS),
     terminate(shutdown, WS, HandlerState);
 stop(Reason, WS, HandlerState) ->
-    last({close, 1001, <<>>}, WS),
+    _ = last({close, 1001, <<>>}, WS),
     terminate(Reason, WS, HandlerState).
 
 -spec crash(error | exit | throw, term(), list(), #ws{}, term()) -> no_return().
 crash(Class, Reason, Stacktrace, WS, HandlerState) ->
-    last({close, 1011, <<>>}, WS),
+    _ = last({close, 1011, <<>>}, WS),
     handler_terminate({crash, Class, Reason}, WS, HandlerState),
     over(WS),
     %% The crash report shows the mailbox: not what came from the client since.
@@ -282,9 +282,9 @@ handler_terminate(Reason, #ws{handler = Handler, req = Req}, HandlerState) ->
     _ = cowboy_handler:terminate(Reason, Req, HandlerState, Handler),
     ok.
 
-%% What costs no window and needs no answer.
+%% What costs no window and needs no answer, and has no order with what comes after it: credit, or the last of all.
 last(Command, #ws{head = Head, writer = Writer}) ->
-    outrider_writer:write_last(outrider_protocol:packet(Head, 1, outrider_protocol:command(Command)), Writer).
+    outrider_writer:write_last(outrider_protocol:bundle(Head, 1, outrider_protocol:command(Command)), Writer).
 
 %% This process is about to exit abnormally, yet has ended its stream: the client's connection is not to be aborted.
 over(#ws{sidecar = {Sidecar, Number}}) ->
@@ -299,7 +299,7 @@ system_continue(_Parent, _Debug, {WS, HandlerState, sidecar}) ->
 
 -spec system_terminate(term(), pid(), [sys:dbg_opt()], {#ws{}, term(), sidecar}) -> no_return().
 system_terminate(Reason, _Parent, _Debug, {WS, HandlerState, sidecar}) ->
-    last(abort, WS),
+    _ = last(abort, WS),
     terminate(Reason, WS, HandlerState).
 
 -spec system_code_change(State, module(), term(), term()) -> {ok, State} when State :: {#ws{}, term(), sidecar}.

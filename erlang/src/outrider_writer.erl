@@ -1,12 +1,12 @@
-%%% The way from one stream's process to its client: writes packets to the port, and keeps the stream's window.
+%%% The way from one stream's process to its client: writes bundles, and keeps the stream's window.
 %%%
-%%% Runs in the stream's process. Each packet costs bytes of the window until the sidecar has written them to the client's
+%%% Runs in the stream's process. Each bundle costs bytes of the window until the sidecar has written them to the client's
 %%% socket and gives the credit back. A process whose window is used up waits here, as a Cowboy process waits in a
 %%% blocking send: for credit, for the client's or the sidecar's end, or for send_timeout without any credit. It takes
 %%% no other message meanwhile.
 -module(outrider_writer).
 
--export([new/5, set_parent/2, set_window/2, write/2, write_last/2, credit/2, collect/1, sent/1, is_full/1, wait/1]).
+-export([new/6, set_parent/2, set_window/2, write/2, write_last/2, credit/2, collect/1, sent/1, is_full/1, wait/1]).
 -export_type([writer/0, result/0]).
 
 -record(writer, {
@@ -20,15 +20,19 @@
     %% Bytes that are.
     sent = 0 :: integer(),
     send_timeout :: timeout(),
-    head :: outrider_protocol:head()
+    head :: outrider_protocol:head(),
+    collector :: outrider_collector:collector(),
+    handed = 0 :: outrider_collector:handed()
 }).
 
 -opaque writer() :: #writer{}.
 -type result() :: {ok, writer()} | {error, closed | timeout | atom()} | {exit, term()}.
 
--spec new(port(), reference(), outrider_protocol:head(), pos_integer(), timeout()) -> writer().
-new(Port, Monitor, Head, Window, SendTimeout) ->
-    #writer{port = Port, monitor = Monitor, head = Head, window = Window, send_timeout = SendTimeout}.
+-spec new(port(), reference(), outrider_collector:collector(), outrider_protocol:head(), pos_integer(), timeout()) -> writer().
+new(Port, Monitor, Collector, Head, Window, SendTimeout) ->
+    #writer{
+        port = Port, monitor = Monitor, collector = Collector, head = Head, window = Window, send_timeout = SendTimeout
+    }.
 
 -spec set_parent(pid(), writer()) -> writer().
 set_parent(Parent, Writer) ->
@@ -38,30 +42,26 @@ set_parent(Parent, Writer) ->
 set_window(Window, Writer) ->
     Writer#writer{window = Window}.
 
-%% Write packets, each as soon as the window is open. {error, timeout} has closed the client's connection.
--spec write([{Cost :: non_neg_integer(), iodata()}], writer()) -> result().
+%% Write bundles, each as soon as the window is open. {error, timeout} has closed the client's connection.
+-spec write([{Cost :: non_neg_integer(), outrider_protocol:bundle()}], writer()) -> result().
 write([], Writer) ->
     {ok, Writer};
-write([{Cost, Packet} | Packets], Writer = #writer{port = Port, sent = Sent, window = Window}) when Sent < Window ->
-    try erlang:port_command(Port, Packet) of
-        true -> write(Packets, Writer#writer{sent = Sent + Cost})
-    catch
-        error:badarg -> {error, closed}
+write([{Cost, Bundle} | Bundles], Writer = #writer{sent = Sent, window = Window}) when Sent < Window ->
+    #writer{collector = Collector, handed = Handed0} = Writer,
+    case outrider_collector:write(Bundle, Handed0, Collector) of
+        {ok, Handed} -> write(Bundles, Writer#writer{sent = Sent + Cost, handed = Handed});
+        {error, _} = Error -> Error
     end;
-write(Packets, Writer0) ->
+write(Bundles, Writer0) ->
     case wait(Writer0) of
-        {ok, Writer} -> write(Packets, Writer);
+        {ok, Writer} -> write(Bundles, Writer);
         End -> End
     end.
 
-%% Write a packet that ends the stream, or that costs nothing; without regard to the window, or to whether it arrives.
--spec write_last(iodata(), writer()) -> ok.
-write_last(Packet, #writer{port = Port}) ->
-    try erlang:port_command(Port, Packet) of
-        true -> ok
-    catch
-        error:badarg -> ok
-    end.
+%% Write a bundle that ends the stream, or that costs nothing; without regard to the window, or to whether it arrives.
+-spec write_last(outrider_protocol:bundle(), writer()) -> writer().
+write_last(Bundle, Writer = #writer{collector = Collector, handed = Handed}) ->
+    Writer#writer{handed = outrider_collector:write_last(Bundle, Handed, Collector)}.
 
 -spec credit(pos_integer(), writer()) -> writer().
 credit(Bytes, Writer = #writer{sent = Sent}) ->
@@ -100,6 +100,6 @@ wait(Writer = #writer{port = Port, monitor = Monitor, parent = Parent, head = He
         {'EXIT', Parent, Reason} ->
             {exit, Reason}
     after Timeout ->
-        write_last(outrider_protocol:packet(Head, 1, outrider_protocol:command(abort)), Writer),
+        _ = write_last(outrider_protocol:bundle(Head, 1, outrider_protocol:command(abort)), Writer),
         {error, timeout}
     end.

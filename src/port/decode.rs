@@ -35,23 +35,26 @@ pub fn hello(packet: &[u8]) -> Result<u64, Undecodable> {
     }
 }
 
-/// Decodes `{Stream, [Command]}`, and gives each command to `sink` as it is read.
+/// Decodes `[{Stream, [Command]}]`, and gives each command to `sink` as it is read.
 pub fn commands<'a>(packet: &'a [u8], mut sink: impl FnMut(StreamId, Command<'a>)) -> Result<(), Undecodable> {
     let mut term = Reader::new(packet)?;
-    if term.tuple()? != 2 {
-        return Err(Undecodable);
-    }
-    let stream = term.integer()?;
     for _ in 0..term.list()? {
-        let start = term.rest;
-        let command = match term.hot()? {
-            Some(command) => command,
-            None => {
-                term.rest = start;
-                control::command(term.term(0)?)?
-            }
-        };
-        sink(stream, command);
+        if term.tuple()? != 2 {
+            return Err(Undecodable);
+        }
+        let stream = term.integer()?;
+        for _ in 0..term.list()? {
+            let start = term.rest;
+            let command = match term.hot()? {
+                Some(command) => command,
+                None => {
+                    term.rest = start;
+                    control::command(term.term(0)?)?
+                }
+            };
+            sink(stream, command);
+        }
+        term.tail()?;
     }
     term.tail()?;
     term.end()

@@ -76,6 +76,21 @@ impl Packets {
 
     /// Reads once, so that [`Packets::pop`] may have packets. `false` is the end of the VM.
     pub async fn read(&mut self) -> io::Result<bool> {
+        self.make_room();
+        Ok(self.pipe.read_buf(&mut self.buffer).await? > 0)
+    }
+
+    /// The same, but does not wait: `None` where nothing has come.
+    pub fn try_read(&mut self) -> io::Result<Option<bool>> {
+        self.make_room();
+        match self.pipe.try_read_buf(&mut self.buffer) {
+            Ok(n) => Ok(Some(n > 0)),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn make_room(&mut self) {
         self.buffer.drain(..self.done);
         self.done = 0;
         // However long the next packet says it is, room is made for what comes.
@@ -84,7 +99,6 @@ impl Packets {
             self.buffer.shrink_to(GULP);
         }
         self.buffer.reserve(wanted.saturating_sub(self.buffer.len()).max(4096));
-        Ok(self.pipe.read_buf(&mut self.buffer).await? > 0)
     }
 
     /// The next whole packet that has been read; an error for one that no packet of ours can be.

@@ -40,7 +40,7 @@ pub struct Websocket {
     socket: RefCell<Socket>,
     state: RefCell<Session>,
     task: Cell<Option<Waker>>,
-    /// In the server's list of streams to be flushed.
+    /// In the server's list of those to be flushed.
     dirty: Cell<bool>,
     /// What this client has in the sum of what waits for all of them.
     share: Cell<usize>,
@@ -160,7 +160,8 @@ impl Websocket {
             self.task.set(Some(cx.waker().clone()));
             self.write(&mut state);
             if state.phase == Phase::Gone || (state.phase == Phase::Ending && state.out.is_empty()) {
-                return Poll::Ready(state.phase);
+                // In the list of those to be flushed it is still held; the flush wakes us.
+                return if self.dirty.get() { Poll::Pending } else { Poll::Ready(state.phase) };
             }
             let mut again = false;
             if !state.out.is_empty() {

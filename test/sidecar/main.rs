@@ -2,6 +2,7 @@
 
 mod flow;
 mod silence;
+mod turns;
 mod urgent;
 #[allow(dead_code)] // Shared with test/hostile.
 mod vm;
@@ -131,7 +132,7 @@ fn another_version_is_refused_naming_both_with_exit_code_4() {
 #[test]
 fn a_packet_that_does_not_decode_is_shown_with_exit_code_5() {
     let mut vm = Vm::ready(&[]);
-    vm.send(&tuple([int(1), list([tuple([atom("fly"), binary(b"secret")])])]));
+    vm.command(1, [tuple([atom("fly"), binary(b"secret")])]);
     assert_eq!(vm.exit_code(), Some(5));
     let line = vm.stderr();
     assert!(line.contains("66, 6c, 79"), "the packet's bytes, with f, l, y: {line}");

@@ -105,7 +105,7 @@ impl Vm {
     }
 
     pub fn command<const N: usize>(&mut self, stream: u64, commands: [Term; N]) {
-        self.send(&tuple([int(stream), list(commands)]));
+        self.send(&list([tuple([int(stream), list(commands)])]));
     }
 
     /// The number of the sidecar's OS process.

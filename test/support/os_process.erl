@@ -2,7 +2,7 @@
 -module(os_process).
 
 -export([sidecar/1, status/2, limit/2, environment/1, descriptors/1, directory/1]).
--export([signal/2, while_stopped/2, is_gone/1, is_replaced/2, until/1]).
+-export([collector/1, signal/2, while_stopped/2, is_gone/1, is_replaced/2, until/1]).
 
 %% Far longer than anything here takes, even on a busy machine.
 -define(PATIENCE_MS, 20000).
@@ -59,6 +59,14 @@ while_stopped(OsPid, Fun) ->
     after
         signal(OsPid, "CONT")
     end.
+
+%% The Erlang process that collects what goes to this listener's only sidecar.
+-spec collector(ranch:ref()) -> pid().
+collector(Ref) ->
+    [Owner] = outrider:procs(Ref, acceptors),
+    {links, Links} = process_info(Owner, links),
+    [Pid] = [Pid || Pid <- Links, is_pid(Pid), {outrider_collector, _, _} <- [proc_lib:translate_initial_call(Pid)]],
+    Pid.
 
 %% Waits until this listener has another sidecar than that.
 -spec is_replaced(ranch:ref(), pos_integer()) -> ok.
