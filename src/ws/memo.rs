@@ -2,7 +2,7 @@
 //!
 //! Connections of one room have mostly been sent the same, and are sent the same next: what a compressor would make of it is
 //! the same bytes. In goes all that these bytes depend on, a [`Source`]; out they come, remembered or made. Memory and time
-//! are bounded: few messages are remembered, and long ones are not. Each thread has one; pure but for that.
+//! are bounded: few messages are remembered, and long ones are not. Each thread has one, in `deflate`. Pure.
 
 use super::deflate::Settings;
 
