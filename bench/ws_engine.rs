@@ -11,6 +11,8 @@ use outrider::ws::{Agreement, Decoder, Encoder, Event, Kind, Options};
 
 use timing::best;
 
+const CONNECTIONS: usize = 100;
+
 fn main() {
     println!("{:>32} {:>12} {:>12}", "message", "decode, ns", "encode, ns");
     let takeover = Agreement::default();
@@ -23,6 +25,13 @@ fn main() {
                 let label = format!("{name}, {kind:?}, {size}");
                 println!("{label:>32} {:>12} {:>12}", decode(agreement, kind, size), encode(agreement, kind, size));
             }
+        }
+    }
+    println!("\n{:>32} {:>12} {:>12}", "to 100 connections in turn", "the same, ns", "another, ns");
+    for (name, agreement) in [("takeover", takeover), ("no takeover", none)] {
+        for size in [64, 1024, 16 * 1024, 64 * 1024] {
+            let label = format!("{name}, {size}");
+            println!("{label:>32} {:>12} {:>12}", rooms(agreement, 1, size), rooms(agreement, CONNECTIONS, size));
         }
     }
 }
@@ -68,6 +77,22 @@ fn encode(agreement: Option<Agreement>, kind: Kind, size: usize) -> u128 {
             encoder.message(kind, payload, &mut out);
         }
         black_box(&out);
+    })
+}
+
+/// A message to each of 100 connections in turn, and then the next. Each of the `rooms` has messages of its own.
+fn rooms(agreement: Agreement, rooms: usize, size: usize) -> u128 {
+    let mut encoders: Vec<Encoder> = (0..CONNECTIONS).map(|_| Encoder::new(Some(&agreement))).collect();
+    let payloads: Vec<Vec<u8>> = (0..rooms.max(16)).map(|n| payload(size, n)).collect();
+    let mut out = Vec::new();
+    let mut round = 0;
+    best(CONNECTIONS, || {
+        for (n, encoder) in encoders.iter_mut().enumerate() {
+            out.clear();
+            encoder.message(Kind::Text, &payloads[(round + n % rooms) % payloads.len()], &mut out);
+            black_box(&out);
+        }
+        round += 1;
     })
 }
 

@@ -5,6 +5,7 @@ mod ws_support;
 use std::io::{BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant};
 
 use outrider::ws::{Agreement, Decoder, Encoder, Kind, Options, Strategy as Method};
 use proptest::collection::vec;
@@ -105,27 +106,84 @@ fn agreement() -> impl Strategy<Value = Agreement> {
 /// The payloads of the messages that we send, whole or (`step`) in pieces.
 fn sent(agreement: &Agreement, messages: &[Vec<u8>], step: Option<usize>) -> Vec<Vec<u8>> {
     let mut encoder = Encoder::new(Some(agreement));
-    let send = |message: &Vec<u8>| {
-        let mut out = Vec::new();
-        match step {
-            None => encoder.message(Kind::Binary, message, &mut out),
-            Some(step) => {
-                encoder.open(Kind::Binary, message.len() as u64, &mut out);
-                for piece in message.chunks(step) {
-                    encoder.part(piece, &mut out).expect("the pieces add up");
-                }
+    messages.iter().map(|message| send(&mut encoder, message, step)).collect()
+}
+
+fn send(encoder: &mut Encoder, message: &[u8], step: Option<usize>) -> Vec<u8> {
+    let mut out = Vec::new();
+    match step {
+        None => encoder.message(Kind::Binary, message, &mut out),
+        Some(step) => {
+            encoder.open(Kind::Binary, message.len() as u64, &mut out);
+            for piece in message.chunks(step) {
+                encoder.part(piece, &mut out).expect("the pieces add up");
             }
         }
-        let (mut rest, mut payload, mut opcode) = (&out[..], Vec::new(), RSV1 | 2);
-        while !rest.is_empty() {
-            let (first, fragment, after) = server_frame(rest);
-            assert_eq!(first, if after.is_empty() { FIN | opcode } else { opcode });
-            payload.extend_from_slice(fragment);
-            (rest, opcode) = (after, 0);
+    }
+    let (mut rest, mut payload, mut opcode) = (&out[..], Vec::new(), RSV1 | 2);
+    while !rest.is_empty() {
+        let (first, fragment, after) = server_frame(rest);
+        assert_eq!(first, if after.is_empty() { FIN | opcode } else { opcode });
+        payload.extend_from_slice(fragment);
+        (rest, opcode) = (after, 0);
+    }
+    payload
+}
+
+/// What happens to connections that send at the same time.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A message to all of them.
+    All(Vec<u8>),
+    /// A message to one, whole or in pieces of a size.
+    One(prop::sample::Index, Vec<u8>, Option<usize>),
+    /// One has been silent for so long that it forgets its history.
+    Rest(prop::sample::Index),
+}
+
+/// Few texts, so that many are equal, and of many sizes, so that the rings of a connection begin anywhere.
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let text = (1..4usize, prop_oneof![0..40usize, 0..700usize], 0..3u8).prop_map(|(words, size, salt)| {
+        let words = ["{\"id\":", "17", "}", "abcdefgh"].iter().take(words).cycle();
+        words.flat_map(|word| word.bytes()).map(|byte| byte + salt).take(size).collect::<Vec<u8>>()
+    });
+    let one = |text| (any::<prop::sample::Index>(), text, prop::option::weighted(0.2, 1..300usize));
+    let step = prop_oneof![
+        8 => text.clone().prop_map(Step::All),
+        2 => one(text).prop_map(|(index, text, size)| Step::One(index, text, size)),
+        1 => any::<prop::sample::Index>().prop_map(Step::Rest),
+    ];
+    vec(step, 1..40)
+}
+
+/// What one connection has sent: the messages, and the payloads that they became.
+#[derive(Default)]
+struct Sent {
+    messages: Vec<Vec<u8>>,
+    payloads: Vec<Vec<u8>>,
+}
+
+fn sent_together(agreements: &[Agreement], steps: &[Step]) -> Vec<Sent> {
+    let begin = |agreement| (Encoder::new(Some(agreement)), Sent::default());
+    let mut all: Vec<(Encoder, Sent)> = agreements.iter().map(begin).collect();
+    for step in steps {
+        let (few, message, size) = match step {
+            Step::All(message) => (&mut all[..], message, None),
+            Step::One(index, message, size) => (std::slice::from_mut(index.get_mut(&mut all)), message, *size),
+            Step::Rest(index) => {
+                let (encoder, _) = index.get_mut(&mut all);
+                let now = Instant::now();
+                encoder.rest(now);
+                encoder.rest(now + Duration::from_secs(10));
+                continue;
+            }
+        };
+        for (encoder, sent) in few {
+            sent.messages.push(message.clone());
+            sent.payloads.push(send(encoder, message, size));
         }
-        payload
-    };
-    messages.iter().map(send).collect()
+    }
+    all.into_iter().map(|(_, sent)| sent).collect()
 }
 
 fn received(agreement: &Agreement, payloads: &[Vec<u8>]) -> Vec<Vec<u8>> {
@@ -157,6 +215,23 @@ proptest! {
     #[test]
     fn what_the_peer_compresses_we_inflate(agreement in agreement(), messages in messages()) {
         prop_assert!(received(&agreement, &deflate(&agreement, &messages)) == messages);
+    }
+
+    /// What one connection is sent may have been compressed for another.
+    #[test]
+    fn what_we_compress_for_connections_in_turn_each_peer_inflates(
+        kinds in vec((agreement(), prop_oneof![Just(8192), 0..600u16]), 1..3),
+        connections in vec(any::<prop::sample::Index>(), 2..6),
+        steps in steps(),
+    ) {
+        let kind = |index: &prop::sample::Index| {
+            let (agreement, history) = *index.get(&kinds);
+            Agreement { history, ..agreement }
+        };
+        let agreements: Vec<Agreement> = connections.iter().map(kind).collect();
+        for (agreement, sent) in agreements.iter().zip(sent_together(&agreements, &steps)) {
+            prop_assert!(inflate(agreement, &sent.payloads) == sent.messages);
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! A compressor of zlib costs 251 to 380 KB. The connections of a thread share them: a connection borrows one for a
 //! message, tells it what the message may refer to, and keeps for itself only that, the last few KiB that it sent. So a
 //! connection costs little memory, and the one compressor stays in the processor's cache, where a thousand would not:
-//! that outweighs the telling several times (docs/decisions/0004-shared-compressors.md).
+//! that outweighs the telling several times (docs/decisions/0004-shared-compressors.md). A message that others were sent
+//! a moment ago, after the same history, is not compressed again (`memo`).
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Status};
 
 use super::Agreement;
 use super::history::History;
+use super::memo::{Memo, Source};
 
 /// How far the output buffer is enlarged at once, at most.
 const MAX_STEP: usize = 128 * 1024;
@@ -28,15 +30,16 @@ const MAX_SPARE: usize = 8;
 
 thread_local! {
     static SPARE: RefCell<Vec<(Settings, Deflate)>> = const { RefCell::new(Vec::new()) };
+    static MEMO: RefCell<Memo> = const { RefCell::new(Memo::new()) };
 }
 
 /// What makes a compressor. Values outside their range are taken as the nearest that is inside.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Settings {
-    level: i32,
-    mem_level: i32,
-    strategy: Strategy,
-    window_bits: u8,
+pub struct Settings {
+    pub level: i32,
+    pub mem_level: i32,
+    pub strategy: Strategy,
+    pub window_bits: u8,
 }
 
 /// The compression of the messages to one client.
@@ -77,35 +80,21 @@ impl Deflater {
     /// Compresses the next bytes of a message and appends what comes out. `last` ends the message, which must not have been
     /// empty: an empty message is the single byte 0 (RFC 7692, 7.2.3.6) and has no part in the history.
     pub fn compress(&mut self, payload: &[u8], last: bool, out: &mut Vec<u8>) {
-        let mut live = match self.live.take() {
-            Some(live) => live,
-            None => self.begin(payload.len()),
-        };
-        let flush = if last { DeflateFlush::SyncFlush } else { DeflateFlush::NoFlush };
-        let mut used = 0;
-        loop {
-            let at = out.len();
-            out.resize(at + bound(payload.len() - used), 0);
-            let (total_in, total_out) = (live.total_in(), live.total_out());
-            let result = live.compress(&payload[used..], &mut out[at..], flush);
-            used += (live.total_in() - total_in) as usize;
-            let end = at + (live.total_out() - total_out) as usize;
-            let full = end == out.len();
-            out.truncate(end);
-            // Nothing but an end of the stream or a wrong state is an error, and there is neither.
-            debug_assert!(matches!(result, Ok(Status::Ok | Status::BufError)));
-            if !full {
-                break;
+        self.used = true;
+        let told = self.history.last(LEAST_HISTORY + HISTORY_PER_BYTE * payload.len());
+        if last && self.live.is_none() {
+            let source = Source { settings: self.settings, told, payload };
+            MEMO.with_borrow_mut(|memo| memo.append(source, out, |out| whole(source, out)));
+        } else {
+            let mut live = self.live.take().unwrap_or_else(|| borrow(self.settings, told));
+            run(&mut live, payload, last, out);
+            if last {
+                give_back(self.settings, live);
+            } else {
+                self.live = Some(live);
             }
         }
         self.history.push(payload);
-        if last {
-            debug_assert!(out.ends_with(&[0x00, 0x00, 0xff, 0xff]));
-            out.truncate(out.len() - 4);
-            give_back(self.settings, live);
-        } else {
-            self.live = Some(live);
-        }
     }
 
     /// Forgets what was sent if that was long ago: the next message begins without history, which the protocol allows the
@@ -119,40 +108,68 @@ impl Deflater {
             self.history.clear();
         }
     }
-
-    /// A compressor for a message of `size` bytes, or one that begins with so many.
-    fn begin(&mut self, size: usize) -> Deflate {
-        self.used = true;
-        let mut live = borrow(self.settings);
-        for part in self.history.last(LEAST_HISTORY + HISTORY_PER_BYTE * size) {
-            if !part.is_empty() {
-                // Refused only by streams with a gzip header, or within a block.
-                let result = live.set_dictionary(part);
-                debug_assert!(result.is_ok());
-            }
-        }
-        live
-    }
 }
 
-/// A compressor that knows of no message.
-fn borrow(settings: Settings) -> Deflate {
+/// Compresses a message that came in one piece.
+fn whole(source: Source<'_>, out: &mut Vec<u8>) {
+    let mut live = borrow(source.settings, source.told);
+    run(&mut live, source.payload, true, out);
+    give_back(source.settings, live);
+}
+
+/// A compressor that knows of no message but what it is told.
+fn borrow(settings: Settings, told: [&[u8]; 2]) -> Deflate {
     let spare = SPARE.with_borrow_mut(|spare| {
         let index = spare.iter().position(|(other, _)| *other == settings)?;
         Some(spare.swap_remove(index).1)
     });
-    if let Some(mut live) = spare {
-        live.reset();
-        return live;
+    let mut live = match spare {
+        Some(mut live) => {
+            live.reset();
+            live
+        }
+        None => Deflate::new_with_config(DeflateConfig {
+            level: settings.level,
+            mem_level: settings.mem_level,
+            strategy: settings.strategy,
+            // Negative: raw DEFLATE.
+            window_bits: -i32::from(settings.window_bits),
+            ..DeflateConfig::default()
+        }),
+    };
+    for part in told {
+        if !part.is_empty() {
+            // Refused only by streams with a gzip header, or within a block.
+            let result = live.set_dictionary(part);
+            debug_assert!(result.is_ok());
+        }
     }
-    Deflate::new_with_config(DeflateConfig {
-        level: settings.level,
-        mem_level: settings.mem_level,
-        strategy: settings.strategy,
-        // Negative: raw DEFLATE.
-        window_bits: -i32::from(settings.window_bits),
-        ..DeflateConfig::default()
-    })
+    live
+}
+
+/// Compresses the next bytes of a message; the last ones without the four bytes that end every message.
+fn run(live: &mut Deflate, payload: &[u8], last: bool, out: &mut Vec<u8>) {
+    let flush = if last { DeflateFlush::SyncFlush } else { DeflateFlush::NoFlush };
+    let mut used = 0;
+    loop {
+        let at = out.len();
+        out.resize(at + bound(payload.len() - used), 0);
+        let (total_in, total_out) = (live.total_in(), live.total_out());
+        let result = live.compress(&payload[used..], &mut out[at..], flush);
+        used += (live.total_in() - total_in) as usize;
+        let end = at + (live.total_out() - total_out) as usize;
+        let full = end == out.len();
+        out.truncate(end);
+        // Nothing but an end of the stream or a wrong state is an error, and there is neither.
+        debug_assert!(matches!(result, Ok(Status::Ok | Status::BufError)));
+        if !full {
+            break;
+        }
+    }
+    if last {
+        debug_assert!(out.ends_with(&[0x00, 0x00, 0xff, 0xff]));
+        out.truncate(out.len() - 4);
+    }
 }
 
 /// Keeps one unused compressor per setting; where there are too many settings, the one that was used longest ago goes.
@@ -243,6 +260,33 @@ mod tests {
             let shared = |(settings, _): &&(Settings, Deflate)| *settings == deflaters[0].settings;
             SPARE.with_borrow(|spare| assert_eq!(spare.iter().filter(shared).count(), 1));
         }
+    }
+
+    #[test]
+    fn a_message_that_others_were_sent_is_not_compressed_again() {
+        let agreement = Agreement { history: 100, ..Agreement::default() };
+        let mut deflaters = [0, 1, 2].map(|n| {
+            let mut deflater = Deflater::new(&agreement);
+            // From here on the ring of each begins elsewhere.
+            compress(&mut deflater, &[b'a'; 150][..n * 50 + 1]);
+            deflater
+        });
+        let lines: Vec<String> = (0..20).map(|n| format!("line {n} of twenty lines")).collect();
+        for (n, line) in lines.iter().enumerate() {
+            let [first, rest @ ..] = &mut deflaters;
+            let expected = compress(first, line.as_bytes());
+            SPARE.take();
+            for deflater in rest {
+                let output = compress(deflater, line.as_bytes());
+                // After five lines nobody's history has anything else.
+                if n >= 5 {
+                    assert_eq!(output, expected);
+                    SPARE.with_borrow(|spare| assert!(spare.is_empty(), "a compressor was made"));
+                }
+            }
+        }
+        compress(&mut deflaters[0], b"another");
+        SPARE.with_borrow(|spare| assert_eq!(spare.len(), 1));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod frame;
 mod history;
 mod inflate;
 mod mask;
+mod memo;
 mod message;
 mod offers;
 mod utf8;
