@@ -100,8 +100,9 @@ impl Alarms {
 
     /// The first tick at which `at` has come.
     fn tick(&self, at: Instant) -> Tick {
-        let since = at.saturating_duration_since(self.start).as_nanos().div_ceil(1_000_000);
-        Tick::try_from(since).unwrap_or(NEVER).min(NEVER - 1)
+        let since = at.saturating_duration_since(self.start);
+        let part = u64::from(since.subsec_nanos()).div_ceil(1_000_000);
+        since.as_secs().saturating_mul(1000).saturating_add(part).min(NEVER - 1)
     }
 }
 
