@@ -16,6 +16,7 @@
 
 pub mod acceptor;
 pub mod addresses;
+pub mod alarms;
 pub mod config;
 pub mod echo;
 pub mod http;

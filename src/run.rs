@@ -120,6 +120,7 @@ pub fn serve(mut flags: config::Serve) -> Result<(), Failure> {
 
         let server = Server::new(App::Vm(Rc::clone(&port)), flags.limits, flags.window);
         server.gate.begin(flags.suspended);
+        tokio::task::spawn_local(server::keep_time(Rc::clone(&server)));
         tokio::task::spawn_local(server::keep_house(Rc::clone(&server)));
         let accepting = tokio::task::spawn_local(acceptor::run(Rc::clone(&server), listeners));
         let result = tokio::select! {
@@ -148,6 +149,7 @@ pub fn echo(flags: config::Echo) -> Result<(), Failure> {
         let idle_timeout = flags.limits.idle_timeout.0.map(|timeout| timeout.as_millis() as u64);
         let echo = Echo::new(flags.max_frame_size.0, flags.compress, idle_timeout);
         let server = Server::new(App::Echo(echo), flags.limits, 1 << 18);
+        tokio::task::spawn_local(server::keep_time(Rc::clone(&server)));
         tokio::task::spawn_local(server::keep_house(Rc::clone(&server)));
         acceptor::run(server, Some(listeners)).await;
         Ok(())

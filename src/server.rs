@@ -9,8 +9,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
+use tokio::time::Instant;
 
 use crate::acceptor::Gate;
+use crate::alarms::Alarms;
 use crate::config::Limits;
 use crate::echo::Echo;
 use crate::http::exchange::Exchange;
@@ -79,6 +81,8 @@ pub struct Server {
     pub window: usize,
     /// Bytes that wait for clients to take them.
     pub queued: Rc<Queued>,
+    /// When WebSockets want to be woken.
+    pub alarms: Alarms,
     streams: RefCell<FxHashMap<StreamId, Stream>>,
     last_id: Cell<StreamId>,
     /// WebSockets with frames of the VM's commands that no write has been tried for, in the order of their first one.
@@ -94,6 +98,7 @@ impl Server {
             app,
             gate: Gate::new(&limits),
             queued: Queued::new(limits.max_queued.0),
+            alarms: Alarms::new(Instant::now()),
             head_limits: Rc::new(limits.head()),
             limits,
             window,
@@ -225,6 +230,18 @@ impl Server {
             Stream::Http(_) => None,
         };
         self.streams.borrow().values().filter_map(websocket).collect()
+    }
+}
+
+/// Wakes WebSockets at their time for ever: one timer for all of them.
+pub async fn keep_time(server: Rc<Server>) {
+    loop {
+        while let Some(id) = server.alarms.pop(Instant::now()) {
+            if let Some(Stream::Websocket(websocket)) = server.streams.borrow().get(&id) {
+                websocket.ring();
+            }
+        }
+        server.alarms.wait().await;
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Session {
     pub(super) blocked: Option<Instant>,
     /// The decoder was stopped by a full window: it, or `unread`, has more.
     pub(super) paused: bool,
-    /// The timer must be set anew: `idle_timeout` has changed.
+    /// The alarm must be looked at: `idle_timeout` has changed.
     pub(super) rearm: bool,
     /// The task is woken by the client's next bytes.
     pub(super) waits_for_client: bool,

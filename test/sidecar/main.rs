@@ -1,5 +1,6 @@
 //! The sidecar as a process: its command line, its exit codes, its beginning and its end, with a VM that this test plays.
 
+mod deadlines;
 mod flow;
 mod silence;
 mod turns;
