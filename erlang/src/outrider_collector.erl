@@ -4,7 +4,7 @@
 %%% than schedulers to do it, streams hand their bundles over to this process, which makes packets of what has come until it
 %%% is its turn. While nobody waits for a scheduler, a stream writes to the port itself: a hop would cost time and save
 %%% nothing. The same for a while after a round that had few bundles: the VM is busy with something else, and whoever waits
-%%% for the collector waits for that once more. See docs/decisions/0007-collected-packets.md.
+%%% for the collector waits for that once more. See docs/decisions/0006-collected-packets.md.
 %%%
 %%% One process for each sidecar, linked to outrider_sidecar. What a stream writes stays in order: after a bundle that it has
 %%% handed over it writes itself only when that one is in the port. It knows by the collector's rounds: a round begins with a
