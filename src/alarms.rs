@@ -4,8 +4,8 @@
 //! stream has 8 bytes for the time at which it will be woken, and an entry in a table only while there is such a time. The
 //! table has one entry for a stream, however often its deadline moves: setting an [`Alarm`] replaces the one before.
 //!
-//! Comes in: deadlines, and the time. Goes out: the streams whose time has come, never before it, and less than a
-//! millisecond after it. `server.rs` has the task that wakes them.
+//! Comes in: deadlines, and the time. Goes out: the streams whose time has come, never before it, and within
+//! two milliseconds after it. `server.rs` has the task that wakes them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;

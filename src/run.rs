@@ -98,7 +98,7 @@ pub fn serve(mut flags: config::Serve) -> Result<(), Failure> {
         let mut packets = stdio::Packets::new(receiver);
         let port = Rc::new(Port::default());
         log::to_vm(Rc::clone(&port), flags.log_level);
-        let mut writer = tokio::task::spawn_local(stdio::write(Rc::clone(&port), sender));
+        tokio::task::spawn_local(stdio::write(Rc::clone(&port), sender));
 
         let listeners = match (!flags.suspended).then(|| acceptor::bind(&flags.limits)).transpose() {
             Ok(listeners) => listeners,
@@ -126,7 +126,6 @@ pub fn serve(mut flags: config::Serve) -> Result<(), Failure> {
         let result = tokio::select! {
             result = relay(&server, &port, &mut packets) => result,
             () = watchdog::watch(&port, flags.watchdog.0, flags.vm_timeout.0) => Err(Failure::Silent),
-            _ = &mut writer => Ok(()), // The VM has closed its end.
         };
         accepting.abort();
         let _ = accepting.await; // Now the addresses are free for a successor.

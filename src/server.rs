@@ -198,6 +198,7 @@ impl Server {
     /// Sends all clients away: WebSockets with 1001, HTTP connections with the rest of an answer that the VM has finished.
     /// Waits, for a bounded time, until they have it.
     pub async fn go_away(&self) {
+        self.flush(usize::MAX); // What the VM has said before.
         self.gate.drain();
         self.unanswered().iter().for_each(|exchange| exchange.command(Command::Abort));
         self.websockets().iter().for_each(|websocket| websocket.go_away());

@@ -1,13 +1,13 @@
 %% The process that makes few packets of many streams' bundles, before a real port: cat, which sends back what it reads.
 %%
-%% Which way a stream writes depends on what else the VM has to do: `busy/1' runs processes that never end, so that somebody
-%% waits for a scheduler at any time. What is to come together is handed over while the collector is suspended.
+%% Which way a stream writes depends on what else the VM has to do: `busy/1' runs processes that never end, so that several
+%% wait for a scheduler at any time. What is to come together is handed over while the collector is suspended.
 -module(outrider_collector_SUITE).
 
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([each_streams_bundles_stay_in_order_whichever_way_they_go/1, a_stream_alone_writes_to_the_port_itself/1]).
 -export([bundles_that_come_together_are_a_packet_of_up_to_256/1, bundles_that_come_together_are_a_packet_of_64_kib/1]).
--export([a_large_bundle_is_a_packet_of_its_own/1, after_a_round_of_few_bundles_streams_write_themselves/1]).
+-export([a_large_bundle_is_a_packet_of_its_own/1, what_is_none_of_its_messages_changes_nothing/1]).
 -export([whoever_writes_to_a_busy_port_waits_and_loses_nothing/1, what_was_handed_over_is_in_the_port_after_a_flush/1]).
 -export([a_large_bundle_is_written_by_its_stream_behind_what_it_has_handed_over/1]).
 -export([a_flush_does_not_wait_for_ever/1, a_stream_that_dies_has_written_what_it_has_handed_over/1]).
@@ -41,7 +41,8 @@ end_per_testcase(_, _) ->
 each_streams_bundles_stay_in_order_whichever_way_they_go(Config) ->
     {Streams, Each} = {20, 500},
     Load = spawn_link(fun come_and_go/0),
-    Writers = [spawn_monitor(fun() -> write_all(Stream, lists:seq(1, Each), 0, Config) end) || Stream <- lists:seq(1, Streams)],
+    Write = fun(Stream) -> fun() -> write_all(Stream, lists:seq(1, Each), 0, Config) end end,
+    Writers = [spawn_monitor(Write(Stream)) || Stream <- lists:seq(1, Streams)],
     Bundles = lists:append(packets(Streams * Each, Config)),
     unlink(Load),
     exit(Load, kill),
@@ -70,36 +71,34 @@ a_large_bundle_is_a_packet_of_its_own(Config) ->
     Most = 16#1000000 - 7,
     [1, 1, 1] = sizes([sized(?BYTES - 1), sized(Most), sized(?BYTES - 1)], Config).
 
-after_a_round_of_few_bundles_streams_write_themselves(Config) ->
+what_is_none_of_its_messages_changes_nothing(Config) ->
+    Pid = ?config(pid, Config),
     Collector = ?config(collector, Config),
-    busy(fun() ->
-        %% Of the fourth bundle a round is worth it.
-        [4] = sizes([bundle(1, N) || N <- [1, 2, 3, 4]], Config),
-        {ok, Handed} = outrider_collector:write(bundle(1, 5), 0, Collector),
-        true = Handed > 0,
-        %% That one was a round of its own, unless three more come in time.
-        ok = outrider_collector:flush(infinity, Collector),
-        ok = os_process:until(fun() -> outrider_collector:write(bundle(1, 6), Handed, Collector) =:= {ok, 0} end)
-    end).
+    Strays = [stray, {a, tuple}, {system, {self(), make_ref()}, get_state}, {'DOWN', make_ref(), process, self(), normal},
+        {'EXIT', spawn(fun() -> ok end), normal}],
+    _ = [Pid ! Stray || Stray <- Strays],
+    {Other, Monitor} = spawn_monitor(fun() -> exit(Pid, normal) end),
+    receive {'DOWN', Monitor, process, Other, normal} -> ok end,
+    _ = outrider_collector:hand_over(bundle(1, 1), Collector),
+    ok = outrider_collector:flush(infinity, Collector),
+    [[{1, [{credit, 1}]}]] = packets(1, Config).
 
 whoever_writes_to_a_busy_port_waits_and_loses_nothing(Config) ->
-    Collector = ?config(collector, Config),
     Pid = ?config(pid, Config),
-    ok = os_process:signal(?config(os_pid, Config), "STOP"),
-    Count = 20000,
     Small = sized(2000),
+    Write = fun(Count) -> spawn_monitor(fun() -> write_all(1, lists:duplicate(Count, Small), 0, Config) end) end,
+    ok = os_process:signal(?config(os_pid, Config), "STOP"),
     busy(fun() ->
-        Writers = [spawn_monitor(fun() -> write_all(1, lists:duplicate(Count, Small), 0, Config) end) || _ <- [1, 2, 3, 4]],
+        %% More than the pipe and the port's queue hold.
+        First = Write(1000),
         ok = os_process:until(fun() -> process_info(Pid, status) =:= {status, suspended} end),
-        ok = os_process:until(fun() -> lists:all(fun is_waiting/1, Writers) end),
-        %% What the writers have handed over within the schedulers' turn in which the port became busy.
-        {message_queue_len, Length} = process_info(Pid, message_queue_len),
-        true = Length < Count,
+        Late = [Write(100) || _ <- lists:seq(1, 10)],
+        ok = os_process:until(fun() -> lists:all(fun is_waiting/1, Late) end),
         ok = os_process:signal(?config(os_pid, Config), "CONT"),
-        true = length(lists:append(packets(length(Writers) * Count, Config))) =:= length(Writers) * Count,
-        _ = [receive {'DOWN', Monitor, process, _, normal} -> ok end || {_, Monitor} <- Writers]
+        2000 = length(lists:append(packets(2000, Config))),
+        _ = [receive {'DOWN', Monitor, process, _, normal} -> ok end || {_, Monitor} <- [First | Late]]
     end),
-    {ok, _} = outrider_collector:write(bundle(1, 1), 0, Collector).
+    {ok, _} = outrider_collector:write(bundle(1, 1), 0, ?config(collector, Config)).
 
 a_large_bundle_is_written_by_its_stream_behind_what_it_has_handed_over(Config) ->
     Collector = ?config(collector, Config),
@@ -199,7 +198,7 @@ is_waiting({Pid, _}) ->
     Status =:= waiting orelse Status =:= suspended.
 
 busy(Fun) ->
-    Loads = [spawn_link(fun turn/0) || _ <- lists:seq(1, 2 * erlang:system_info(schedulers_online))],
+    Loads = [spawn_link(fun turn/0) || _ <- lists:seq(1, 8 + erlang:system_info(schedulers_online))],
     Fun(),
     _ = [begin unlink(Load), exit(Load, kill) end || Load <- Loads],
     ok.

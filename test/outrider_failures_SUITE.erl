@@ -6,7 +6,8 @@
 -module(outrider_failures_SUITE).
 
 -export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([the_sidecar_is_killed/1, the_port_owner_is_killed/1, a_stream_is_killed/1, the_parent_of_the_streams_is_killed/1]).
+-export([the_sidecar_is_killed/1, the_port_owner_is_killed/1, the_collector_is_killed/1, a_stream_is_killed/1]).
+-export([the_parent_of_the_streams_is_killed/1]).
 -export([the_supervisor_of_the_listener_is_killed/1, the_top_supervisor_is_killed/1, the_port_is_closed/1]).
 -export([a_request_is_being_answered_when_the_sidecar_is_killed/1]).
 -export([the_listener_stops/1, a_request_is_being_answered_when_the_listener_stops/1, a_handler_that_does_not_end_is_killed/1]).
@@ -70,6 +71,11 @@ the_port_owner_is_killed(Config) ->
         [Owner] = outrider:procs(Ref, acceptors),
         exit(Owner, kill)
     end),
+    is_back(Server, OsPid).
+
+the_collector_is_killed(Config) ->
+    #{ref := Ref} = Server = server(Config),
+    OsPid = says_good_bye(Server, fun() -> exit(os_process:collector(Ref), kill) end),
     is_back(Server, OsPid).
 
 a_stream_is_killed(Config) ->

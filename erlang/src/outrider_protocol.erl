@@ -2,8 +2,9 @@
 %%%
 %%% A packet down is a list of bundles: one stream and its commands each. The commands that carry a handler's frames are
 %%% written by hand, byte by byte, in the external term format: a payload that is a binary goes into the packet as the
-%%% handler gave it, and is not copied here. Everything else goes through term_to_iovec/1. Packets up are read by binary_to_term/2 with safe: all atoms of
-%%% the protocol are in atoms/0, so that a packet can only name an atom that exists, and no client can make one.
+%%% handler gave it, and is not copied here. Everything else goes through term_to_iovec/1. Packets up are read by
+%%% binary_to_term/2 with safe: all atoms of the protocol are in atoms/0, so that a packet can only name an atom that exists,
+%%% and no client can make one.
 -module(outrider_protocol).
 
 -export([version/0, decode/1, atoms/0]).

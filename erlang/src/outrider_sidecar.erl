@@ -2,8 +2,8 @@
 %%%
 %%% A gen_server. A packet is a list of events of one turn of the sidecar's loop; it is decoded once and dispatched in one
 %%% pass, each event as the message {Port, Event} to the process of its stream. Streams write to the port themselves, or by
-%%% outrider_collector, so nothing that goes to a client passes here. This process spawns the streams, keeps their number → process, and
-%%% monitors them: for one that dies without having ended its stream, it has the client's connection closed.
+%%% outrider_collector, so nothing that goes to a client passes here. This process spawns the streams, keeps their
+%%% number → process, and monitors them: for one that dies without having ended its stream, it has the client's connection closed.
 %%%
 %%% The sidecar's life is this process's: if either ends, the port closes, and the other follows. The streams are not
 %%% linked to it; they monitor the port.
@@ -187,7 +187,7 @@ handle_info({'EXIT', Port, Reason}, State = #sidecar{port = Port}) ->
     {stop, {sidecar_port, Reason}, State};
 handle_info({'DOWN', _, port, Port, Reason}, State = #sidecar{port = Port}) ->
     {stop, {sidecar_port, Reason}, State};
-%% The watchdog has killed the sidecar, or has crashed.
+%% The watchdog has killed the sidecar; or it, or the collector, has died.
 handle_info({'EXIT', Pid, Reason}, State) when is_pid(Pid), Reason =/= normal ->
     {stop, Reason, State};
 handle_info(_Message, State) ->
@@ -346,7 +346,7 @@ patience(_) -> infinity.
 is_request({_, {request, _}}) -> true;
 is_request(_) -> false.
 
-%% Behind what the stream's own process has written, whichever way.
+%% Without waiting for a port that is busy.
 command(Stream, Command, #sidecar{collector = Collector}) ->
     _ = outrider_collector:hand_over(outrider_protocol:bundle(Stream, [Command]), Collector),
     ok.

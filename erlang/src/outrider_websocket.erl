@@ -1,7 +1,7 @@
 %%% The process of a stream after its upgrade: runs the handler's websocket callbacks.
 %%%
 %%% It is the process that was the stream's before (Req's pid), with nothing kept of that time. Frames come from the
-%%% sidecar as {Port, Frame} or {Port, [Frame]}; what the callbacks return goes straight to the port. The sidecar frames,
+%%% sidecar as {Port, Frame} or {Port, [Frame]}; what the callbacks return goes to the port. The sidecar frames,
 %%% masks, compresses, checks, answers pings and watches the idle timeout; here are the order of the callbacks, the
 %%% commands' effect on the process, the two windows, and the end, with terminate/3 exactly once.
 %%%
@@ -235,7 +235,7 @@ written({ok, Writer}, WS = #ws{backlog = Backlog0}, HandlerState) ->
             call(websocket_info, {outrider, drained, Info}, WS#ws{writer = Writer, backlog = Backlog}, HandlerState)
     end;
 written({error, _} = Error, WS, HandlerState) -> terminate(Error, WS, HandlerState);
-written({exit, Reason}, WS, HandlerState) -> stop(Reason, WS, HandlerState).
+written({exit, Reason, Writer}, WS, HandlerState) -> stop(Reason, WS#ws{writer = Writer}, HandlerState).
 
 %% The ends.
 
@@ -245,7 +245,7 @@ close(Bundles, WS = #ws{writer = Writer}, HandlerState) ->
     case outrider_writer:write(Bundles, Writer) of
         {ok, _} -> ok;
         {error, _} -> ok;
-        {exit, _} -> _ = last(abort, WS), ok
+        {exit, _, Behind} -> _ = last(abort, WS#ws{writer = Behind}), ok
     end,
     terminate(stop, WS, HandlerState).
 

@@ -26,9 +26,10 @@
 }).
 
 -opaque writer() :: #writer{}.
--type result() :: {ok, writer()} | {error, closed | timeout | atom()} | {exit, term()}.
+-type result() :: {ok, writer()} | {error, closed | timeout | atom()} | {exit, term(), writer()}.
 
--spec new(port(), reference(), outrider_collector:collector(), outrider_protocol:head(), pos_integer(), timeout()) -> writer().
+-spec new(port(), reference(), outrider_collector:collector(), Head, Window :: pos_integer(), timeout()) -> writer() when
+    Head :: outrider_protocol:head().
 new(Port, Monitor, Collector, Head, Window, SendTimeout) ->
     #writer{
         port = Port, monitor = Monitor, collector = Collector, head = Head, window = Window, send_timeout = SendTimeout
@@ -98,7 +99,7 @@ wait(Writer = #writer{port = Port, monitor = Monitor, parent = Parent, head = He
         {'DOWN', Monitor, port, _, _} ->
             {error, closed};
         {'EXIT', Parent, Reason} ->
-            {exit, Reason}
+            {exit, Reason, Writer}
     after Timeout ->
         _ = write_last(outrider_protocol:bundle(Head, 1, outrider_protocol:command(abort)), Writer),
         {error, timeout}

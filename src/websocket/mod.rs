@@ -17,6 +17,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -28,6 +29,9 @@ use crate::socket::Socket;
 use crate::ws::Event;
 use crate::{http, scratch};
 use session::{Misplaced, Phase};
+
+/// A shorter idle timeout would be over again before anything else had its turn.
+const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// One WebSocket, shared by its task, the table of streams and the list of those to be flushed.
 pub struct Websocket {
@@ -321,7 +325,7 @@ impl Websocket {
         state.rearm = false;
         loop {
             let idle = match (state.phase, state.idle_timeout) {
-                (Phase::Open, Some(timeout)) => Some(state.received + timeout),
+                (Phase::Open, Some(timeout)) => Some(state.received + timeout.max(LEAST_TIMEOUT)),
                 _ => None,
             };
             let send = state.blocked.zip(self.server.limits.send_timeout.0).map(|(since, timeout)| since + timeout);

@@ -9,8 +9,8 @@ use super::deflate::Settings;
 /// How many messages a memo remembers: enough for two rooms at a time, and members that have come to each meanwhile.
 const ENTRIES: usize = 4;
 
-/// Bytes of an entry at most: a text of 64 KiB with what it may refer to and what it becomes fits. What is longer is
-/// compressed each time.
+/// Bytes of an entry at most: a text of 64 KiB with what it may refer to, if it becomes 24 KiB or less. What is longer
+/// is compressed each time.
 const MAX_ENTRY: usize = 96 * 1024;
 
 /// All that the compressed bytes of a message depend on.

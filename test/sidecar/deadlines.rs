@@ -1,10 +1,11 @@
 //! Deadlines of many WebSockets at once, which share one timer.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{Read, Write};
 
+use crate::flow::slow_client;
 use crate::vm::{Vm, atom, binary, int, tuple};
-use crate::{HELLO, connect, map, upgrade};
+use crate::{HELLO, connect, map, upgrade, upgraded};
 
 #[test]
 fn each_of_many_times_out_but_those_that_ended_or_have_no_deadline_any_more() {
@@ -32,4 +33,21 @@ fn each_of_many_times_out_but_those_that_ended_or_have_no_deadline_any_more() {
     }
     kept.write_all(HELLO).expect("it is open");
     assert_eq!(vm.any_event(), Some((freed, vec![atom("text"), binary(b"Hello")])));
+}
+
+#[test]
+fn an_idle_timeout_of_nothing_takes_no_turn_from_others() {
+    let mut vm = Vm::ready(&["--window", "2000", "--send-timeout", "infinity"]);
+    let (mut other, its_stream) = upgraded(&mut vm);
+    let (mut slow, stream) = slow_client(&mut vm, map([]));
+    // So much waits for the client that it is not read, and so it is spared.
+    for _ in 0..4 {
+        vm.command(stream, [tuple([atom("binary"), binary(&vec![0; 1 << 20])])]);
+    }
+    vm.command(stream, [tuple([atom("set_options"), map([(atom("idle_timeout"), int(0))])])]);
+    for _ in 0..2 {
+        vm.command(its_stream, [tuple([atom("text"), binary(b"Hello")])]);
+        other.read_exact(&mut [0; 7]).expect("is served in time");
+    }
+    slow.read_exact(&mut [0; 1000]).expect("is open");
 }

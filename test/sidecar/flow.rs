@@ -23,7 +23,7 @@ fn credit(vm: &mut Vm) -> usize {
 }
 
 /// A client with a small receive buffer: it is never faster than its server.
-fn slow_client(vm: &mut Vm, options: Term) -> (TcpStream, u64) {
+pub fn slow_client(vm: &mut Vm, options: Term) -> (TcpStream, u64) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4096).expect("sets it");
     let address: std::net::SocketAddr = ([127, 0, 0, 1], vm.port).into();

@@ -1,4 +1,5 @@
-//! Many clients that are to be written to at once: the event loop writes to a share of them, and looks at the rest of its work.
+//! Many clients that are to be written to at once: the event loop writes to a share of them, and looks at the rest of its
+//! work.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,7 +9,7 @@ use eetf::List;
 use crate::vm::{Term, Vm, atom, binary, int, list, tuple};
 use crate::{HELLO, read_all, upgraded};
 
-/// The share.
+/// The share: `FLUSHED_AT_ONCE` in src/run.rs.
 const AT_ONCE: usize = 128;
 
 fn message(text: &[u8]) -> Term {
@@ -72,4 +73,25 @@ fn a_stream_that_ends_before_its_turn_ends_as_at_any_time() {
     assert_eq!(read_all(&mut closed.0), b"\x81\x04last\x88\x00");
     assert_eq!(read_all(&mut aborted.0), b"\x81\x04last");
     clients.iter_mut().for_each(|(client, _)| hears(client, b"all"));
+}
+
+#[test]
+fn what_came_before_the_end_of_the_vm_is_written_to_all() {
+    let mut vm = Vm::ready(&[]);
+    let mut clients: Vec<_> = (0..3 * AT_ONCE).map(|_| upgraded(&mut vm)).collect();
+    let (open, closed) = clients.split_at_mut(AT_ONCE);
+    let mut bundles: Vec<_> = open.iter().map(|(_, stream)| bundle(*stream, [message(b"last")])).collect();
+    bundles.extend(closed.iter().map(|(_, stream)| bundle(*stream, [message(b"last"), atom("close")])));
+    bundles.reverse();
+    vm.signal("STOP");
+    vm.send(&packet(bundles));
+    vm.close_stdin();
+    vm.signal("CONT");
+    for (client, _) in open {
+        assert_eq!(read_all(client), b"\x81\x04last\x88\x02\x03\xe9");
+    }
+    for (client, _) in closed {
+        assert_eq!(read_all(client), b"\x81\x04last\x88\x00");
+    }
+    assert_eq!(vm.exit_code(), Some(0));
 }
