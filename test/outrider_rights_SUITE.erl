@@ -61,7 +61,7 @@ clients_that_use_up_the_memory_end_the_sidecar_alone(_) ->
     Probe = probe:start(),
     Ref = start(?FUNCTION_NAME, #{memory_limit => 16 * ?MIB}),
     OsPid = os_process:sidecar(Ref),
-    Server = #{name => outrider, ref => Ref, port => outrider:get_port(Ref), probe => Probe},
+    Server = #{name => outrider, ref => Ref, os_pid => OsPid, port => outrider:get_port(Ref), probe => Probe},
     ok = probe_log:attach(Probe),
     %% All of a message but its last byte: the sidecar has to keep it.
     Kept = [ws_client:handshake("/"), ws_client:header(1, 0, 2, 60000), binary:copy(<<0>>, 60000 + 3)],
@@ -84,7 +84,10 @@ hoard(#{port := Port} = Server, Bytes, Left) ->
         {ok, Socket} ->
             _ = gen_tcp:send(Socket, Bytes),
             hoard(Server, Bytes, Left - 1);
+        %% One client can be refused or reset while the sidecar lives; when it has ended, all are.
         {error, _} ->
+            #{ref := Ref, os_pid := OsPid} = Server,
+            os_process:sidecar(Ref) =/= OsPid orelse hoard(Server, Bytes, Left - 1),
             ok
     end.
 
