@@ -10,7 +10,7 @@
 %%% message, ends when there are no more, and is counted at both ends, so that the count is odd within a round. When the port
 %%% has closed, streams write themselves again, and learn of it.
 %%%
-%%% What piles up here is less than a window of each stream. A collector that is behind, because the port is busy or the VM
+%%% What piles up here is less than a window (or max_backlog) of each stream. A collector that is behind, because the port is busy or the VM
 %%% is, says so, and whoever hands something over then waits until it has been written.
 -module(outrider_collector).
 
@@ -45,10 +45,10 @@
 %% To be called by the port's owner.
 -spec start_link(port()) -> collector().
 start_link(Port) ->
-    Word = atomics:new(1, []),
+    Atomics = atomics:new(1, []),
     %% What it holds goes within a round: a generation that is kept would hold payloads for long.
     Options = [link, {message_queue_data, off_heap}, {fullsweep_after, 0}],
-    {Port, proc_lib:spawn_opt(?MODULE, init, [self(), Port, Word], Options), Word}.
+    {Port, proc_lib:spawn_opt(?MODULE, init, [self(), Port, Atomics], Options), Atomics}.
 
 %% Write a bundle of a stream that has handed over so much before. Waits where the port is busy, as port_command/2 does.
 -spec write(outrider_protocol:bundle(), handed(), collector()) -> {ok, handed()} | {error, closed}.
@@ -164,6 +164,7 @@ loop(C = #collector{atomics = Atomics}) ->
         proc_lib:hibernate(?MODULE, loop, [C])
     end.
 
+%% Within a round.
 take(C) ->
     receive
         Message -> message(Message, C)
