@@ -64,7 +64,7 @@ clients_that_use_up_the_memory_end_the_sidecar_alone(_) ->
     Server = #{name => outrider, ref => Ref, port => outrider:get_port(Ref), probe => Probe},
     ok = probe_log:attach(Probe),
     %% All of a message but its last byte: the sidecar has to keep it.
-    Kept = [ws_client:handshake("/"), ws_client:header(1, 0, 2, 60000), binary:copy(<<0>>, 60000 + 3)],
+    Kept = [ws_client:handshake("/"), ws_client:header(1, 0, 2, 60000), binary:copy(<<0>>, 60000 - 1)],
     hoard(Server, Kept, ?MOST_CLIENTS),
     os_process:is_gone(OsPid),
     os_process:until(fun() -> not lists:member(os_process:sidecar(Ref), [OsPid, undefined]) end),
