@@ -3,7 +3,8 @@
 #
 # usage: test.sh
 #
-# A failed step does not keep the others from running. The output of each is shown, and left in _build/log/STEP.log. The
+# A failed step does not keep the others from running. The output of each is shown, and left in _build/log/STEP.log; what
+# the failed ones say of their failures is shown once more before the table, whose reader may not have the rest. The
 # last line is `N passed, N failed`: tests are counted from what their runners report, a step that reports no numbers
 # counts as one, and a test that was skipped counts as failed. Exits with 1 if anything failed.
 set -u
@@ -38,9 +39,16 @@ count() {
         END { print passed + 0, failed + 0 }' "$1"
 }
 
+# The lines that name what failed, with some of those that follow each; of a step that names nothing its last lines.
+failures() {
+    grep -aE -A 15 '^(%%% .*FAILED|.*panicked at|error(\[|:)|FAILED |E  |Failures:)|(FAILED|failed)$' "$1" | head -n 40 |
+        grep -a . || tail -n 15 "$1"
+}
+
 passed=0
 failed=0
 table=
+failed_steps=
 for step in setup-test $steps; do
     echo
     echo "=== $step"
@@ -58,7 +66,8 @@ for step in setup-test $steps; do
     elif [ "$status" -eq 0 ] && [ "$1" -eq 0 ]; then
         set -- 1 0
     fi
-    [ "$status" -eq 0 ] && word=ok || word=FAILED
+    word=ok
+    [ "$status" -eq 0 ] || { word=FAILED; failed_steps="$failed_steps $step"; }
     passed=$((passed + $1))
     failed=$((failed + $2))
     table="$table$(printf '%-16s %-6s %5d passed %4d failed %5d s' "$step" "$word" "$1" "$2" "$took")
@@ -66,6 +75,11 @@ for step in setup-test $steps; do
     [ "$step" != setup-test ] || [ "$status" -eq 0 ] || break
 done
 
+for step in $failed_steps; do
+    echo
+    echo "=== $step: failures"
+    failures "$log/$step.log"
+done
 echo
 printf '%s\n' "$table"
 echo "$passed passed, $failed failed"
