@@ -157,8 +157,11 @@ suspend_and_resume_at_the_same_time(Config) ->
 %% Clients beyond it wait, and are served when it is raised.
 max_connections_is_the_limit_of_each(Config) ->
     #{ref := Ref} = Server = server(Config),
+    %% The sidecars do not say when they have it; but they say when they listen, and that order comes behind it.
+    ok = outrider:suspend_listener(Ref),
     ok = outrider:set_max_connections(Ref, 1),
     1 = outrider:get_max_connections(Ref),
+    ok = outrider:resume_listener(Ref),
     Sockets = [http_client:connect(Server) || _ <- lists:seq(1, 4 * ?SIDECARS)],
     ok = lists:foreach(fun(Socket) -> http_client:send(Socket, http_client:request("GET", "/plain")) end, Sockets),
     until(fun() -> accepted(Ref) > 0 end),
