@@ -9,6 +9,7 @@
 -export([suspend_and_resume/1, one_of_a_suspended_listener_is_killed/1, resume_is_for_all_or_for_none/1]).
 -export([suspend_and_resume_at_the_same_time/1, max_connections_is_the_limit_of_each/1]).
 -export([a_port_that_another_listener_shares_is_taken/1, bad_values/1, stop_leaves_no_process/1]).
+-export([each_sidecar_has_one_term_however_often_it_dies/1, stop_leaves_no_term/1]).
 
 -import(os_process, [until/1]).
 
@@ -197,7 +198,25 @@ stop_leaves_no_process(Config) ->
     %% The address is free at once.
     {ok, _} = outrider:start_clear(Ref, [{port, Port}], #{}).
 
+%% The next sidecar in its place replaces what the dead one left.
+each_sidecar_has_one_term_however_often_it_dies(Config) ->
+    #{ref := Ref} = server(Config),
+    Terms = terms(Ref),
+    1 + ?SIDECARS = length(Terms),
+    ok = kill(hd(os_pids(Ref))),
+    until(fun() -> terms(Ref) =/= Terms andalso length(sidecars(Ref)) =:= ?SIDECARS end),
+    1 + ?SIDECARS = length(terms(Ref)).
+
+stop_leaves_no_term(Config) ->
+    #{ref := Ref} = server(Config),
+    ok = outrider:stop_listener(Ref),
+    [] = terms(Ref),
+    {ok, _} = outrider:start_clear(Ref, [{port, 0}], #{}).
+
 %% Helpers
+
+terms(Ref) ->
+    [Term || Term = {Key, _} <- persistent_term:get(), is_tuple(Key), element(1, Key) =:= outrider, element(2, Key) =:= Ref].
 
 server(Config) ->
     proplists:get_value(server, Config).

@@ -17,7 +17,7 @@
 -type result() :: {more | stop, bundles(), [change()]}.
 
 -record(batch, {
-    head :: outrider_protocol:head(),
+    stream :: pos_integer(),
     %% The open bundle: its commands so far.
     count = 0 :: non_neg_integer(),
     cost = 0 :: non_neg_integer(),
@@ -28,24 +28,24 @@
 }).
 
 %% The list of a callback's `{Commands, State}`.
--spec commands(cowboy_websocket:commands(), outrider_protocol:head()) -> result().
-commands([{Type, _} = Frame], Head) when Type =:= text; Type =:= binary ->
+-spec commands(cowboy_websocket:commands(), Stream :: pos_integer()) -> result().
+commands([{Type, Payload}], Stream) when Type =:= text; Type =:= binary ->
     %% What most callbacks return, without the detour.
-    case outrider_protocol:frame(Frame) of
-        {Cost, Data} -> {more, [{Cost, outrider_protocol:bundle(Head, 1, Data)}], []};
-        {large, _, _Size, Payload} -> {more, outrider_protocol:pieces(Head, Type, Payload), []}
+    case outrider_protocol:message(Stream, Type, Payload) of
+        {_Cost, _Data} = Bundle -> {more, [Bundle], []};
+        {large, _, _Size, Whole} -> {more, outrider_protocol:pieces(Stream, Type, Whole), []}
     end;
 commands([], _) ->
     {more, [], []};
-commands(Commands, Head) ->
-    command(Commands, #batch{head = Head}).
+commands(Commands, Stream) ->
+    command(Commands, #batch{stream = Stream}).
 
 %% The frames of the older `{reply, Frames, State}`, which knows no other commands.
--spec frames(cow_ws:frame() | [cow_ws:frame()], outrider_protocol:head()) -> result().
-frames(Frames, Head) when is_list(Frames) ->
-    frame(Frames, fun frames_next/2, #batch{head = Head});
-frames(Frame, Head) ->
-    frame([Frame], fun frames_next/2, #batch{head = Head}).
+-spec frames(cow_ws:frame() | [cow_ws:frame()], Stream :: pos_integer()) -> result().
+frames(Frames, Stream) when is_list(Frames) ->
+    frame(Frames, fun frames_next/2, #batch{stream = Stream});
+frames(Frame, Stream) ->
+    frame([Frame], fun frames_next/2, #batch{stream = Stream}).
 
 frames_next([], Batch) -> done(more, Batch);
 frames_next(Frames, Batch) -> frame(Frames, fun frames_next/2, Batch).
@@ -90,13 +90,13 @@ add_data(Cost, Data, Batch = #batch{count = Count, cost = Sum}) when Count > 0, 
 add_data(Cost, Data, Batch = #batch{count = Count, cost = Sum, data = Before}) ->
     Batch#batch{count = Count + 1, cost = Sum + Cost, data = [Before, Data]}.
 
-add_pieces(Type, Payload, Batch = #batch{head = Head, bundles = Bundles}) ->
-    Batch#batch{bundles = lists:reverse(outrider_protocol:pieces(Head, Type, Payload), Bundles)}.
+add_pieces(Type, Payload, Batch = #batch{stream = Stream, bundles = Bundles}) ->
+    Batch#batch{bundles = lists:reverse(outrider_protocol:pieces(Stream, Type, Payload), Bundles)}.
 
 flush(Batch = #batch{count = 0}) ->
     Batch;
-flush(Batch = #batch{head = Head, count = Count, cost = Cost, data = Data, bundles = Bundles}) ->
-    Bundle = {Cost, outrider_protocol:bundle(Head, Count, Data)},
+flush(Batch = #batch{stream = Stream, count = Count, cost = Cost, data = Data, bundles = Bundles}) ->
+    Bundle = {Cost, outrider_protocol:bundle(Stream, Count, Data)},
     Batch#batch{count = 0, cost = 0, data = [], bundles = [Bundle | Bundles]}.
 
 %% Most returns are one bundle and change nothing.

@@ -8,8 +8,8 @@
 -module(outrider_protocol).
 
 -export([version/0, decode/1, atoms/0]).
--export([head/1, frame/1, pieces/3, command/1, bundle/3, bundle/2, packet/2]).
--export_type([head/0, frame/0, bundle/0]).
+-export([message/3, frame/1, pieces/3, command/1, bundle/3, bundle/2, packet/2]).
+-export_type([frame/0, bundle/0]).
 
 -define(VERSION, 1).
 %% The most payload that one packet carries down, so that one client's message does not hold up the others.
@@ -20,9 +20,6 @@
 -define(AROUND, 7).
 %% What a command costs of a window beside its payload.
 -define(COST, 64).
-
-%% The beginning of each bundle of one stream, up to the number of its commands.
--opaque head() :: binary().
 
 %% `{Stream, [Command]}`, encoded, as a part of a packet.
 -type bundle() :: iodata().
@@ -58,11 +55,20 @@ atoms() ->
         'HTTP/1.1', 'HTTP/1.0', undefined, true, false
     ].
 
--spec head(pos_integer()) -> head().
-head(Stream) ->
-    <<131, Id/binary>> = term_to_binary(Stream),
-    %% Copied onto the heap: what is built of binaries lies outside, and costs the one who sends it to another process more.
-    binary:copy(<<104, 2, Id/binary, 108>>).
+%% A bundle of one message, which is what most bundles are: as bundle/3 of frame/1, with one small binary in front of the
+%% payload instead of three, since each costs whoever hands it to another process.
+-spec message(pos_integer(), text | binary, iodata()) -> {Cost :: pos_integer(), bundle()} | frame().
+message(Stream, text, Payload) when is_binary(Payload), byte_size(Payload) =< ?PIECE, Stream < 1 bsl 31 ->
+    Size = byte_size(Payload),
+    {Size + ?COST, [<<104, 2, 98, Stream:32, 108, 1:32, 104, 2, 119, 4, "text", 109, Size:32>>, Payload, 106]};
+message(Stream, binary, Payload) when is_binary(Payload), byte_size(Payload) =< ?PIECE, Stream < 1 bsl 31 ->
+    Size = byte_size(Payload),
+    {Size + ?COST, [<<104, 2, 98, Stream:32, 108, 1:32, 104, 2, 119, 6, "binary", 109, Size:32>>, Payload, 106]};
+message(Stream, Type, Payload) ->
+    case frame({Type, Payload}) of
+        {Cost, Data} -> {Cost, bundle(Stream, 1, Data)};
+        Large -> Large
+    end.
 
 %% A frame as handlers return it. Fails, as cow_ws:frame/2 does, where a control frame is too long, a payload is no
 %% iodata or the frame is none.
@@ -103,22 +109,22 @@ control(Name, Payload) ->
     {Size + ?COST, [<<104, 2, 119, 4, Name/binary, 109, Size:32>> | Payload]}.
 
 %% The bundles of a large message, a packet each: the announcement of its size, then its pieces.
--spec pieces(head(), text | binary, iodata()) -> [{Cost :: non_neg_integer(), bundle()}].
-pieces(Head, Type, Payload0) ->
+-spec pieces(pos_integer(), text | binary, iodata()) -> [{Cost :: non_neg_integer(), bundle()}].
+pieces(Stream, Type, Payload0) ->
     Payload = iolist_to_binary(Payload0),
-    Open = bundle(Head, 1, command({open, Type, byte_size(Payload)})),
-    [{?COST, Open} | parts(Head, Payload)].
+    Open = bundle(Stream, 1, command({open, Type, byte_size(Payload)})),
+    [{?COST, Open} | parts(Stream, Payload)].
 
 parts(_, <<>>) ->
     [];
-parts(Head, <<Part:?PIECE/binary, Rest/binary>>) ->
-    [part(Head, Part) | parts(Head, Rest)];
-parts(Head, Part) ->
-    [part(Head, Part)].
+parts(Stream, <<Part:?PIECE/binary, Rest/binary>>) ->
+    [part(Stream, Part) | parts(Stream, Rest)];
+parts(Stream, Part) ->
+    [part(Stream, Part)].
 
-part(Head, Part) ->
+part(Stream, Part) ->
     Size = byte_size(Part),
-    {Size + ?COST, bundle(Head, 1, [<<104, 2, 119, 4, "part", 109, Size:32>>, Part])}.
+    {Size + ?COST, bundle(Stream, 1, [<<104, 2, 119, 4, "part", 109, Size:32>>, Part])}.
 
 %% Any command, for bundle/3.
 -spec command(term()) -> iodata().
@@ -126,13 +132,13 @@ command(Command) ->
     [<<131, First/binary>> | Rest] = erlang:term_to_iovec(Command),
     [First | Rest].
 
-%% Count commands of one stream.
--spec bundle(head(), pos_integer(), iodata()) -> bundle().
-bundle(Head, 1, Commands) ->
-    %% The many. Nothing is built for them: appending to a binary allocates one outside the heap.
-    [Head, <<1:32>>, Commands, 106];
-bundle(Head, Count, Commands) ->
-    [Head, <<Count:32>>, Commands, 106].
+%% Count commands of one stream. What is built of integers alone lies on the heap; appending to a binary makes one outside.
+-spec bundle(pos_integer(), pos_integer(), iodata()) -> bundle().
+bundle(Stream, Count, Commands) when Stream < 1 bsl 31 ->
+    [<<104, 2, 98, Stream:32, 108, Count:32>>, Commands, 106];
+bundle(Stream, Count, Commands) ->
+    <<131, Number/binary>> = term_to_binary(Stream),
+    [<<104, 2>>, Number, <<108, Count:32>>, Commands, 106].
 
 %% Any commands of one stream. Those that the sidecar would not take in one packet (the headers of a response can be of any
 %% size) fail here, in their own stream.
@@ -168,15 +174,26 @@ frames_are_the_terms_they_stand_for_test_() ->
     [
         ?_assertEqual([{Id, [Command]}], begin
             {_, Data} = frame(Frame),
-            ?term(packet(1, bundle(head(Id), 1, Data)))
+            ?term(packet(1, bundle(Id, 1, Data)))
         end)
      || {Frame, Command} <- Cases, Id <- [0, 1, 255, 256, 1 bsl 27, 1 bsl 31, 1 bsl 40]
     ].
 
+a_message_is_the_bundle_of_its_frame_test_() ->
+    [
+        ?_assertEqual({Cost, [{Stream, [{Type, iolist_to_binary(Payload)}]}]}, begin
+            {Cost, Bundle} = message(Stream, Type, Payload),
+            {Cost, ?term(packet(1, Bundle))}
+        end)
+     || Type <- [text, binary], Stream <- [1, 255, 256, 1 bsl 31 - 1, 1 bsl 31, 1 bsl 40],
+        Payload <- [<<>>, <<"a">>, ["a", <<"b">>], binary:copy(<<7>>, 65535), binary:copy(<<7>>, 65536)],
+        Cost <- [iolist_size(Payload) + 64]
+    ] ++ [?_assertMatch({large, binary, 65537, _}, message(1, binary, binary:copy(<<7>>, 65537)))].
+
 commands_and_bundles_of_one_packet_keep_their_order_test() ->
     {_, A} = frame({text, <<"a">>}),
     {_, B} = frame(close),
-    Bundles = [bundle(head(3), 3, [A, command({active, false}), B]), bundle(300, [abort]), bundle(head(3), 1, A)],
+    Bundles = [bundle(3, 3, [A, command({active, false}), B]), bundle(300, [abort]), bundle(3, 1, A)],
     ?assertEqual([{3, [{text, <<"a">>}, {active, false}, close]}, {300, [abort]}, {3, [{text, <<"a">>}]}],
         ?term(packet(3, Bundles))).
 
@@ -201,7 +218,7 @@ a_large_message_crosses_in_pieces_that_add_up_test_() ->
         fun() ->
             Payload = rand:bytes(Size),
             {large, binary, Size, Payload} = frame({binary, Payload}),
-            [{64, Open} | Parts] = pieces(head(9), binary, Payload),
+            [{64, Open} | Parts] = pieces(9, binary, Payload),
             ?assertEqual([{9, [{open, binary, Size}]}], ?term(packet(1, Open))),
             Terms = [{Cost, ?term(packet(1, Part))} || {Cost, Part} <- Parts],
             _ = [?assertEqual(byte_size(P) + 64, Cost) || {Cost, [{9, [{part, P}]}]} <- Terms],

@@ -1,8 +1,8 @@
-%%% What is known about each listener, for whoever asks: a public table, and one persistent term for each listener.
+%%% What is known about each listener, for whoever asks: a public table, and persistent terms for what each stream holds.
 %%%
 %%% Written by the processes of a listener and by the functions of module outrider; read by any process. The protocol
 %%% options are a persistent term because every request needs them and they hold the compiled routes: a process that
-%%% reads them copies nothing. A listener that a user's supervisor stopped leaves its rows behind; they count for
+%%% reads them copies nothing, nor does one that is spawned with such a term. A listener that a user's supervisor stopped leaves its rows behind; they count for
 %%% nothing, since its supervisor is not alive, and the next start of that name overwrites them.
 -module(outrider_registry).
 
@@ -10,11 +10,12 @@
 -export([transport_options/1, set_transport_options/2]).
 -export([protocol_options/1, set_protocol_options/2, effective_options/1]).
 -export([address/1, last_address/1, set_address/2, status/1, set_status/2]).
--export([streams_sup/1, set_streams_sup/2]).
+-export([streams_sup/1, set_streams_sup/2, share/3]).
 -export([drain/1, set_drain/3, remove_drain/1]).
 
 -define(TABLE, ?MODULE).
 -define(OPTIONS(Ref), {outrider, Ref}).
+-define(SHARED(Ref, Number), {outrider, Ref, Number}).
 
 -type address() :: {inet:ip_address(), inet:port_number()} | {local, binary()}.
 -export_type([address/0]).
@@ -36,8 +37,12 @@ put(Ref, Supervisor, TransOpts, ProtoOpts) ->
 -spec remove(ranch:ref()) -> ok.
 remove(Ref) ->
     [true = ets:delete(?TABLE, {Key, Ref}) || Key <- [listener, address, status, streams_sup]],
-    _ = persistent_term:erase(?OPTIONS(Ref)),
+    _ = [persistent_term:erase(Key) || {Key, _} <- persistent_term:get(), is_listeners(Ref, Key)],
     ok.
+
+is_listeners(Ref, ?OPTIONS(Ref)) -> true;
+is_listeners(Ref, ?SHARED(Ref, _)) -> true;
+is_listeners(_, _) -> false.
 
 -spec refs() -> [ranch:ref()].
 refs() ->
@@ -137,6 +142,12 @@ set_drain(Ref, Pid, Progress) ->
 remove_drain(Ref) ->
     true = ets:delete(?TABLE, {drain, Ref}),
     ok.
+
+%% The same term, of which the streams of that sidecar have one in common. It is replaced when the sidecar is.
+-spec share(ranch:ref(), pos_integer(), Term) -> Term.
+share(Ref, Number, Term) ->
+    ok = persistent_term:put(?SHARED(Ref, Number), Term),
+    persistent_term:get(?SHARED(Ref, Number)).
 
 listener(Ref) ->
     case ets:lookup(?TABLE, {listener, Ref}) of

@@ -110,7 +110,7 @@ init({Ref, Number}) ->
                 hello = Hello,
                 listening = Listening,
                 shutdown = outrider_options:shutdown(TransOpts),
-                context = outrider_stream:context(Ref, Port, Collector, TransOpts)
+                context = outrider_stream:context(Ref, Number, Port, Collector, TransOpts)
             },
             {ok, listening(Listening, Sidecar)};
         {error, Reason} ->

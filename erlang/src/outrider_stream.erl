@@ -8,19 +8,20 @@
 %%% Left to the sidecar: HTTP/1.1 itself, its limits and timeouts, keep-alive, and the skipping of an unread body.
 -module(outrider_stream).
 
--export([context/4, parent/1, start/3]).
+-export([context/5, parent/1, start/3, report_over/2]).
 -export([system_continue/3, system_terminate/4, system_code_change/4]).
 -export_type([context/0]).
 
 -define(INACTIVITY_TIMEOUT_MS, 300000).
 
-%% What all streams of one sidecar share.
+%% What all streams of one sidecar share: a persistent term, of which none has a copy.
 -record(context, {
     ref :: ranch:ref(),
     port :: port(),
     collector :: outrider_collector:collector(),
     sidecar :: pid(),
     parent :: pid(),
+    %% The parent and its own.
     ancestors :: [pid() | atom()],
     window :: pos_integer(),
     send_timeout :: timeout()
@@ -44,22 +45,30 @@
 }).
 
 %% Called by a sidecar's process, whose ancestors after the first are those of the streams' parent, too.
--spec context(ranch:ref(), port(), outrider_collector:collector(), map()) -> context().
-context(Ref, Port, Collector, TransOpts) ->
-    #context{
+-spec context(ranch:ref(), Sidecar :: pos_integer(), port(), outrider_collector:collector(), map()) -> context().
+context(Ref, Sidecar, Port, Collector, TransOpts) ->
+    Parent = outrider_registry:streams_sup(Ref),
+    outrider_registry:share(Ref, Sidecar, #context{
         ref = Ref,
         port = Port,
         collector = Collector,
         sidecar = self(),
-        parent = outrider_registry:streams_sup(Ref),
-        ancestors = tl(get('$ancestors')),
+        parent = Parent,
+        ancestors = [Parent | tl(get('$ancestors'))],
         window = outrider_options:window(TransOpts),
         send_timeout = outrider_options:send_timeout(TransOpts)
-    }.
+    }).
 
 -spec parent(context()) -> pid().
 parent(#context{parent = Parent}) ->
     Parent.
+
+%% To be called by a process that has ended its stream and is about to exit abnormally all the same: the client's
+%% connection is not to be aborted.
+-spec report_over(pos_integer(), context()) -> ok.
+report_over(Number, #context{sidecar = Sidecar}) ->
+    Sidecar ! {over, Number},
+    ok.
 
 %% The process. The link to the parent is made before anything else; if the parent is gone, its exit signal arrives at
 %% once. A stream of a port that is gone finds the monitor's message, likewise.
@@ -68,12 +77,14 @@ start(Context, Number, Head) ->
     #context{ref = Ref, port = Port, collector = Collector, parent = Parent, ancestors = Ancestors} = Context,
     process_flag(trap_exit, true),
     link(Parent),
-    put('$ancestors', [Parent | Ancestors]),
+    put('$ancestors', Ancestors),
+    %% What proc_lib has put there, as a literal.
+    put('$initial_call', {?MODULE, start, 3}),
     Monitor = monitor(port, Port),
     Opts = outrider_registry:effective_options(Ref),
     Req = #{streamid := Id} = proxy_header(Head#{ref => Ref, pid => self()}),
     Writer = outrider_writer:new(
-        Port, Monitor, Collector, outrider_protocol:head(Number), Context#context.window, Context#context.send_timeout
+        Port, Monitor, Collector, Number, Context#context.window, Context#context.send_timeout
     ),
     Stream = #stream{
         context = Context,
@@ -304,7 +315,7 @@ takeover(Headers, Options0, IsTold, Init, Stream) ->
     _ = Stop =/= none andalso (self() ! {'EXIT', Parent, Stop}),
     process_flag(trap_exit, false),
     Sidecar ! {upgraded, Number, IsTold},
-    outrider_websocket:start(Port, Monitor, Parent, Window, Writer, Backlog, {Sidecar, Number}, Init).
+    outrider_websocket:start(Context, Number, Port, Monitor, Parent, Window, Writer, Backlog, Init).
 
 %% What was meant for the request goes; every other message is the WebSocket handler's.
 flush(Parent) ->

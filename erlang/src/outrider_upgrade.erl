@@ -26,21 +26,21 @@ read({Record, HandlerState}, StreamId) when element(1, Record) =:= state ->
         case {Opts, element(Size - ?REQ_FROM_END, Record)} of
             {#{req_filter := _}, Filtered} -> Filtered;
             %% As Cowboy 2.14 and newer.
-            {_, Partial} -> shared_keys(Partial#{streamid => StreamId})
+            {_, Partial} -> shared(Partial#{streamid => StreamId})
         end,
     {{element(?HANDLER, Record), HandlerState, Req}, options(Opts)}.
 
-%% The same map. Its keys and its scheme are this module's literals instead of the process's own: a tenth of what an idle
-%% WebSocket holds in the VM.
-shared_keys(#{
-    method := Method, version := Version, scheme := <<"http">>, host := Host, port := Port, path := Path, qs := Qs, peer := Peer,
+%% The same map. Its keys, and the values that most have, are this module's literals instead of the process's own: a tenth
+%% of what an idle WebSocket holds in the VM.
+shared(#{
+    method := <<"GET">>, version := Version, scheme := <<"http">>, host := Host, port := Port, path := Path, qs := Qs, peer := Peer,
     streamid := Id
 } = Partial) when map_size(Partial) =:= 9 ->
     #{
-        method => Method, version => Version, scheme => <<"http">>, host => Host, port => Port, path => Path, qs => Qs, peer => Peer,
-        streamid => Id
+        method => <<"GET">>, version => Version, scheme => <<"http">>, host => Host, port => Port, path => Path,
+        qs => case Qs of <<>> -> <<>>; _ -> Qs end, peer => Peer, streamid => Id
     };
-shared_keys(Partial) ->
+shared(Partial) ->
     Partial.
 
 %% The answer's headers, without the extensions.

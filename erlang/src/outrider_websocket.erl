@@ -8,18 +8,19 @@
 %%% Every message that is not the sidecar's, the parent's or a system message is the handler's: websocket_info/2 gets it.
 -module(outrider_websocket).
 
--export([start/8, loop/2]).
+-export([start/9, loop/2]).
 -export([system_continue/3, system_terminate/4, system_code_change/4]).
 
 %% What an event costs of its window beside its payload; docs/port-protocol.md, "Credit".
 -define(COST, 64).
 
 -record(ws, {
+    context :: outrider_stream:context(),
+    number :: pos_integer(),
     port :: port(),
     monitor :: reference(),
     parent :: pid(),
     writer :: outrider_writer:writer(),
-    head :: outrider_protocol:head(),
     %% Of a handler that has asked for it.
     backlog :: undefined | outrider_backlog:backlog(),
     handler :: module(),
@@ -36,29 +37,28 @@
     %% What to do before the next idle wait. At first: what the request left behind goes at once, not when some later
     %% message grows the heap.
     rest = collect :: nothing | collect | hibernate,
-    shutdown_reason = normal :: term(),
-    sidecar :: {pid(), pos_integer()}
+    shutdown_reason = normal :: term()
 }).
 
 -type frame() :: ping | pong | {text | binary | part | ping | pong, binary()} | {closed, term()}.
 
--spec start(port(), reference(), pid(), pos_integer(), outrider_writer:writer(), Backlog, {pid(), pos_integer()}, Init) ->
-    no_return()
-when
-    Backlog :: undefined | outrider_backlog:backlog(), Init :: outrider_upgrade:init().
-start(Port, Monitor, Parent, Window, Writer, Backlog, {_, Number} = Sidecar, {Handler, HandlerState, Req}) ->
+-spec start(
+    outrider_stream:context(), Stream :: pos_integer(), port(), reference(), pid(), pos_integer(), outrider_writer:writer(),
+    undefined | outrider_backlog:backlog(), outrider_upgrade:init()
+) -> no_return().
+start(Context, Number, Port, Monitor, Parent, Window, Writer, Backlog, {Handler, HandlerState, Req}) ->
     _ = Backlog =:= undefined orelse outrider_backlog:note(Writer, Backlog),
     WS = #ws{
+        context = Context,
+        number = Number,
         port = Port,
         monitor = Monitor,
         parent = Parent,
         writer = outrider_writer:set_parent(Parent, Writer),
-        head = outrider_protocol:head(Number),
         backlog = Backlog,
         handler = Handler,
         req = Req,
-        step = max(1, Window div 2),
-        sidecar = Sidecar
+        step = max(1, Window div 2)
     },
     case erlang:function_exported(Handler, websocket_init, 1) of
         true -> call(websocket_init, undefined, WS, HandlerState);
@@ -209,8 +209,8 @@ commands(Kind, Commands, WS = #ws{backlog = Backlog0, writer = Writer0}, Handler
         Class:Reason:Stacktrace -> crash(Class, Reason, Stacktrace, WS, HandlerState)
     end.
 
-write(Kind, Commands, WS = #ws{head = Head, writer = Writer}, HandlerState) ->
-    try outrider_frames:Kind(Commands, Head) of
+write(Kind, Commands, WS = #ws{number = Number, writer = Writer}, HandlerState) ->
+    try outrider_frames:Kind(Commands, Number) of
         {more, Bundles, []} ->
             written(outrider_writer:write(Bundles, Writer), WS, HandlerState);
         {more, Bundles, Changes} ->
@@ -262,7 +262,7 @@ stop(Reason, WS, HandlerState) ->
 crash(Class, Reason, Stacktrace, WS, HandlerState) ->
     _ = last({close, 1011, <<>>}, WS),
     handler_terminate({crash, Class, Reason}, WS, HandlerState),
-    over(WS),
+    report_over(WS),
     %% The crash report shows the mailbox: not what came from the client since.
     ok = outrider_discreet:forget(WS#ws.port),
     erlang:raise(Class, Reason, Stacktrace).
@@ -274,7 +274,7 @@ terminate(Reason, WS = #ws{shutdown_reason = Shutdown}, HandlerState) ->
         normal ->
             exit(normal);
         _ ->
-            over(WS),
+            report_over(WS),
             exit({shutdown, Shutdown})
     end.
 
@@ -283,13 +283,11 @@ handler_terminate(Reason, #ws{handler = Handler, req = Req}, HandlerState) ->
     ok.
 
 %% What costs no window and needs no answer, and has no order with what comes after it: credit, or the last of all.
-last(Command, #ws{head = Head, writer = Writer}) ->
-    outrider_writer:write_last(outrider_protocol:bundle(Head, 1, outrider_protocol:command(Command)), Writer).
+last(Command, #ws{number = Number, writer = Writer}) ->
+    outrider_writer:write_last(outrider_protocol:bundle(Number, 1, outrider_protocol:command(Command)), Writer).
 
-%% This process is about to exit abnormally, yet has ended its stream: the client's connection is not to be aborted.
-over(#ws{sidecar = {Sidecar, Number}}) ->
-    Sidecar ! {over, Number},
-    ok.
+report_over(#ws{context = Context, number = Number}) ->
+    outrider_stream:report_over(Number, Context).
 
 %% Callbacks of module sys. The state is Cowboy's triple, without what is the sidecar's.
 

@@ -20,7 +20,7 @@
     %% Bytes that are.
     sent = 0 :: integer(),
     send_timeout :: timeout(),
-    head :: outrider_protocol:head(),
+    stream :: pos_integer(),
     collector :: outrider_collector:collector(),
     handed = 0 :: outrider_collector:handed()
 }).
@@ -28,11 +28,11 @@
 -opaque writer() :: #writer{}.
 -type result() :: {ok, writer()} | {error, closed | timeout | atom()} | {exit, term(), writer()}.
 
--spec new(port(), reference(), outrider_collector:collector(), Head, Window :: pos_integer(), timeout()) -> writer() when
-    Head :: outrider_protocol:head().
-new(Port, Monitor, Collector, Head, Window, SendTimeout) ->
+-spec new(port(), reference(), outrider_collector:collector(), Stream, Window :: pos_integer(), timeout()) -> writer() when
+    Stream :: pos_integer().
+new(Port, Monitor, Collector, Stream, Window, SendTimeout) ->
     #writer{
-        port = Port, monitor = Monitor, collector = Collector, head = Head, window = Window, send_timeout = SendTimeout
+        port = Port, monitor = Monitor, collector = Collector, stream = Stream, window = Window, send_timeout = SendTimeout
     }.
 
 -spec set_parent(pid(), writer()) -> writer().
@@ -88,7 +88,7 @@ is_full(#writer{sent = Sent, window = Window}) ->
 -spec wait(writer()) -> result().
 wait(Writer = #writer{sent = Sent, window = Window}) when Sent < Window ->
     {ok, Writer};
-wait(Writer = #writer{port = Port, monitor = Monitor, parent = Parent, head = Head, send_timeout = Timeout}) ->
+wait(Writer = #writer{port = Port, monitor = Monitor, parent = Parent, stream = Stream, send_timeout = Timeout}) ->
     receive
         {Port, {credit, Bytes}} ->
             wait(credit(Bytes, Writer));
@@ -101,6 +101,6 @@ wait(Writer = #writer{port = Port, monitor = Monitor, parent = Parent, head = He
         {'EXIT', Parent, Reason} ->
             {exit, Reason, Writer}
     after Timeout ->
-        _ = write_last(outrider_protocol:bundle(Head, 1, outrider_protocol:command(abort)), Writer),
+        _ = write_last(outrider_protocol:bundle(Stream, 1, outrider_protocol:command(abort)), Writer),
         {error, timeout}
     end.
