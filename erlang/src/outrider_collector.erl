@@ -57,14 +57,14 @@ write(Bundle, Handed, Collector = {Port, _, _}) ->
         true ->
             direct(Bundle, Port);
         false ->
-            case iolist_size(Bundle) < ?LARGE_BYTES of
-                true -> write_small(Bundle, Collector);
-                false -> write_large(Bundle, Handed, Collector)
+            case iolist_size(Bundle) of
+                Size when Size < ?LARGE_BYTES -> write_small([Size | Bundle], Collector);
+                _ -> write_large(Bundle, Handed, Collector)
             end
     end.
 
-write_small(Bundle, {_, Pid, Atomics}) ->
-    Pid ! Bundle,
+write_small(Sized, {_, Pid, Atomics}) ->
+    Pid ! Sized,
     case atomics:get(Atomics, ?WORD) of
         Word when Word >= ?CLOSED -> {error, closed};
         Word when Word band ?BEHIND =:= 0 -> {ok, handed(Word)};
@@ -91,7 +91,7 @@ write_last(Bundle, Handed, Collector = {Port, _, _}) ->
 %% Hand a bundle over in any case, and do not wait.
 -spec hand_over(outrider_protocol:bundle(), collector()) -> handed().
 hand_over(Bundle, {_, Pid, Atomics}) ->
-    Pid ! Bundle,
+    Pid ! [iolist_size(Bundle) | Bundle],
     handed(atomics:get(Atomics, ?WORD)).
 
 %% Wait until all that was handed over before is in the port, at most twice so long.
@@ -104,8 +104,8 @@ flush(Timeout, {_, Pid, _}) ->
     ok.
 
 is_direct(Handed, {_, _, Atomics}) ->
-    Word = atomics:get(Atomics, ?WORD),
-    Word >= Handed andalso (erlang:statistics(total_run_queue_lengths) < ?BUSY_PROCESSES orelse Word >= ?CLOSED).
+    %% The word last: while the VM is busy, its cache line is.
+    erlang:statistics(total_run_queue_lengths) < ?BUSY_PROCESSES andalso atomics:get(Atomics, ?WORD) >= Handed.
 
 %% The word was read after the message was there: any round that begins after that takes it.
 handed(Word) when Word >= ?CLOSED -> 0;
@@ -174,8 +174,8 @@ take(C) ->
         ?MODULE:loop(Next)
     end.
 
-message(Bundle, C = #collector{count = Count, bytes = Bytes, bundles = Bundles}) when is_list(Bundle) ->
-    case Bytes + iolist_size(Bundle) of
+message([Added | Bundle], C = #collector{count = Count, bytes = Bytes, bundles = Bundles}) ->
+    case Bytes + Added of
         Size when Size < ?PACKET_BYTES, Count + 1 < ?PACKET_BUNDLES ->
             take(C#collector{count = Count + 1, bytes = Size, bundles = [Bundle | Bundles]});
         Size when Size =< 2 * ?PACKET_BYTES ->
