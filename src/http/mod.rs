@@ -6,8 +6,8 @@
 //! loop's thread.
 //!
 //! ```text
-//! wire.rs ► head.rs (accept or refuse) ► hyper ► request.rs ► port ─► VM
-//! socket ◄ hyper ◄ response.rs ◄ exchange.rs ◄ commands ◄─ port ◄──── VM
+//! wire.rs ► head.rs (accept or refuse) ► hyper ► service.rs ► request.rs ► port ─► VM
+//! socket ◄ hyper ◄ response.rs ◄ service.rs ◄ exchange.rs ◄ commands ◄─ port ◄─── VM
 //! ```
 
 pub mod exchange;
@@ -15,31 +15,27 @@ pub mod head;
 mod proxy;
 pub mod request;
 mod response;
+mod service;
 mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::ops::Deref;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use hyper::body::Incoming;
-use hyper::header::CONNECTION;
 use hyper::server::conn::http1;
-use hyper::{Request, Response};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
 use crate::acceptor::Permit;
 use crate::addresses::Full;
-use crate::port::message::{Headers, Reason, Status, StreamId};
-use crate::server::{App, Server, Stream};
+use crate::port::message::{Headers, Status, StreamId};
+use crate::server::Server;
 use crate::socket::Socket;
 use crate::websocket::{self, Session};
 use exchange::Exchange;
-use request::{ConnectionInfo, RequestHead};
-use response::ResponseBody;
+use request::ConnectionInfo;
 use wire::{HyperIo, Wire};
 
 /// What hyper may hold of a response that the client does not take, and of a head that it parses: more than any head
@@ -125,7 +121,7 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
     });
     let service = {
         let connection = Rc::clone(&connection);
-        hyper::service::service_fn(move |request| Box::pin(exchange_with(Rc::clone(&connection), request)))
+        hyper::service::service_fn(move |request| Box::pin(service::answer(Rc::clone(&connection), request)))
     };
     let mut http = http1::Builder::new()
         .auto_date_header(false)
@@ -259,159 +255,6 @@ impl Connection {
         match wire.blocked_since() {
             Some(since) => deadline.min(since + limits.send_timeout.0.unwrap_or(NEVER)),
             None => deadline,
-        }
-    }
-}
-
-/// hyper's service: one request up, its response down.
-async fn exchange_with(
-    connection: Rc<Connection>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, response::Invalid> {
-    connection.server.app.ready().await;
-    let (parts, body) = request.into_parts();
-    let number = connection.requests.get() + 1;
-    connection.requests.set(number);
-    let server = Rc::clone(&connection.server);
-    let head = RequestHead::new(parts, Rc::clone(&connection.info), number);
-    let flow = server.limits.initial_stream_flow_size.0.unwrap_or(u64::MAX);
-    let exchange = Rc::new(Exchange::new(server.next_id(), &head, flow, server.queued.share()));
-    let last = server.limits.max_keepalive.0.is_some_and(|max| number >= max);
-    if last || (head.is_http10() && !server.limits.http10_keepalive) {
-        connection.last.set(true);
-    }
-    connection.current.replace(Some(Rc::clone(&exchange)));
-    let ongoing = Ongoing { connection, exchange };
-    match &server.app {
-        App::Vm(port) => {
-            server.insert(ongoing.id, Stream::Http(Rc::clone(&ongoing.exchange)));
-            port.request(ongoing.id, &head);
-            if head.has_body() {
-                let pump = pump_body(Rc::clone(&server), Rc::clone(&ongoing.exchange), body);
-                tokio::task::spawn_local(pump);
-            }
-        }
-        App::Echo(echo) => echo.answer(&head, &ongoing.exchange),
-    }
-
-    let (status, headers) = poll_fn(|cx| ongoing.poll_head(cx)).await;
-    let (status, headers) = response::head(status, headers).or_else(|invalid| {
-        tracing::error!(stream = ongoing.id, "a response's status or headers cannot be sent");
-        ongoing.refuse_response();
-        response::head(Status { code: 500, phrase: None }, Headers::new()).map_err(|_| invalid)
-    })?;
-    if headers.get(CONNECTION).is_some_and(|value| value == "close") {
-        ongoing.connection.last.set(true);
-    }
-    Ok(response::response(status, headers, ongoing))
-}
-
-/// Sends a request's body to the VM as far as the handler wants it; when the response is complete, skips the rest up to a
-/// limit, behind which hyper closes the connection.
-async fn pump_body(server: Rc<Server>, exchange: Rc<Exchange>, mut body: Incoming) {
-    use hyper::body::Body;
-    let App::Vm(port) = &server.app else { return };
-    let mut skipped = 0;
-    loop {
-        poll_fn(|cx| exchange.poll_flow(cx)).await;
-        server.app.ready().await;
-        let frame = poll_fn(|cx| match exchange.poll_abandoned(cx) {
-            Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => Pin::new(&mut body).poll_frame(cx).map(Some),
-        });
-        let Some(frame) = frame.await else { return };
-        match frame {
-            Some(Ok(frame)) => {
-                let Ok(data) = frame.into_data() else {
-                    exchange.fail_body(); // Trailers: Cowboy knows none in requests.
-                    return;
-                };
-                if exchange.is_over() {
-                    skipped += data.len() as u64;
-                    if server.limits.max_skip_body_length.0.is_some_and(|max| skipped > max) {
-                        return;
-                    }
-                    continue;
-                }
-                exchange.spend_flow(data.len() as u64);
-                let fin = body.is_end_stream();
-                let mut pieces = data.chunks(crate::port::message::CHUNK).peekable();
-                while let Some(piece) = pieces.next() {
-                    port.data(exchange.id, fin && pieces.peek().is_none(), piece);
-                }
-                if fin {
-                    exchange.body_has_ended();
-                    return;
-                }
-            }
-            Some(Err(_)) => {
-                exchange.fail_body();
-                return;
-            }
-            None => {
-                exchange.body_has_ended();
-                if !exchange.is_over() {
-                    port.data(exchange.id, true, b"");
-                }
-                return;
-            }
-        }
-    }
-}
-
-/// An exchange that hyper has not done with. Its end, whatever the reason, is noticed here.
-pub struct Ongoing {
-    connection: Rc<Connection>,
-    exchange: Rc<Exchange>,
-}
-
-impl Ongoing {
-    /// Ready when hyper holds so little of the response that it may have more.
-    fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        self.connection.wire.borrow_mut().poll_room(cx)
-    }
-
-    /// Hyper is given so many bytes of the response.
-    fn hand(&self, bytes: usize) {
-        self.connection.wire.borrow_mut().hand(bytes);
-    }
-
-    /// A piece of the response has left: gives the VM its part of the window back.
-    fn taken(&self, cost: usize) {
-        self.hand(cost);
-        let server = &self.connection.server;
-        if let (App::Vm(port), Some(credit)) = (&server.app, self.exchange.credit(cost, server.window / 2)) {
-            port.credit(self.id, credit);
-        }
-    }
-}
-
-impl Deref for Ongoing {
-    type Target = Exchange;
-
-    fn deref(&self) -> &Exchange {
-        &self.exchange
-    }
-}
-
-impl Drop for Ongoing {
-    fn drop(&mut self) {
-        let Self { connection, exchange } = self;
-        connection.current.replace(None);
-        let skip = connection.server.limits.max_skip_body_length.0.unwrap_or(u64::MAX);
-        if !connection.wire.borrow_mut().end_exchange(exchange.has_unread_body(), skip) {
-            connection.last.set(true);
-        }
-        if connection.last.get() {
-            exchange.abandon_body();
-        }
-        if exchange.is_upgraded() {
-            return; // The stream goes on as a WebSocket.
-        }
-        let complete = exchange.end();
-        connection.server.remove(exchange.id);
-        if let (App::Vm(port), false) = (&connection.server.app, complete) {
-            port.closed(exchange.id, &Reason::Socket("closed"));
         }
     }
 }

@@ -12,8 +12,8 @@ use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use super::Ongoing;
 use super::exchange::{End, Next};
+use super::service::Ongoing;
 use crate::port::message::{Body, CHUNK, Headers, Status};
 
 /// What a response may not be made of: an invalid status, or a header that would break the message.
