@@ -120,3 +120,46 @@ impl Packets {
         Some(u32::from_be_bytes(*head) as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// What comes of a packet that says it has `length` bytes, if so many of them follow.
+    async fn pop(length: usize, sent: usize) -> Result<usize, usize> {
+        let (receiver, sender) = io::pipe().expect("a pipe");
+        let writer = std::thread::spawn(move || {
+            let mut sender = sender;
+            let _ = sender.write_all(&u32::to_be_bytes(length as u32)); // Who is refused reads no more.
+            let _ = sender.write_all(&vec![7; sent]);
+        });
+        let mut packets = Packets::new(pipe::Receiver::from_owned_fd(receiver.into()).expect("a pipe"));
+        let result = loop {
+            match packets.pop() {
+                Ok(Some(packet)) => break Ok(packet.len()),
+                Ok(None) => assert!(packets.read().await.expect("reads"), "the packet is not there"),
+                Err(length) => break Err(length),
+            }
+        };
+        drop(packets);
+        writer.join().expect("has written");
+        result
+    }
+
+    #[tokio::test]
+    async fn a_packet_has_16_mib_at_most() {
+        for length in [0, 1, GULP - 4, GULP, MAX_PACKET - 1, MAX_PACKET] {
+            assert_eq!(pop(length, length).await, Ok(length));
+        }
+        assert_eq!(pop(MAX_PACKET + 1, MAX_PACKET + 1).await, Err(MAX_PACKET + 1));
+    }
+
+    #[tokio::test]
+    async fn a_packet_that_is_too_long_is_refused_before_it_has_come() {
+        for length in [MAX_PACKET + 1, u32::MAX as usize] {
+            assert_eq!(pop(length, 0).await, Err(length));
+        }
+    }
+}
