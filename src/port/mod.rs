@@ -13,7 +13,7 @@ pub mod stdio;
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::FxHashSet;
 
 use crate::http::request::RequestHead;
 use crate::socket::Endpoint;
@@ -51,8 +51,9 @@ struct Outgoing {
     congested: bool,
     /// Nothing has come from the VM for long.
     mute: bool,
-    /// By what makes a waker that task's: `Waker::data`.
-    waiting: FxHashMap<usize, Waker>,
+    /// Who waits to read from clients, longest first; and each by what makes a waker that task's, `Waker::data`.
+    waiting: Vec<Waker>,
+    known: FxHashSet<usize>,
 }
 
 impl Port {
@@ -190,13 +191,15 @@ impl Port {
         outgoing.congested || outgoing.mute
     }
 
-    /// The same. If so, the task is woken when that is over.
+    /// The same. If so, the task is woken when that is over, in its turn.
     pub fn poll_congested(&self, cx: &mut Context<'_>) -> bool {
         let mut outgoing = self.outgoing.borrow_mut();
         let congested = outgoing.congested || outgoing.mute;
         if congested {
             let waker = cx.waker();
-            outgoing.waiting.entry(waker.data().addr()).or_insert_with(|| waker.clone());
+            if outgoing.known.insert(waker.data().addr()) {
+                outgoing.waiting.push(waker.clone());
+            }
         }
         congested
     }
@@ -272,10 +275,12 @@ impl Outgoing {
         self.events = 0;
     }
 
-    /// Wakes those who wait to read from clients, unless there is another reason not to.
+    /// Wakes those who wait to read from clients, unless there is another reason not to. In their order: the first may take
+    /// all the room there is, and those who find none are then ahead of them.
     fn go_on(&mut self) {
         if !self.congested && !self.mute {
-            self.waiting.drain().for_each(|(_, waker)| waker.wake());
+            self.known.clear();
+            self.waiting.drain(..).for_each(Waker::wake);
         }
     }
 
@@ -344,3 +349,50 @@ pub(crate) fn endpoint_term(w: &mut Writer<'_>, endpoint: &Endpoint) {
 }
 
 pub(crate) use etf::Writer as TermWriter;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// A task that writes its number down when it is woken.
+    struct Task(usize, Arc<Mutex<Vec<usize>>>);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.1.lock().expect("is not poisoned").push(self.0);
+        }
+    }
+
+    /// Fills the port, and gives the bytes to the VM when all of `turns` have found it full, one after the other.
+    fn woken(
+        port: &Port,
+        turns: impl Iterator<Item = usize>,
+        tasks: &[Waker],
+        woken: &Mutex<Vec<usize>>,
+    ) -> Vec<usize> {
+        while !port.is_congested() {
+            port.part(1, &[0; 65_536]);
+        }
+        turns.for_each(|task| assert!(port.poll_congested(&mut Context::from_waker(&tasks[task]))));
+        let mut buffer = Vec::new();
+        port.take(&mut buffer);
+        port.written(buffer.len());
+        std::mem::take(&mut woken.lock().expect("is not poisoned"))
+    }
+
+    #[test]
+    fn who_has_waited_longest_for_the_vm_reads_first() {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let tasks: Vec<_> = (0..100).map(|number| Arc::new(Task(number, Arc::clone(&order))).into()).collect();
+        let port = Port::default();
+        assert_eq!(woken(&port, 0..100, &tasks, &order), Vec::from_iter(0..100));
+        // The first ten have read; the others found no room, and now come before them.
+        let turns = || (10..100).chain(0..10);
+        assert_eq!(woken(&port, turns(), &tasks, &order), Vec::from_iter(turns()));
+        // Asking again does not cost the place.
+        assert_eq!(woken(&port, (0..100).rev().chain(0..100), &tasks, &order), Vec::from_iter((0..100).rev()));
+    }
+}
