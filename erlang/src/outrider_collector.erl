@@ -10,8 +10,8 @@
 %%% message, ends when there are no more, and is counted at both ends, so that the count is odd within a round. When the port
 %%% has closed, streams write themselves again, and learn of it.
 %%%
-%%% What piles up here is less than a window (or max_backlog) of each stream. A collector that is behind, because the port is busy or the VM
-%%% is, says so, and whoever hands something over then waits until it has been written.
+%%% What piles up here is less than a window (or max_backlog) of each stream. A collector that is behind, because the port
+%%% is busy or the VM is, says so, and whoever hands something over then waits until it has been written.
 -module(outrider_collector).
 
 -export([start_link/1, write/3, write_last/3, hand_over/2, flush/2]).

@@ -2,8 +2,9 @@
 %%%
 %%% Written by the processes of a listener and by the functions of module outrider; read by any process. The protocol
 %%% options are a persistent term because every request needs them and they hold the compiled routes: a process that
-%%% reads them copies nothing, nor does one that is spawned with such a term. A listener that a user's supervisor stopped leaves its rows behind; they count for
-%%% nothing, since its supervisor is not alive, and the next start of that name overwrites them.
+%%% reads them copies nothing, nor does one that is spawned with such a term. A listener that a user's supervisor stopped
+%%% leaves its rows and terms behind; they count for nothing, since its supervisor is not alive, and the next start of that
+%%% name overwrites them.
 -module(outrider_registry).
 
 -export([new/0, add/4, remove/1, refs/0, supervisor/1]).

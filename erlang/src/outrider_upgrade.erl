@@ -33,8 +33,8 @@ read({Record, HandlerState}, StreamId) when element(1, Record) =:= state ->
 %% The same map. Its keys, and the values that most have, are this module's literals instead of the process's own: a tenth
 %% of what an idle WebSocket holds in the VM.
 shared(#{
-    method := <<"GET">>, version := Version, scheme := <<"http">>, host := Host, port := Port, path := Path, qs := Qs, peer := Peer,
-    streamid := Id
+    method := <<"GET">>, version := Version, scheme := <<"http">>, host := Host, port := Port, path := Path, qs := Qs,
+    peer := Peer, streamid := Id
 } = Partial) when map_size(Partial) =:= 9 ->
     #{
         method => <<"GET">>, version => Version, scheme => <<"http">>, host => Host, port => Port, path => Path,

@@ -240,8 +240,8 @@ impl Session {
         }
     }
 
-    /// What has been written, once it is worth an event: half of the window, or of a smaller backlog. The pieces of a compressed message count as written when they
-    /// have come: their frame can only be written when all of them are there.
+    /// What has been written, once it is worth an event: half of the window, or of a smaller backlog. The pieces of a
+    /// compressed message count as written when they have come: their frame can only be written when all of them are there.
     pub fn take_credit(&mut self, window: usize) -> Option<usize> {
         let worth = (window.min(self.max_backlog as usize) / 2).max(1);
         if self.out.is_empty() {
