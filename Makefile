@@ -53,7 +53,7 @@ soak-quick: build ## the same for 20 seconds with 300 clients
 fuzz: ## every fuzz target; SECONDS=60 for each
 	scripts/fuzz.sh $(SECONDS)
 
-bench: build ## Outrider and Cowboy side by side, into bench/results (about 45 minutes)
+bench: build ## Outrider and Cowboy side by side, into bench/results (about 35 minutes)
 	bench/run full
 
 bench-quick: build ## the same in less than three minutes
