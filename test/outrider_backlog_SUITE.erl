@@ -111,15 +111,16 @@ credit_behind_other_messages_is_found_before_one_is_dropped(Config) ->
     Server = #{probe := Probe} = listen(Config, #{max_backlog => 1000, on_backlog => drop}),
     Socket = ws_client:open(Server),
     Pid = probe:process(Probe),
-    run(Server, fun(State) -> {[{text, <<0:16000>>}], State} end),
-    Pid ! {run, fun(State) ->
-        probe:note(Probe, busy),
-        go_on = probe:await(Probe, go_on),
-        {[{text, <<"first">>}], State}
-    end},
-    busy = probe:await(Probe, busy),
-    Sends = 1000,
-    _ = [Pid ! {run, fun(State) -> {[{text, <<"more">>}], State} end} || _ <- lists:seq(1, Sends)],
+    stopped(Server, fun() ->
+        run(Server, fun(State) -> {[{text, <<0:16000>>}], State} end),
+        Pid ! {run, fun(State) ->
+            probe:note(Probe, busy),
+            go_on = probe:await(Probe, go_on),
+            {[{text, <<"first">>}], State}
+        end},
+        busy = probe:await(Probe, busy),
+        _ = [Pid ! {run, fun(State) -> {[{text, <<"more">>}], State} end} || _ <- lists:seq(1, 1000)]
+    end),
     {text, <<0:16000>>} = ws_client:recv(Socket),
     os_process:until(fun() ->
         {messages, Messages} = process_info(Pid, messages),
