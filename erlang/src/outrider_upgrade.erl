@@ -31,17 +31,23 @@ read({Record, HandlerState}, StreamId) when element(1, Record) =:= state ->
     {{element(?HANDLER, Record), HandlerState, Req}, options(Opts)}.
 
 %% The same map. Its keys, and the values that most have, are this module's literals instead of the process's own: a tenth
-%% of what an idle WebSocket holds in the VM.
+%% of what an idle WebSocket holds in the VM. The keys are while no value is written here: then the map is made anew, and
+%% not from one that has that value.
 shared(#{
-    method := <<"GET">>, version := Version, scheme := <<"http">>, host := Host, port := Port, path := Path, qs := Qs,
+    method := Method, version := Version, scheme := Scheme, host := Host, port := Port, path := Path, qs := Qs,
     peer := Peer, streamid := Id
 } = Partial) when map_size(Partial) =:= 9 ->
     #{
-        method => <<"GET">>, version => Version, scheme => <<"http">>, host => Host, port => Port, path => Path,
-        qs => case Qs of <<>> -> <<>>; _ -> Qs end, peer => Peer, streamid => Id
+        method => literal(Method), version => Version, scheme => literal(Scheme), host => Host, port => Port, path => Path,
+        qs => literal(Qs), peer => Peer, streamid => Id
     };
 shared(Partial) ->
     Partial.
+
+literal(<<"GET">>) -> <<"GET">>;
+literal(<<"http">>) -> <<"http">>;
+literal(<<>>) -> <<>>;
+literal(Value) -> Value.
 
 %% The answer's headers, without the extensions.
 -spec headers(cowboy:http_headers()) -> cowboy:http_headers().

@@ -129,9 +129,8 @@ mod tests {
 
     /// What comes of a packet that says it has `length` bytes, if so many of them follow.
     async fn pop(length: usize, sent: usize) -> Result<usize, usize> {
-        let (receiver, sender) = io::pipe().expect("a pipe");
+        let (receiver, mut sender) = io::pipe().expect("a pipe");
         let writer = std::thread::spawn(move || {
-            let mut sender = sender;
             let _ = sender.write_all(&u32::to_be_bytes(length as u32)); // Who is refused reads no more.
             let _ = sender.write_all(&vec![7; sent]);
         });
