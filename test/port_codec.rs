@@ -5,8 +5,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use eetf::{Atom, BigInteger, Binary, FixInteger, List, Map, Term, Tuple};
 use outrider::port::Port;
-use outrider::port::decode::{self, Undecodable};
-use outrider::port::message::{Body, Command, Reason, Status};
+use outrider::port::decode;
+use outrider::port::message::{Body, Command, Reason, Status, Undecodable};
 use outrider::ws::Kind;
 use proptest::prelude::*;
 

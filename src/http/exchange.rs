@@ -8,18 +8,22 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::request::RequestHead;
-use super::response::is_sendable;
-use crate::port::message::{Body, Command, Headers, OVERHEAD, Status, StreamId};
-use crate::queued::Share;
-use crate::websocket::Session;
 use bytes::Bytes;
-use hyper::header::SEC_WEBSOCKET_EXTENSIONS;
 use tokio::time::Instant;
+
+use super::request::RequestHead;
+use super::response::{is_sendable, switching_protocols};
+use crate::port::message::{Body, Command, Headers, OVERHEAD, Status, StreamId};
+use crate::streams::Stream;
+use crate::streams::application::Head;
+use crate::streams::queued::Share;
+use crate::websocket::Session;
+
+/// The header in which a WebSocket's extensions are offered and accepted (RFC 6455, 11.3.2).
+const EXTENSIONS: &str = "sec-websocket-extensions";
 
 /// One exchange. Shared by the table of streams, the connection, and hyper's response body.
 pub struct Exchange {
-    #[allow(missing_docs)]
     pub id: StreamId,
     /// The request's `sec-websocket-extensions`, for the upgrade.
     extensions: Option<Box<[u8]>>,
@@ -72,9 +76,7 @@ struct State {
 /// How a response's body ends.
 #[derive(Debug)]
 pub enum End {
-    #[allow(missing_docs)]
     Plain,
-    #[allow(missing_docs)]
     Trailers(Headers),
 }
 
@@ -83,7 +85,6 @@ pub enum End {
 pub enum Next {
     /// A piece, and what it gives back of the window.
     Piece(Body, usize),
-    #[allow(missing_docs)]
     End(End),
 }
 
@@ -92,7 +93,7 @@ impl Exchange {
     pub fn new(id: StreamId, head: &RequestHead, flow: u64, share: Share) -> Self {
         Self {
             id,
-            extensions: head.header(SEC_WEBSOCKET_EXTENSIONS),
+            extensions: head.header(EXTENSIONS),
             is_http10: head.is_http10(),
             is_head: head.method() == hyper::Method::HEAD,
             state: RefCell::default(),
@@ -106,25 +107,6 @@ impl Exchange {
             blocked: Cell::default(),
             given_up: Cell::default(),
             task: Cell::default(),
-        }
-    }
-
-    /// Carries out a command of the VM.
-    pub fn command(&self, command: Command<'_>) {
-        let mut state = self.state.borrow_mut();
-        match (command, &mut state.upgrade) {
-            (Command::Abort, _) => state.aborted = true,
-            (command, Some(session)) => {
-                if session.command(command).is_err() {
-                    tracing::error!(stream = self.id, "a command that is not allowed in a WebSocket");
-                    state.upgrade = None;
-                    state.refusal = Some(500);
-                }
-            }
-            (command, None) => self.http_command(command, &mut state),
-        }
-        if let Some(task) = self.task.take() {
-            task.wake();
         }
     }
 
@@ -161,8 +143,14 @@ impl Exchange {
             Command::SetOptions { idle_timeout: Some(timeout), .. } => {
                 self.idle_timeout.set(Some(timeout.map(Duration::from_millis)));
             }
-            Command::Websocket(headers, options) => {
-                let session = Session::new(headers, self.extensions.as_deref(), &options);
+            Command::Websocket(mut headers, options) => {
+                let (mut session, extensions) = Session::new(self.extensions.as_deref(), &options);
+                if let Some(extensions) = extensions {
+                    let behind = |(name, _): &(Bytes, Bytes)| name.as_ref() > EXTENSIONS.as_bytes();
+                    let at = headers.iter().position(behind).unwrap_or(headers.len());
+                    headers.insert(at, (EXTENSIONS.into(), extensions.into()));
+                }
+                session.begin(switching_protocols(&headers));
                 state.upgrade = Some(Box::new(session));
             }
             _ => tracing::error!(stream = self.id, "a command that is not allowed in an HTTP request"),
@@ -251,7 +239,6 @@ impl Exchange {
         upgrade
     }
 
-    #[allow(missing_docs)]
     pub fn is_upgraded(&self) -> bool {
         self.state.borrow().upgraded
     }
@@ -304,27 +291,10 @@ impl Exchange {
         (state.credit >= worth).then(|| std::mem::take(&mut state.credit))
     }
 
-    /// The VM has said all that it has to say.
-    pub fn is_answered(&self) -> bool {
-        let state = self.state.borrow();
-        state.complete || state.end.is_some() || state.upgrade.is_some()
-    }
-
-    /// Ends the exchange as if the client's `send_timeout` had passed.
-    pub fn give_up(&self) {
-        self.given_up.set(true);
-        self.share.set(0);
-        if let Some(task) = self.task.take() {
-            task.wake();
-        }
-    }
-
-    #[allow(missing_docs)]
     pub fn is_given_up(&self) -> bool {
         self.given_up.get()
     }
 
-    #[allow(missing_docs)]
     pub fn is_aborted(&self) -> bool {
         self.state.borrow().aborted
     }
@@ -343,7 +313,6 @@ impl Exchange {
         self.unread_body.set(false);
     }
 
-    #[allow(missing_docs)]
     pub fn has_unread_body(&self) -> bool {
         self.unread_body.get()
     }
@@ -373,6 +342,49 @@ impl Exchange {
         self.held.set(false);
         if let Some(reader) = self.body_reader.take() {
             reader.wake();
+        }
+    }
+}
+
+impl Stream for Exchange {
+    fn command(&self, command: Command<'_>) -> bool {
+        let mut state = self.state.borrow_mut();
+        match (command, &mut state.upgrade) {
+            (Command::Abort, _) => state.aborted = true,
+            (command, Some(session)) => {
+                if session.command(command).is_err() {
+                    tracing::error!(stream = self.id, "a command that is not allowed in a WebSocket");
+                    state.upgrade = None;
+                    state.refusal = Some(500);
+                }
+            }
+            (command, None) => self.http_command(command, &mut state),
+        }
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+        false
+    }
+
+    fn blocked_since(&self) -> Option<Instant> {
+        self.blocked.get()
+    }
+
+    fn give_up(&self) {
+        self.given_up.set(true);
+        self.share.set(0);
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    /// An answer that the application has finished still goes out.
+    fn go_away(&self) {
+        let state = self.state.borrow();
+        let is_answered = state.complete || state.end.is_some() || state.upgrade.is_some();
+        drop(state);
+        if !is_answered {
+            self.command(Command::Abort);
         }
     }
 }

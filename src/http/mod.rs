@@ -6,14 +6,17 @@
 //! loop's thread.
 //!
 //! ```text
-//! wire.rs ► head.rs (accept or refuse) ► hyper ► service.rs ► request.rs ► port ─► VM
-//! socket ◄ hyper ◄ response.rs ◄ service.rs ◄ exchange.rs ◄ commands ◄─ port ◄─── VM
+//! wire.rs ► head/ (accept or refuse) ► hyper ► service.rs ► request.rs ► streams/application.rs ► port ─► VM
+//! socket ◄ hyper ◄ body.rs, response.rs ◄ service.rs ◄ exchange.rs ◄ streams/ ◄ port ◄─── VM
 //! ```
 
-pub mod exchange;
+mod body;
+mod connection;
+mod exchange;
 pub mod head;
+mod ongoing;
 mod proxy;
-pub mod request;
+mod request;
 mod response;
 mod service;
 mod wire;
@@ -22,19 +25,18 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use hyper::server::conn::http1;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
-use crate::acceptor::Permit;
-use crate::addresses::Full;
-use crate::port::message::{Headers, Status, StreamId};
-use crate::server::Server;
-use crate::socket::Socket;
+use crate::gate::{Full, Permit};
+use crate::port::message::StreamId;
+use crate::transport::Socket;
 use crate::websocket::{self, Session};
-use exchange::Exchange;
+use connection::Connection;
+pub use connection::{Options, Server};
 use request::ConnectionInfo;
 use wire::{HyperIo, Wire};
 
@@ -53,20 +55,6 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A timer that is not set: a year.
 const NEVER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
-
-/// One connection, as its requests share it.
-pub struct Connection {
-    server: Rc<Server>,
-    wire: Rc<RefCell<Wire>>,
-    info: Rc<ConnectionInfo>,
-    /// Requests so far.
-    requests: Cell<u64>,
-    current: RefCell<Option<Rc<Exchange>>>,
-    /// The exchange that goes on, or has just ended, is the last.
-    last: Cell<bool>,
-    /// A deadline that has passed, and what it was put off to.
-    put_off: Cell<Option<(Instant, Instant)>>,
-}
 
 /// How HTTP ends on a connection.
 enum Outcome {
@@ -90,9 +78,9 @@ pub struct Permits {
 /// Serves a client until it leaves.
 pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
     let Ok((peer, sock)) = socket.endpoints() else { return };
-    let mut wire = Wire::new(socket, Rc::clone(&server.head_limits));
+    let mut wire = Wire::new(socket, Rc::clone(&server.options.head));
     let mut proxy_header = None;
-    if server.limits.proxy_header {
+    if server.options.proxy_header {
         proxy_header = tokio::time::timeout(PROXY_TIMEOUT, wire.proxy_header()).await.ok().flatten();
         if proxy_header.is_none() {
             return;
@@ -127,9 +115,9 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
         .auto_date_header(false)
         .half_close(false)
         .header_read_timeout(None)
-        .max_headers(connection.server.head_limits.max_headers())
-        .max_buf_size(connection.server.head_limits.max_head_length().clamp(HYPER_BUFFER, HYPER_BUFFER_MAX))
-        .serve_connection(HyperIo::new(Rc::clone(&connection.wire), Rc::clone(&connection.server)), service);
+        .max_headers(connection.server.options.head.max_headers())
+        .max_buf_size(connection.server.options.head.max_head_length().clamp(HYPER_BUFFER, HYPER_BUFFER_MAX))
+        .serve_connection(HyperIo::new(Rc::clone(&connection.wire), Rc::clone(&connection.server.streams)), service);
 
     let mut timer = pin!(sleep_until(Instant::now() + NEVER));
     let drained = Rc::clone(&connection.server);
@@ -161,13 +149,14 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
     match outcome {
         Outcome::Upgrade(stream, session) => {
             drop(permits.connection);
-            websocket::start(server, socket, rest, stream, *session, permits.socket);
+            let max_fragments = server.options.max_fragments;
+            websocket::start(&server.streams, socket, rest, stream, *session, max_fragments, permits.socket);
         }
         Outcome::Refused(status) | Outcome::Late(Some(status)) => {
             let _ = socket.try_write(&head::refusal(status)); // Fits every socket's buffer; nothing else is in it.
-            linger(socket, &server).await;
+            socket.linger(server.streams.options.linger_timeout).await;
         }
-        Outcome::Done => linger(socket, &server).await,
+        Outcome::Done => socket.linger(server.streams.options.linger_timeout).await,
         Outcome::Late(None) | Outcome::Aborted => {}
     }
 }
@@ -221,7 +210,7 @@ impl Connection {
             let now = Instant::now();
             if deadline <= now {
                 let mut wire = self.wire.borrow_mut();
-                if wire.blocked_since().is_none() && self.server.app.poll_congested(cx) {
+                if wire.blocked_since().is_none() && self.server.streams.app.poll_congested(cx) {
                     wire.excuse(); // We are the ones who do not read.
                     continue;
                 }
@@ -240,38 +229,21 @@ impl Connection {
 
     /// When this connection has waited too long, as things stand.
     fn deadline(&self) -> Instant {
-        let limits = &self.server.limits;
+        let options = &self.server.options;
         let wire = self.wire.borrow();
         let (since, timeout) = match wire.is_busy() {
             true => {
                 let own = self.current.borrow().as_ref().and_then(|exchange| exchange.idle_timeout.get());
                 let received = wire.last_received();
-                let since = if limits.reset_idle_timeout_on_send { received.max(wire.last_sent()) } else { received };
-                (since, own.unwrap_or(limits.idle_timeout.0))
+                let since = if options.reset_idle_timeout_on_send { received.max(wire.last_sent()) } else { received };
+                (since, own.unwrap_or(options.idle_timeout))
             }
-            false => (wire.waiting_since(), limits.request_timeout.0),
+            false => (wire.waiting_since(), options.request_timeout),
         };
         let deadline = since + timeout.unwrap_or(NEVER);
         match wire.blocked_since() {
-            Some(since) => deadline.min(since + limits.send_timeout.0.unwrap_or(NEVER)),
+            Some(since) => deadline.min(since + self.server.streams.options.send_timeout.unwrap_or(NEVER)),
             None => deadline,
         }
     }
-}
-
-/// The answer to an upgrade, ready to be written.
-pub fn switching_protocols(headers: &Headers) -> Vec<u8> {
-    response::head_bytes(&Status { code: 101, phrase: None }, headers)
-}
-
-/// Says that no more will come, and reads on for a while, so that the client gets what was sent instead of a reset.
-pub async fn linger(mut socket: Socket, server: &Server) {
-    if socket.shutdown_write().is_err() {
-        return;
-    }
-    let drained = poll_fn(|cx| {
-        while let Ok(1..) = ready!(crate::scratch::with(|buffer| socket.poll_read(cx, buffer))) {}
-        Poll::Ready(())
-    });
-    let _ = tokio::time::timeout(server.limits.linger_timeout.0.unwrap_or(NEVER), drained).await;
 }

@@ -20,13 +20,11 @@ use tokio::time::Instant;
 use super::head::{BodyLength, HeadCheck, HeadLimits, Verdict};
 use super::proxy::{self, Header};
 use crate::port::message::CHUNK;
-use crate::scratch;
-use crate::server::Server;
-use crate::socket::Socket;
+use crate::streams::Streams;
+use crate::transport::{Socket, scratch};
 
 /// The socket of one HTTP connection; shared by hyper and the connection's task.
 pub struct Wire {
-    #[allow(missing_docs)]
     pub socket: Socket,
     limits: Rc<HeadLimits>,
     /// Received and not given to hyper. Bounded by the limits of a head, or by one read.
@@ -68,7 +66,6 @@ enum Framing {
 }
 
 impl Wire {
-    #[allow(missing_docs)]
     pub fn new(socket: Socket, limits: Rc<HeadLimits>) -> Self {
         let now = Instant::now();
         Self {
@@ -133,7 +130,6 @@ impl Wire {
         self.clean
     }
 
-    #[allow(missing_docs)]
     pub fn is_busy(&self) -> bool {
         self.busy
     }
@@ -324,13 +320,12 @@ impl Wire {
 /// The handle that hyper owns.
 pub struct HyperIo {
     wire: Rc<RefCell<Wire>>,
-    server: Rc<Server>,
+    streams: Rc<Streams>,
 }
 
 impl HyperIo {
-    #[allow(missing_docs)]
-    pub fn new(wire: Rc<RefCell<Wire>>, server: Rc<Server>) -> Self {
-        Self { wire, server }
+    pub fn new(wire: Rc<RefCell<Wire>>, streams: Rc<Streams>) -> Self {
+        Self { wire, streams }
     }
 }
 
@@ -340,7 +335,7 @@ impl hyper::rt::Read for HyperIo {
         cx: &mut Context<'_>,
         buf: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.server.app.poll_congested(cx) {
+        if self.streams.app.poll_congested(cx) {
             return Poll::Pending;
         }
         self.wire.borrow_mut().poll_read(cx, buf)

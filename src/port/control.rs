@@ -5,8 +5,7 @@
 use bytes::Bytes;
 use eetf::Term;
 
-use super::decode::Undecodable;
-use super::message::{Body, Command, Headers, Status, WebsocketOptions};
+use super::message::{Body, Command, Headers, Status, Undecodable, WebsocketOptions};
 use crate::ws::DeflateOpts;
 
 /// Decodes one command. `term` is one term of integers, atoms, binaries, tuples, lists and maps, complete.

@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::http;
-use crate::port::message::{Command, Headers, OVERHEAD, WebsocketOptions};
+use crate::port::message::{Command, OVERHEAD, WebsocketOptions};
 use crate::ws::{self, Decoder, Encoder};
 
 /// Bytes that have been written and are not worth being forgotten while others wait behind them.
@@ -78,29 +77,24 @@ pub enum Phase {
 pub struct Misplaced;
 
 impl Session {
-    /// Negotiates compression by the request's `sec-websocket-extensions`, and begins with the answer to the upgrade.
-    pub fn new(mut headers: Headers, offers: Option<&[u8]>, options: &WebsocketOptions) -> Self {
+    /// Negotiates compression by the request's `sec-websocket-extensions`. The second value is that header of the answer.
+    pub fn new(offers: Option<&[u8]>, options: &WebsocketOptions) -> (Self, Option<String>) {
         let offers = offers.and_then(|offers| std::str::from_utf8(offers).ok());
         let agreed = match (offers, &options.deflate) {
             (Some(offers), Some(deflate)) => ws::extension::negotiate(offers, deflate),
             _ => None,
         };
-        if let Some((answer, _)) = &agreed {
-            let name = "sec-websocket-extensions";
-            let at = headers.iter().position(|(other, _)| other.as_ref() > name.as_bytes()).unwrap_or(headers.len());
-            headers.insert(at, (name.into(), answer.clone().into()));
-        }
-        let agreement = agreed.as_ref().map(|(_, agreement)| agreement);
-        let out = http::switching_protocols(&headers);
+        let (answer, agreement) = agreed.unzip();
+        let agreement = agreement.as_ref();
         let WebsocketOptions { max_frame_size, validate_utf8, .. } = *options;
         let limits = ws::Options { max_frame_size, validate_utf8, max_fragments: u32::MAX };
-        Self {
+        let session = Self {
             phase: Phase::Open,
             decoder: Decoder::new(limits, agreement),
             encoder: Encoder::new(agreement),
             unread: Vec::new(),
-            lead: out.len(),
-            out,
+            lead: 0,
+            out: Vec::new(),
             written: 0,
             unused: 0,
             queued: 0,
@@ -115,7 +109,14 @@ impl Session {
             paused: true,
             rearm: false,
             waits_for_client: false,
-        }
+        };
+        (session, answer)
+    }
+
+    /// Sets what is written before the first frame: the answer to the upgrade.
+    pub fn begin(&mut self, answer: Vec<u8>) {
+        self.lead = answer.len();
+        self.out = answer;
     }
 
     /// Bytes that wait for the client to take them.
@@ -292,7 +293,8 @@ mod tests {
             between in any::<prop::sample::Index>(),
             end in prop::option::of(1..70_000usize),
         ) {
-            let mut session = Session::new(Headers::new(), None, &WebsocketOptions::default());
+            let (mut session, _) = Session::new(None, &WebsocketOptions::default());
+            session.begin(b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec());
             let mut client = Vec::new();
             let send = |session: &mut Session, command: Command<'_>| session.command(command).expect("is allowed");
             for step in &steps {

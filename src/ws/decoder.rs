@@ -17,21 +17,10 @@ use std::ops::ControlFlow;
 use super::frame::{Context, Control, Data, Header, MAX_HEADER, OpCode, Payload};
 use super::inflate::{self, Inflater};
 use super::message::{Message, Sink};
-use super::{Agreement, Error, Event, Kind, close};
+use super::{Agreement, Error, Event, Kind, Options, close};
 
 /// How many compressed bytes are unmasked at once: what does not find room in the output has been unmasked in vain.
 const MAX_STEP: usize = 16 * 1024;
-
-/// The limits of one WebSocket.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// The longest frame, and the longest message after inflation, in bytes; equal is allowed. `None`: no limit.
-    pub max_frame_size: Option<u64>,
-    /// Refuse text and close reasons that are not UTF-8.
-    pub validate_utf8: bool,
-    /// The most frames of one message.
-    pub max_fragments: u32,
-}
 
 /// The receiving half of one WebSocket. Idle, it holds no more than what the next compressed message may refer to.
 pub struct Decoder {

@@ -6,7 +6,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::Strategy;
+pub use zlib_rs::Strategy;
+
 use super::offers::{self, Parameter};
 
 /// What the listener allows: Cowboy's `deflate_opts`.

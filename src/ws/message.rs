@@ -5,9 +5,8 @@
 
 use std::ops::ControlFlow;
 
-use super::decoder::Options;
 use super::utf8::Utf8;
-use super::{CHUNK, Error, Event, Kind};
+use super::{CHUNK, Error, Event, Kind, Options};
 
 /// A piece of a long message that is at least this long (in bytes) is given as it is. Shorter ones are gathered first,
 /// because each event has a price of its own.

@@ -121,17 +121,9 @@ pub enum Verdict {
     /// The beginning of a head that may become an acceptable one.
     Partial,
     /// A head that hyper may have: the first `len` bytes, empty lines before and the empty line behind it included.
-    Complete {
-        #[allow(missing_docs)]
-        len: usize,
-        #[allow(missing_docs)]
-        body: BodyLength,
-    },
+    Complete { len: usize, body: BodyLength },
     /// Not a head: answer [`refusal`] and close.
-    Refused {
-        #[allow(missing_docs)]
-        status: u16,
-    },
+    Refused { status: u16 },
 }
 
 /// The answer to a refused head, as Cowboy writes it. The status is one of a [`Verdict`], or 408 for a head that has

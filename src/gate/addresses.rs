@@ -29,7 +29,6 @@ pub struct Visit {
 }
 
 impl Addresses {
-    #[allow(missing_docs)]
     pub fn new(max: Option<usize>) -> Rc<Self> {
         Rc::new(Self { max, counts: RefCell::default() })
     }

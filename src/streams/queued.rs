@@ -1,7 +1,7 @@
 //! Counts the bytes that wait for clients to take them, of all clients together. In the event loop's thread.
 //!
 //! Each client keeps what it has in the sum, or has a [`Share`] do it. Who is to go when the sum exceeds the limit is decided
-//! in `server.rs`.
+//! in `streams/mod.rs`.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -24,7 +24,6 @@ impl Queued {
         Rc::new(Self { bytes: Cell::new(0), max: max.unwrap_or(usize::MAX) })
     }
 
-    #[allow(missing_docs)]
     pub fn is_exceeded(&self) -> bool {
         self.bytes.get() > self.max
     }

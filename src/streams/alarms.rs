@@ -5,7 +5,7 @@
 //! table has one entry for a stream, however often its deadline moves: setting an [`Alarm`] replaces the one before.
 //!
 //! Comes in: deadlines, and the time. Goes out: the streams whose time has come, never before it, and within
-//! two milliseconds after it. `server.rs` has the task that wakes them.
+//! two milliseconds after it. `streams/mod.rs` has the task that wakes them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;

@@ -1,0 +1,141 @@
+//! A response on its way to the client: its head and the VM's further commands in, hyper's response out.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use hyper::Response;
+use hyper::body::{Frame, SizeHint};
+use hyper::header::{CONTENT_LENGTH, HeaderMap};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+use super::exchange::{End, Next};
+use super::ongoing::Ongoing;
+use super::response::{Invalid, ResponseStatus, header_map};
+use crate::port::message::{Body, CHUNK};
+
+/// hyper's response, whose body the exchange's further commands are.
+pub fn response(status: ResponseStatus, headers: HeaderMap, exchange: Ongoing) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::new(exchange, &headers));
+    *response.status_mut() = status.code;
+    *response.headers_mut() = headers;
+    if let Some(phrase) = status.phrase {
+        response.extensions_mut().insert(phrase);
+    }
+    response
+}
+
+/// The response's body: hyper asks, the exchange's commands answer.
+pub struct ResponseBody {
+    exchange: Ongoing,
+    /// The whole body where it came in one piece: its length is then known to hyper.
+    whole: Option<Bytes>,
+    /// What the `content-length` header promises; more is an error, less as well.
+    left: Option<u64>,
+    file: Option<Pin<Box<dyn Future<Output = io::Result<FileRead>>>>>,
+    ended: bool,
+}
+
+/// A block that was read from a file, and how to go on.
+struct FileRead {
+    file: tokio::fs::File,
+    block: Bytes,
+    left: u64,
+}
+
+impl ResponseBody {
+    pub fn new(exchange: Ongoing, headers: &HeaderMap) -> Self {
+        let left = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        Self { whole: exchange.take_whole_body(left), left, exchange, file: None, ended: false }
+    }
+
+    fn take(&mut self, bytes: Bytes) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(left) = &mut self.left {
+            let Some(rest) = left.checked_sub(bytes.len() as u64) else {
+                return Poll::Ready(Some(Err(io::Error::other("the body is longer than its content-length"))));
+            };
+            *left = rest;
+            if rest == 0 {
+                self.exchange.mark_sent(); // hyper asks for no more, though the VM may have its end still to say.
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+}
+
+impl hyper::body::Body for ResponseBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some(bytes) = self.whole.take() {
+            self.ended = true;
+            return self.take(bytes);
+        }
+        loop {
+            if self.file.is_some() {
+                ready!(self.exchange.poll_room(cx));
+            }
+            if let Some(read) = &mut self.file {
+                let FileRead { file, block, left } = ready!(read.as_mut().poll(cx))?;
+                self.file = (left > 0).then(|| Box::pin(read_block(file, left)) as _);
+                self.exchange.hand(block.len());
+                return self.take(block);
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            ready!(self.exchange.poll_room(cx));
+            match ready!(self.exchange.poll_body(cx)) {
+                Next::Piece(Body::Bytes(bytes), cost) => {
+                    self.exchange.taken(cost);
+                    if !bytes.is_empty() {
+                        return self.take(bytes);
+                    }
+                }
+                Next::Piece(Body::File { length: 0, .. }, cost) => self.exchange.taken(cost),
+                Next::Piece(Body::File { path, offset, length }, cost) => {
+                    self.exchange.taken(cost);
+                    self.file = Some(Box::pin(async move {
+                        let mut file = tokio::fs::File::open(path).await?;
+                        file.seek(io::SeekFrom::Start(offset)).await?;
+                        read_block(file, length).await
+                    }));
+                }
+                Next::End(End::Plain) => self.ended = true,
+                Next::End(End::Trailers(headers)) => {
+                    self.ended = true;
+                    let trailers = header_map(headers).map_err(|Invalid| io::Error::other("an invalid trailer"))?;
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.whole.is_none() && self.ended && self.file.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.whole, self.left) {
+            (Some(bytes), _) => SizeHint::with_exact(bytes.len() as u64),
+            (None, Some(left)) => SizeHint::with_exact(left),
+            (None, None) => SizeHint::default(),
+        }
+    }
+}
+
+/// Reads the next block of a file, of which `left` bytes are wanted. A file that ends before is an error: the client was
+/// promised more.
+async fn read_block(mut file: tokio::fs::File, left: u64) -> io::Result<FileRead> {
+    let size = CHUNK.min(usize::try_from(left).unwrap_or(CHUNK));
+    let mut block = BytesMut::with_capacity(size);
+    while block.len() < size {
+        if (&mut file).take((size - block.len()) as u64).read_buf(&mut block).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(FileRead { file, block: block.freeze(), left: left - size as u64 })
+}
