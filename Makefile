@@ -38,17 +38,17 @@ advisories: setup-test ## known holes of the dependencies; needs github.com, and
 	scripts/deny.sh advisories
 
 autobahn: build setup-test ## all 517 cases of Autobahn, through the VM and on the engine alone (about an hour)
-	$(RUN) test/autobahn/run.py vm full
-	$(RUN) test/autobahn/run.py engine full
+	$(RUN) test/both/autobahn/run.py vm full
+	$(RUN) test/both/autobahn/run.py engine full
 
 autobahn-quick: build setup-test ## 306 cases of Autobahn through the VM
-	$(RUN) test/autobahn/run.py vm quick
+	$(RUN) test/both/autobahn/run.py vm quick
 
 soak: build ## clients and faults at random for SECONDS=600; CLIENTS=2000, SEED as printed by an earlier run
-	test/soak/run $(if $(filter file,$(origin SECONDS)),600,$(SECONDS))
+	test/faults/soak/run $(if $(filter file,$(origin SECONDS)),600,$(SECONDS))
 
 soak-quick: build ## the same for 20 seconds with 300 clients
-	CLIENTS=300 test/soak/run 20
+	CLIENTS=300 test/faults/soak/run 20
 
 fuzz: ## every fuzz target; SECONDS=60 for each
 	scripts/fuzz.sh $(SECONDS)
@@ -96,10 +96,10 @@ test-suites: build
 	rebar3 ct
 
 test-clients: build setup-test
-	$(RUN) $(PYTEST) test/clients
+	$(RUN) $(PYTEST) test/both/clients
 
 test-taskboard: build setup-test
 	examples/taskboard/test.sh
 
 test-dependency: build setup-test
-	test/dependency.sh
+	test/own/dependency.sh
