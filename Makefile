@@ -14,7 +14,7 @@ RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
 PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
 
 .PHONY: help build demo test lint deny advisories autobahn autobahn-quick soak soak-quick fuzz bench bench-quick clean
-.PHONY: setup-demo setup-test format clippy test-rust xref dialyzer test-units test-suites test-clients test-taskboard test-dependency
+.PHONY: setup-demo setup-test format clippy floors test-rust xref dialyzer test-units test-suites test-clients test-taskboard test-dependency
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -29,7 +29,7 @@ demo: build ## run the chat of examples/chat; PORT=8080
 test: ## every check and test, with a summary
 	@scripts/test.sh
 
-lint: format clippy xref dialyzer ## formatting, warnings, undefined calls, types
+lint: format clippy floors xref dialyzer ## formatting, warnings, imports upwards, undefined calls, types
 
 deny: setup-test ## licences, versions, sources and documented reasons of all dependencies
 	scripts/deny.sh rules
@@ -79,6 +79,10 @@ format:
 clippy:
 	cargo clippy --quiet --locked --all-targets -- -D warnings
 	cargo clippy --quiet --locked --all-targets --manifest-path bench/Cargo.toml -- -D warnings
+
+floors:
+	test/own/test_floors.py
+	scripts/floors.py
 
 test-rust:
 	cargo test --locked
