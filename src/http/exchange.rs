@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::request::RequestHead;
-use super::response::{is_sendable, switching_protocols};
+use super::response::{is_interim, is_sendable, switching_protocols};
 use crate::port::message::{Body, Command, Headers, OVERHEAD, Status, StreamId};
 use crate::streams::Stream;
 use crate::streams::application::Head;
@@ -114,9 +114,8 @@ impl Exchange {
         match command {
             // Hyper itself writes the 100, when the body is first asked for.
             Command::Inform(Status { code: 100, .. }, _) => self.release_body(),
-            Command::Inform(_, headers) | Command::Websocket(headers, _) if !is_sendable(&headers) => {
-                state.refusal = Some(500);
-            }
+            Command::Inform(status, headers) if !is_interim(&status, &headers) => self.refuse_head(state),
+            Command::Websocket(headers, _) if !is_sendable(&headers) => self.refuse_head(state),
             Command::Inform(status, headers) if !self.is_http10 => state.informs.push_back((status, headers)),
             Command::Response(status, headers, body) => {
                 state.head = Some((status, headers));
@@ -157,6 +156,11 @@ impl Exchange {
         }
     }
 
+    fn refuse_head(&self, state: &mut State) {
+        tracing::error!(stream = self.id, "a response's status or headers cannot be sent");
+        state.refusal = Some(500);
+    }
+
     /// Makes the next command wake this task.
     pub fn watch(&self, cx: &Context<'_>) {
         self.task.set(Some(cx.waker().clone()));
@@ -165,7 +169,7 @@ impl Exchange {
     /// The response's head, once it is there and the interim responses before it have been written.
     pub fn poll_head(&self, cx: &Context<'_>) -> Poll<(Status, Headers)> {
         let state = &mut *self.state.borrow_mut();
-        match state.head.take_if(|_| state.informs.is_empty()) {
+        match state.head.take_if(|_| state.informs.is_empty() && state.refusal.is_none()) {
             Some(head) => {
                 state.begun = true;
                 self.held.set(false); // No 100 after the final response; what is sent all the same is skipped.

@@ -22,6 +22,7 @@ mod service;
 mod wire;
 
 use std::cell::{Cell, RefCell};
+use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -29,7 +30,7 @@ use std::task::{Context, Poll};
 
 use hyper::server::conn::http1;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tracing::debug;
+use tracing::{debug, error};
 
 use crate::gate::{Full, Permit};
 use crate::port::message::StreamId;
@@ -130,8 +131,13 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
             Pin::new(&mut http).graceful_shutdown(); // It tells the client, if it still can.
         }
         if let Poll::Ready(result) = http.poll_without_shutdown(cx) {
-            if let Err(error) = result {
-                debug!(%error, "connection failed");
+            match result {
+                // Of the response, behind its head: the only fault that is not the client's or the network's.
+                Err(error) if error.is_user() => {
+                    error!(cause = ?error.source(), "the rest of a response cannot be sent");
+                }
+                Err(error) => debug!(%error, "connection failed"),
+                Ok(()) => {}
             }
             return Poll::Ready(Outcome::Done);
         }

@@ -96,10 +96,13 @@ a_stream_for_head(_) ->
 
 %% The answer to a request with this method, which is meant to differ so.
 differ(Difference, Protocol, Reply, Method, Cowboy, Outrider) ->
+    differ(Difference, Protocol, Reply, [], Method, Cowboy, Outrider).
+
+differ(Difference, Protocol, Reply, Headers, Method, Cowboy, Outrider) ->
     Init = fun(Req, State) -> {ok, Reply(Req), State} end,
     same_test:differ(Difference, #{handler => {http_script_h, #{init => Init}}, protocol => Protocol}, fun(Server) ->
         Socket = http_client:connect(Server),
-        http_client:send(Socket, http_client:request(Method, "/")),
+        http_client:send(Socket, http_client:request(Method, "/", Headers, [])),
         http_client:response(Socket, list_to_binary(Method))
     end, #{
         cowboy => fun(#{wire := Answer}) -> Cowboy(Answer) end,
@@ -163,16 +166,41 @@ trailers_for_a_client_that_takes_them(_) ->
         http_case:answer(trailing(), http_client:request("GET", "/", [{"TE", "trailers"}], [])),
     <<"checksum">> = proplists:get_value(<<"trailer">>, Headers).
 
+%% Which trailers there are must be said in the head, and some fields have no business there (RFC 9110 6.5.1, 6.6.2).
+trailers_that_do_not_reach_the_client(_) ->
+    _ = [differ(trailers_that_are_not_announced, #{}, trailing(Announced, Trailers), [{"TE", "trailers"}], "GET",
+        fun(#{trailers := [_]}) -> ok end, fun(Answer) -> false = maps:is_key(trailers, Answer) end)
+        || {Announced, Trailers} <- [
+            {<<"other">>, #{<<"checksum">> => <<"1">>}}, {<<"content-type">>, #{<<"content-type">> => <<"a/b">>}}]],
+    ok.
+
+%% The head is on its way: only the connection's end can tell the client.
+trailers_that_cannot_be_sent(_) ->
+    same_test:differ(invalid_response_header, #{handler => {http_script_h, #{silent => true, init => fun(Req, State) ->
+        {ok, (trailing(<<"x">>, #{<<"x">> => <<"1\r\ny: 2">>}))(Req), State}
+    end}}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/", [{"TE", "trailers"}, {"Connection", "close"}], [])),
+        {Bytes, closed} = http_client:rest(Socket),
+        binary:match(Bytes, <<"y: 2">>) =/= nomatch
+    end, #{
+        cowboy => fun(#{wire := true, log := []}) -> ok end,
+        outrider => fun(#{wire := false, log := [{error, <<"the rest of a response cannot be sent", _/binary>>}]}) -> ok end
+    }).
+
 no_trailers_for_other_clients(_) ->
     #{body := [<<"a">>], headers := Headers} = Answer = http_case:answer(trailing(), "/"),
     undefined = proplists:get_value(<<"trailer">>, Headers),
     false = maps:is_key(trailers, Answer).
 
 trailing() ->
+    trailing(<<"checksum">>, #{<<"checksum">> => <<"1">>}).
+
+trailing(Announced, Trailers) ->
     fun(Req0) ->
-        Req = cowboy_req:stream_reply(200, #{<<"trailer">> => <<"checksum">>}, Req0),
+        Req = cowboy_req:stream_reply(200, #{<<"trailer">> => Announced}, Req0),
         ok = cowboy_req:stream_body(<<"a">>, nofin, Req),
-        ok = cowboy_req:stream_trailers(#{<<"checksum">> => <<"1">>}, Req),
+        ok = cowboy_req:stream_trailers(Trailers, Req),
         Req
     end.
 

@@ -126,8 +126,8 @@ pub enum Verdict {
     Refused { status: u16 },
 }
 
-/// The answer to a refused head, as Cowboy writes it. The status is one of a [`Verdict`], or 408 for a head that has
-/// not come in time.
+/// The answer to a refused head, as Cowboy writes it. The status is one of a [`Verdict`], 408 for a head that has not
+/// come in time, or 500 for an interim response that cannot be sent.
 pub fn refusal(status: u16) -> Vec<u8> {
     // The words are Cowlib's, some of them older than RFC 9110.
     let phrase = match status {
@@ -135,6 +135,7 @@ pub fn refusal(status: u16) -> Vec<u8> {
         408 => "Request Timeout",
         414 => "Request-URI Too Long",
         431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
         501 => "Not Implemented",
         505 => "HTTP Version Not Supported",
         _ => "",
