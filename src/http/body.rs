@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use hyper::Response;
 use hyper::body::{Frame, SizeHint};
-use hyper::header::{CONTENT_LENGTH, HeaderMap};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use hyper::{Response, Version};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::exchange::{End, Next};
@@ -16,13 +16,23 @@ use super::ongoing::Ongoing;
 use super::response::{Invalid, ResponseStatus, header_map};
 use crate::port::message::{Body, CHUNK};
 
-/// hyper's response, whose body the exchange's further commands are.
-pub fn response(status: ResponseStatus, headers: HeaderMap, exchange: Ongoing) -> Response<ResponseBody> {
+/// hyper's response, whose body the exchange's further commands are. A body of unknown length is `chunked`, or it ends with
+/// the connection.
+pub fn response(
+    status: ResponseStatus,
+    headers: HeaderMap,
+    exchange: Ongoing,
+    chunked: bool,
+) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::new(exchange, &headers));
     *response.status_mut() = status.code;
     *response.headers_mut() = headers;
     if let Some(phrase) = status.phrase {
         response.extensions_mut().insert(phrase);
+    }
+    if !chunked && hyper::body::Body::size_hint(response.body()).exact().is_none() {
+        *response.version_mut() = Version::HTTP_10; // Only there does hyper send it so.
+        response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

@@ -38,6 +38,8 @@ pub struct Exchange {
     held: Cell<bool>,
     /// The handler's own `idle_timeout`, if it has set one; the inner `None` is infinity.
     pub idle_timeout: Cell<Option<Option<Duration>>>,
+    /// The handler's own `chunked`, if it has set one.
+    pub chunked: Cell<Option<bool>>,
     /// Not all of the request's body has come.
     unread_body: Cell<bool>,
     abandoned: Cell<bool>,
@@ -100,6 +102,7 @@ impl Exchange {
             flow: Cell::new(flow),
             held: Cell::new(head.expects_continue()),
             idle_timeout: Cell::new(None),
+            chunked: Cell::new(None),
             unread_body: Cell::new(head.has_body()),
             abandoned: Cell::new(false),
             body_reader: Cell::default(),
@@ -139,8 +142,10 @@ impl Exchange {
                     reader.wake();
                 }
             }
-            Command::SetOptions { idle_timeout: Some(timeout), .. } => {
-                self.idle_timeout.set(Some(timeout.map(Duration::from_millis)));
+            Command::SetOptions { idle_timeout, chunked, .. } => {
+                let timeout = idle_timeout.map(|timeout| timeout.map(Duration::from_millis));
+                self.idle_timeout.set(timeout.or(self.idle_timeout.get()));
+                self.chunked.set(chunked.or(self.chunked.get()));
             }
             Command::Websocket(mut headers, options) => {
                 let (mut session, extensions) = Session::new(self.extensions.as_deref(), &options);

@@ -39,6 +39,7 @@ pub async fn answer(
     if last || (head.is_http10() && !server.options.http10_keepalive) {
         connection.last.set(true);
     }
+    let chunked_by_default = server.options.chunked;
     connection.current.replace(Some(Rc::clone(&exchange)));
     let id = exchange.id;
     let ongoing = Ongoing { connection, exchange: Rc::clone(&exchange) };
@@ -54,10 +55,13 @@ pub async fn answer(
         ongoing.refuse_response();
         response::head(Status { code: 500, phrase: None }, Headers::new()).map_err(|_| invalid)
     })?;
-    if headers.get(CONNECTION).is_some_and(|value| value == "close") {
-        ongoing.connection.last.set(true);
+    let chunked = ongoing.chunked.get().unwrap_or(chunked_by_default);
+    let connection = Rc::clone(&ongoing.connection);
+    let response = body::response(status, headers, ongoing, chunked);
+    if response.headers().get_all(CONNECTION).iter().any(|value| value == "close") {
+        connection.last.set(true);
     }
-    Ok(body::response(status, headers, ongoing))
+    Ok(response)
 }
 
 /// Sends a request's body to the VM as far as the handler wants it; when the response is complete, skips the rest up to a

@@ -141,7 +141,7 @@ impl Session {
                 self.unused = self.unused.saturating_sub(usize::try_from(n).unwrap_or(usize::MAX))
             }
             (Command::Active(active), _) => self.active = active,
-            (Command::SetOptions { idle_timeout, max_frame_size }, _) => {
+            (Command::SetOptions { idle_timeout, max_frame_size, .. }, _) => {
                 if let Some(timeout) = idle_timeout {
                     self.idle_timeout = timeout.map(Duration::from_millis);
                     self.received = Instant::now();

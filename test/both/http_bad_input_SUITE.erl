@@ -138,6 +138,21 @@ max_header_name_and_value_length(_) ->
         {value, ["GET / HTTP/1.1\r\n" ?HOST "a: ", binary:copy(<<"a">>, 100)], {431, closed}}
     ]).
 
+%% The options of Cowboy 2.15. One that is not given is max_header_value_length.
+max_length_of_cookie_and_authorization(_) ->
+    Request = fun(Name, Length, End) -> ["GET / HTTP/1.1\r\n" ?HOST, Name, ": ", binary:copy(<<"a">>, Length), End] end,
+    _ = [rows(#{Option => 9000, max_header_value_length => 10, request_timeout => 300}, [
+        {at_the_limit, Request(Name, 9000, "\r\n\r\n"), {431, closed},
+            {cookie_and_authorization_limits, {200, open}}},
+        {above_it, Request(Name, 9001, ""), {431, closed}},
+        {another_field, Request("x", 11, ""), {431, closed}}
+    ]) || {Option, Name} <- [
+        {max_cookie_header_value_length, "Cookie"}, {max_authorization_header_value_length, "Authorization"}]],
+    rows(#{max_cookie_header_value_length => 10, max_authorization_header_value_length => 20, request_timeout => 300}, [
+        {Name, Request(Name, Length + 1, ""), {408, closed}, {cookie_and_authorization_limits, {431, closed}}}
+        || {Name, Length} <- [{"cookie", 10}, {"AUTHORIZATION", 20}]
+    ]).
+
 %%% Bodies
 
 body_framing(_) ->
@@ -154,8 +169,11 @@ body_framing(_) ->
         {the_same_length_twice, Post("Content-Length: 0\r\nContent-Length: 0\r\n"), {400, closed}},
         {list_of_lengths, Post("Content-Length: 0, 0\r\n"), {400, closed}},
         {empty_length, Post("Content-Length:\r\n"), {400, closed}},
-        {too_many_digits, Post(["Content-Length: ", binary:copy(<<"9">>, 100), "\r\n"]), {200, closed},
-            {content_length_beyond_64_bits, {400, closed}}}
+        {seventeen_digits, [Post("Content-Length: 00000000000000001\r\n"), "a"], {200, open}},
+        {eighteen_digits, [Post("Content-Length: 000000000000000001\r\n"), "a"], {200, open},
+            {content_length_of_18_digits, {400, closed}}},
+        {hundred_digits, Post(["Content-Length: ", binary:copy(<<"9">>, 100), "\r\n"]), {200, closed},
+            {content_length_of_18_digits, {400, closed}}}
     ]).
 
 %% A handler that reads a chunked body whose framing is broken: 400, and no more of this connection.

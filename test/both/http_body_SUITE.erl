@@ -44,6 +44,12 @@ req_after_the_body(_) ->
         {Before, cowboy_req:body_length(Req2), cowboy_req:header(<<"content-length">>, Req2), {Ok, Again}}
     end, chunked(["abc", "def"], [])).
 
+a_length_beyond_what_can_be_counted(_) ->
+    {ok, 200000} = http_case:noted(fun(Req0) ->
+        {ok, Body, _} = cowboy_req:read_body(Req0, #{length => 1 bsl 70}),
+        {ok, byte_size(Body)}
+    end, http_client:request("POST", "/", [{"Content-Length", "200000"}], binary:copy(<<"a">>, 200000))).
+
 a_chunked_body(_) ->
     {<<"abcdef">>, undefined} = http_case:noted(fun(Req) ->
         {Body, _} = read_all(Req, #{}),

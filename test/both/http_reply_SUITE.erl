@@ -96,6 +96,29 @@ invalid_header_values(_) ->
         outrider => fun(#{wire := #{status := 500}}) -> ok end
     }).
 
+%% The option of Cowboy 2.16: values are not looked at.
+invalid_header_values_that_are_ignored(_) ->
+    Values = [<<"1\r\ny: 2">>, <<0, 31, 127, "x">>],
+    same_test:differ(invalid_response_headers_ignored, #{handler => {http_script_h, #{silent => true,
+        init => fun(#{path := Path} = Req0, State) ->
+            ok = cowboy_req:inform(103, #{<<"link">> => hd(Values)}, Req0),
+            Headers = #{<<"x">> => lists:nth(binary_to_integer(binary:part(Path, 1, 1)), Values)},
+            Req = cowboy_req:stream_reply(200, Headers#{<<"trailer">> => <<"t">>}, Req0),
+            ok = cowboy_req:stream_trailers(#{<<"t">> => hd(Values)}, Req),
+            {ok, Req, State}
+        end}}, protocol => #{invalid_response_headers => ignore}
+    }, fun(Server) ->
+        [begin
+            Socket = http_client:connect(Server),
+            ok = http_client:send(Socket, http_client:request("GET", Path, [{"TE", "trailers"}, {"Connection", "close"}], [])),
+            {Bytes, closed} = http_client:rest(Socket),
+            [Value || <<Name, ": ", Value/binary>> <- binary:split(Bytes, <<"\r\n">>, [global]), Name < $z]
+        end || Path <- ["/1", "/2"]]
+    end, #{
+        cowboy => fun(#{wire := [[_ | _], [_ | _]]}) -> ok end,
+        outrider => fun(#{wire := [[<<"1  y: 2">>, <<"1  y: 2">>], [<<"   x">>, <<"1  y: 2">>]], log := []}) -> ok end
+    }).
+
 %%% Heads that would break the message, or that hyper does not take
 
 %% The first head that comes for each of these answers. Outrider's own are an error in the log, and cost nobody else.

@@ -175,13 +175,15 @@ protocol(http10_keepalive) -> {boolean, {flag, "--http10-keepalive"}};
 protocol(env) -> {map, vm};
 protocol(middlewares) -> {list, vm};
 protocol(stream_handlers) -> {list, vm};
-protocol(chunked) -> {boolean, {unsupported, true}};
+protocol(chunked) -> {boolean, {flag, "--chunked"}};
 protocol(proxy_header) -> {boolean, {flag, "--proxy-header"}};
 protocol(reset_idle_timeout_on_send) -> {boolean, {flag, "--reset-idle-timeout-on-send"}};
 protocol(enable_connect_protocol) -> {boolean, {unsupported, false}};
-protocol(max_authorization_header_value_length) -> {limit, unsupported};
-protocol(max_cookie_header_value_length) -> {limit, unsupported};
-protocol(invalid_response_headers) -> {atom, {unsupported, error_terminate}};
+protocol(max_authorization_header_value_length) -> {limit, {flag, "--max-authorization-header-value-length"}};
+protocol(max_cookie_header_value_length) -> {limit, {flag, "--max-cookie-header-value-length"}};
+protocol(invalid_response_headers) -> {{one_of, [error_terminate, ignore]}, vm};
+protocol(protocols) -> {{has, http}, quiet};
+protocol(alpn_default_protocol) -> {{one_of, [http, http2]}, quiet};
 protocol(_) -> {any, vm}.
 
 valid(unknown, _) -> false;
@@ -206,6 +208,7 @@ socket_opts(TransOpts) ->
 
 is(any, _) -> true;
 is(atom, V) -> is_atom(V);
+is({has, Element}, V) -> is_list(V) andalso lists:member(Element, V);
 is(boolean, V) -> is_boolean(V);
 is(list, V) -> is_list(V);
 is(map, V) -> is_map(V);

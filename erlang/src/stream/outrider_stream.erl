@@ -92,7 +92,7 @@ start(Context, Number, Head) ->
         id = Id,
         monitor = Monitor,
         opts = Opts,
-        response = outrider_response:new(Number, Req, Writer)
+        response = outrider_response:new(Number, Req, Writer, Opts)
     },
     try cowboy_stream:init(Id, Req, Opts) of
         {Commands, Chain} -> loop(commands(Commands, Stream#stream{chain = Chain}))

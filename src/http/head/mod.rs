@@ -11,14 +11,15 @@
 //! # Differences from Cowboy
 //!
 //! Where versions of Cowboy differ, this follows the newer ones (2.18): header lines are counted and not names, a line
-//! ends with CRLF only, and a fragment, a NUL or a bad `connection` header gets 400 at once.
+//! ends with CRLF only, and a fragment, a NUL, a bad `connection` header or a `content-length` of more than 17 digits gets
+//! 400 at once.
 //!
 //! Refused with 400 although Cowboy accepts it, because hyper does not take it:
 //! - a header with an empty name or with bytes in it that are not of a token; control characters in a value;
 //! - a target with control characters, `<`, `>`, a backtick in its path, a quotation mark in its query, or bytes that
 //!   are not UTF-8; an IP literal that is not an IPv6 address;
 //! - `transfer-encoding` in HTTP/1.0, several times, or as a list with empty elements around `chunked`;
-//! - a `content-length` with a plus sign or of more than 2^64 - 3.
+//! - a `content-length` with a plus sign.
 //!
 //! Other differences:
 //! - A limit is exact. Cowboy forgives what is too long when it comes together with its end, and refuses a method or
@@ -69,6 +70,10 @@ pub struct HeadLimits {
     pub max_header_name_length: usize,
     /// Bytes of a header's value, without one leading space or tab; more: 431.
     pub max_header_value_length: usize,
+    /// The same for `authorization`.
+    pub max_authorization_header_value_length: usize,
+    /// The same for each `cookie`.
+    pub max_cookie_header_value_length: usize,
 }
 
 impl Default for HeadLimits {
@@ -82,6 +87,8 @@ impl Default for HeadLimits {
             max_headers: 100,
             max_header_name_length: 64,
             max_header_value_length: 4096,
+            max_authorization_header_value_length: 4096,
+            max_cookie_header_value_length: 4096,
         }
     }
 }
@@ -90,7 +97,9 @@ impl HeadLimits {
     /// The most bytes that an accepted head can have: hyper's read buffer must not be smaller.
     pub fn max_head_length(&self) -> usize {
         let colon_space_crlf = 4;
-        let field = self.max_header_name_length.min(MOST_NAME).saturating_add(self.max_header_value_length);
+        let of_two = self.max_authorization_header_value_length.max(self.max_cookie_header_value_length);
+        let value = self.max_header_value_length.max(of_two);
+        let field = self.max_header_name_length.min(MOST_NAME).saturating_add(value);
         let fields = self.max_headers().saturating_mul(field.saturating_add(colon_space_crlf));
         let empty_lines = self.max_empty_lines.saturating_mul(2);
         empty_lines.saturating_add(self.max_line() + 2).saturating_add(fields).saturating_add(2)
@@ -99,6 +108,16 @@ impl HeadLimits {
     /// Header lines at most: what hyper's `max_headers` is to be set to.
     pub fn max_headers(&self) -> usize {
         self.max_headers.min(MOST_HEADERS)
+    }
+
+    fn max_value(&self, name: &[u8]) -> usize {
+        if name.eq_ignore_ascii_case(b"cookie") {
+            self.max_cookie_header_value_length
+        } else if name.eq_ignore_ascii_case(b"authorization") {
+            self.max_authorization_header_value_length
+        } else {
+            self.max_header_value_length
+        }
     }
 
     fn max_line(&self) -> usize {
@@ -270,7 +289,7 @@ impl HeadCheck {
     fn value(&mut self, buf: &[u8], colon: usize, limits: &HeadLimits) -> Result<Step, Refusal> {
         let begin = colon + 1;
         let free = usize::from(matches!(buf.get(begin), Some(b' ' | b'\t')));
-        let longest = (begin + free).saturating_add(limits.max_header_value_length);
+        let longest = (begin + free).saturating_add(limits.max_value(&buf[self.start..colon]));
         let Some(end) = self.find(buf, longest, is_control)? else { return Ok(Step::Wait) };
         let Some(lf) = line_end(buf, end)? else { return Ok(Step::Wait) };
         self.fields.add(buf, self.start..colon, trim(buf, begin, end), &self.line, limits)?;

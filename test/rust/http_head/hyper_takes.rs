@@ -38,6 +38,7 @@ fn a_limit_beyond_what_hyper_holds_is_lowered_to_that() {
         max_headers: usize::MAX,
         max_header_name_length: usize::MAX,
         max_header_value_length: usize::MAX,
+        max_cookie_header_value_length: usize::MAX,
         ..HeadLimits::default()
     };
     assert_eq!(limits.max_head_length(), usize::MAX);
