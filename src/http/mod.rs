@@ -42,11 +42,8 @@ use request::ConnectionInfo;
 use wire::{HyperIo, Wire};
 
 /// What hyper may hold of a response that the client does not take, and of a head that it parses: more than any head
-/// that `head.rs` accepts with the default limits.
+/// that `head` accepts with the default limits. With higher ones it may hold as much as such a head has.
 const HYPER_BUFFER: usize = 512 * 1024;
-
-/// The same with higher limits; a head above it is refused.
-const HYPER_BUFFER_MAX: usize = 64 * 1024 * 1024;
 
 /// How long a PROXY header may take (Cowboy's constant).
 const PROXY_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(1000);
@@ -117,7 +114,7 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
         .half_close(false)
         .header_read_timeout(None)
         .max_headers(connection.server.options.head.max_headers())
-        .max_buf_size(connection.server.options.head.max_head_length().clamp(HYPER_BUFFER, HYPER_BUFFER_MAX))
+        .max_buf_size(HYPER_BUFFER.max(connection.server.options.head.max_head_length() + 1))
         .serve_connection(HyperIo::new(Rc::clone(&connection.wire), Rc::clone(&connection.server.streams)), service);
 
     let mut timer = pin!(sleep_until(Instant::now() + NEVER));

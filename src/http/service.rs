@@ -32,7 +32,8 @@ pub async fn answer(
     let number = connection.requests.get() + 1;
     connection.requests.set(number);
     let server = Rc::clone(&connection.server);
-    let head = RequestHead::new(parts, Rc::clone(&connection.info), number);
+    let target = connection.wire.borrow_mut().take_target();
+    let head = RequestHead::new(parts, target, Rc::clone(&connection.info), number);
     let flow = server.options.initial_stream_flow_size.unwrap_or(u64::MAX);
     let exchange = Rc::new(Exchange::new(server.streams.next_id(), &head, flow, server.streams.queued.share()));
     let last = server.options.max_keepalive.is_some_and(|max| number >= max);

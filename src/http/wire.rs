@@ -30,6 +30,8 @@ pub struct Wire {
     /// Received and not given to hyper. Bounded by the limits of a head, or by one read.
     unread: Vec<u8>,
     framing: Framing,
+    /// Path and query of the last head, where hyper was not given them.
+    target: Option<Box<[u8]>>,
     /// A request is being answered.
     busy: bool,
     /// Hyper has nothing in its buffers that it has not written.
@@ -73,6 +75,7 @@ impl Wire {
             limits,
             unread: Vec::new(),
             framing: Framing::Head(HeadCheck::default()),
+            target: None,
             busy: false,
             clean: true,
             handed: 0,
@@ -118,6 +121,11 @@ impl Wire {
             reader.wake();
         }
         goes_on
+    }
+
+    /// Path and query of the request that hyper has parsed, where it was not given them.
+    pub fn take_target(&mut self) -> Option<Box<[u8]>> {
+        self.target.take()
     }
 
     /// The status with which to refuse what the client sent instead of a request.
@@ -258,8 +266,10 @@ impl Wire {
                             return Poll::Pending;
                         }
                         match check.check(&self.unread, &self.limits) {
-                            Verdict::Complete { len, body } => {
-                                self.framing = Framing::Accepted { left: len, body };
+                            Verdict::Complete { body, .. } => {
+                                let (target, left) = check.hide_target(&mut self.unread);
+                                self.target = target;
+                                self.framing = Framing::Accepted { left, body };
                                 continue;
                             }
                             Verdict::Refused { status } => {

@@ -67,6 +67,9 @@ request_line(_) ->
         {line_feed_only, "GET / HTTP/1.1\n" ?HOST "\r\n", {505, closed}, {bare_line_feed, {400, closed}}},
         {fragment, "GET /#f HTTP/1.1\r\n" ?HOST "\r\n", {200, open}, {fragment_in_the_target, {400, closed}}},
         {bad_percent_encoding, "GET /%zz HTTP/1.1\r\n" ?HOST "\r\n", {400, open}},
+        {sign_of_no_uri_in_the_path, "GET /< HTTP/1.1\r\n" ?HOST "\r\n", {400, open}},
+        {tab_in_the_path, "GET /a\tb HTTP/1.1\r\n" ?HOST "\r\n", {400, open}},
+        {no_utf8_in_the_path, ["GET /", 255, " HTTP/1.1\r\n" ?HOST "\r\n"], {400, open}},
         {nul_in_the_path, ["GET /a", 0, "b HTTP/1.1\r\n" ?HOST "\r\n"], {400, open}, {nul_in_the_path, {400, closed}}}
     ]).
 
@@ -80,6 +83,21 @@ max_request_line_length(_) ->
         {shorter, "GET / HTTP/1.1\r\n" ?HOST "\r\n", {200, open}},
         {longer, ["GET /", binary:copy(<<"a">>, 200)], {414, closed}}
     ]).
+
+%% In one segment with its end.
+a_little_more_than_the_limits(_) ->
+    Get = fun(Target, Fields) -> ["GET ", Target, " HTTP/1.1\r\n" ?HOST, Fields, "\r\n"] end,
+    rows(#{}, [
+        {request_line, Get(["/", binary:copy(<<"a">>, 8001 - 14)], ""), {200, open}, {exact_limits, {414, closed}}},
+        {name, Get("/", [binary:copy(<<"a">>, 65), ": b\r\n"]), {200, open}, {exact_limits, {431, closed}}}
+    ]),
+    rows(#{max_header_value_length => 100}, [
+        {value, Get("/", ["Cookie: ", binary:copy(<<"a">>, 101), "\r\n"]), {200, open}, {exact_limits, {431, closed}}}
+    ]).
+
+a_request_line_of_100_kilobytes(_) ->
+    Request = fun(Length) -> ["GET /", binary:copy(<<"a">>, Length - 14), " HTTP/1.1\r\n" ?HOST "\r\n"] end,
+    rows(#{max_request_line_length => 100000}, [{at_the_limit, Request(100000), {200, open}}]).
 
 max_method_length(_) ->
     Request = fun(Length) -> [binary:copy(<<"A">>, Length), " / HTTP/1.1\r\n" ?HOST "\r\n"] end,
@@ -185,11 +203,15 @@ chunk_framing(_) ->
     same_test:rows(#{routes => [{"/read", http_script_h, #{init => Init}},
         {"/", http_script_h, #{init => fun(Req, State) -> {ok, cowboy_req:reply(200, Req), State} end}}]},
         fun outcome/2, [
-            {Name, ["POST /read HTTP/1.1\r\n" ?HOST "Transfer-Encoding: chunked\r\n\r\n", Body], Expected}
-            || {Name, Body, Expected} <- [
-                {good, "1\r\na\r\n0\r\n\r\n", {200, open}},
-                {size_with_a_bad_end, "1x\r\na\r\n0\r\n\r\n", {400, closed}},
-                {no_line_end_after_the_data, "1\r\nab\r\n0\r\n\r\n", {400, closed}}
+            list_to_tuple([Name, ["POST /read HTTP/1.1\r\n" ?HOST "Transfer-Encoding: chunked\r\n\r\n", Body] | Expected])
+            || [Name, Body | Expected] <- [
+                [good, "1\r\na\r\n0\r\n\r\n", {200, open}],
+                [extension, ["1;", binary:copy(<<"x">>, 126), "\r\na\r\n0\r\n\r\n"], {200, open}],
+                [long_extension, ["1;", binary:copy(<<"x">>, 1000), "\r\na\r\n0\r\n\r\n"], {400, closed},
+                    {long_chunk_extensions, {200, open}}],
+                [endless_extension, ["1;", binary:copy(<<"x">>, 16400)], {400, closed}],
+                [size_with_a_bad_end, "1x\r\na\r\n0\r\n\r\n", {400, closed}],
+                [no_line_end_after_the_data, "1\r\nab\r\n0\r\n\r\n", {400, closed}]
             ]]).
 
 %%% Times

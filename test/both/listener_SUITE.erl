@@ -79,6 +79,20 @@ bad_transport_options(_) ->
     end, [{error, {bad_option, Key}} || Key <- [unknown, num_acceptors, max_connections, shutdown,
         connection_type, handshake_timeout]]).
 
+%% Those that Outrider cannot keep to are refused, infinity too.
+limits_that_cannot_be_kept(_) ->
+    compatibility:must_name(limits_that_cannot_be_kept),
+    same_test:start([outrider]),
+    _ = [begin
+        {ok, _} = outrider:start_clear(?REF, [{port, 0}], #{Limit => Most}),
+        ok = outrider:stop_listener(?REF),
+        [{error, {bad_option, Limit}} = outrider:start_clear(?REF, [{port, 0}], #{Limit => TooMuch})
+            || TooMuch <- [Most + 1, infinity]]
+    end || {Limit, Most} <- [
+        {max_headers, 24576}, {max_header_name_length, 65535}, {max_authority_length, 65000},
+        {max_request_line_length, 67108864}, {max_header_value_length, 67108864},
+        {max_cookie_header_value_length, 67108864}, {max_authorization_header_value_length, 67108864}]].
+
 %% HTTP/1.1 is all that there is.
 protocols(_) ->
     compatibility:must_name(protocols),

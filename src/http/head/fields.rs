@@ -44,7 +44,7 @@ impl Fields {
             if self.host.is_some() {
                 return Err(BAD_REQUEST);
             }
-            if text.len() > limits.max_authority_length {
+            if text.len() > limits.max_authority() {
                 return Err(URI_TOO_LONG);
             }
             if !host::is_valid(text) {

@@ -2,7 +2,8 @@
 //!
 //! It judges as Cowboy does, with Cowboy's limits and status codes, so that a client and its tests meet the server they
 //! know. hyper gets a head only when it has been accepted here, and accepts it as well: hyper never answers an error
-//! of its own. The check keeps no copy of what it accepts; hyper parses it once more.
+//! of its own. The check keeps no copy of what it accepts; hyper parses it once more. A path and a query that are
+//! good for Cowboy, but not for the type `http::Uri`, are kept from hyper and go beside it ([`HeadCheck::hide_target`]).
 //!
 //! [`line`] judges the request line, [`host`] an authority, [`fields`] the header fields that decide about the message.
 //!
@@ -16,8 +17,7 @@
 //!
 //! Refused with 400 although Cowboy accepts it, because hyper does not take it:
 //! - a header with an empty name or with bytes in it that are not of a token; control characters in a value;
-//! - a target with control characters, `<`, `>`, a backtick in its path, a quotation mark in its query, or bytes that
-//!   are not UTF-8; an IP literal that is not an IPv6 address;
+//! - an IP literal that is not an IPv6 address;
 //! - `transfer-encoding` in HTTP/1.0, several times, or as a list with empty elements around `chunked`;
 //! - a `content-length` with a plus sign.
 //!
@@ -37,8 +37,12 @@ mod line;
 use fields::Fields;
 use line::RequestLine;
 
-/// The longest request line, whatever the limits say: hyper takes a target of so many bytes.
-const MOST_LINE: usize = 65_534;
+/// The longest head, whatever the limits say.
+pub const MOST_HEAD: usize = 64 << 20;
+/// The longest target that hyper takes.
+const MOST_TARGET: usize = 65_534;
+/// The longest authority, which with its scheme must be such a target.
+const MOST_AUTHORITY: usize = 65_000;
 /// The longest name that hyper takes.
 const MOST_NAME: usize = 65_535;
 /// The most headers that hyper can take without a panic: what `http::HeaderMap` can reserve room for.
@@ -94,7 +98,7 @@ impl Default for HeadLimits {
 }
 
 impl HeadLimits {
-    /// The most bytes that an accepted head can have: hyper's read buffer must not be smaller.
+    /// The most bytes that an accepted head can have: hyper's read buffer must be larger.
     pub fn max_head_length(&self) -> usize {
         let colon_space_crlf = 4;
         let of_two = self.max_authorization_header_value_length.max(self.max_cookie_header_value_length);
@@ -102,7 +106,8 @@ impl HeadLimits {
         let field = self.max_header_name_length.min(MOST_NAME).saturating_add(value);
         let fields = self.max_headers().saturating_mul(field.saturating_add(colon_space_crlf));
         let empty_lines = self.max_empty_lines.saturating_mul(2);
-        empty_lines.saturating_add(self.max_line() + 2).saturating_add(fields).saturating_add(2)
+        let line = self.max_request_line_length.saturating_add(2);
+        empty_lines.saturating_add(line).saturating_add(fields).saturating_add(2).min(MOST_HEAD)
     }
 
     /// Header lines at most: what hyper's `max_headers` is to be set to.
@@ -120,8 +125,8 @@ impl HeadLimits {
         }
     }
 
-    fn max_line(&self) -> usize {
-        self.max_request_line_length.min(MOST_LINE)
+    fn max_authority(&self) -> usize {
+        self.max_authority_length.min(MOST_AUTHORITY)
     }
 }
 
@@ -207,10 +212,21 @@ impl HeadCheck {
     /// the bytes seen before must be the same, and so must the limits.
     pub fn check(&mut self, buf: &[u8], limits: &HeadLimits) -> Verdict {
         match self.advance(buf, limits) {
+            Ok(body) if body.map_or(buf.len(), |_| self.pos) > MOST_HEAD => {
+                Verdict::Refused { status: FIELDS_TOO_LARGE }
+            }
             Ok(Some(body)) => Verdict::Complete { len: self.pos, body },
             Ok(None) => Verdict::Partial,
             Err(status) => Verdict::Refused { status },
         }
+    }
+
+    /// Takes path and query out of the accepted head at the beginning of `buf`, if hyper would not take them, and puts
+    /// `/` in their place: says what they were, and the head's new length.
+    pub fn hide_target(&self, buf: &mut Vec<u8>) -> (Option<Box<[u8]>>, usize) {
+        let Some(hidden) = self.line.hidden.clone() else { return (None, self.pos) };
+        let length = self.pos - hidden.len() + 1;
+        (Some(buf.splice(hidden, *b"/").collect()), length)
     }
 
     /// Whether a request line has come: a head that is late gets 408 only then.
@@ -243,7 +259,7 @@ impl HeadCheck {
         let received = &buf[self.start..lf.unwrap_or(buf.len())];
         // A CR at the end may be the one that belongs to the LF; it is not counted, whether the LF is here or not.
         let line = received.strip_suffix(b"\r");
-        if line.unwrap_or(received).len() > limits.max_line() {
+        if line.unwrap_or(received).len() > limits.max_request_line_length {
             return Err(URI_TOO_LONG);
         }
         let Some(lf) = lf else {
