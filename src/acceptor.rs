@@ -17,15 +17,12 @@ use tracing::{debug, warn};
 use crate::addresses::{Addresses, Visit};
 use crate::config::{Limits, ListenAddr, OrInfinity};
 use crate::http;
-use crate::rate::Rate;
+use crate::rate::{Rate, Seldom};
 use crate::server::{App, Server};
 use crate::socket::{Endpoint, Listener};
 
 /// How long accepting pauses when there is no file descriptor or memory left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
-
-/// How long this is not said again in the log.
-const QUIET: Duration = Duration::from_secs(60);
 
 /// File descriptors that `max_sockets` leaves free by default: for the event loop, the pipes, and files that handlers send.
 const RESERVED_FILES: usize = 128;
@@ -78,8 +75,10 @@ pub struct Gate {
     /// The same, for each client address.
     pub addresses: Rc<Addresses>,
     rate: Option<Rate>,
-    /// When it was last said in the log that accepting fails.
-    warned: Cell<Option<Instant>>,
+    /// Says that accepting fails.
+    exhausted: Seldom,
+    /// Says that a client came without a PROXY header.
+    unproxied: Seldom,
 }
 
 impl Gate {
@@ -95,7 +94,8 @@ impl Gate {
             sockets: Counter::new(limits.max_sockets.map_or_else(default_max_sockets, |OrInfinity(max)| max)),
             addresses: Addresses::new(limits.max_sockets_per_address.0),
             rate: limits.max_accept_rate.0.map(|rate| Rate::new(rate, Instant::now())),
-            warned: Cell::new(None),
+            exhausted: Seldom::default(),
+            unproxied: Seldom::default(),
         }
     }
 
@@ -144,11 +144,17 @@ impl Gate {
     }
 
     /// Says that accepting fails, unless it has been said a short while ago.
-    fn warn(&self, error: &io::Error) {
-        let now = Instant::now();
-        if self.warned.get().is_none_or(|last| now - last >= QUIET) {
-            self.warned.set(Some(now));
+    fn warn_exhausted(&self, error: &io::Error) {
+        if self.exhausted.is_due(Instant::now()) {
             warn!(%error, "cannot accept clients for now");
+        }
+    }
+
+    /// The same of a connection that does not begin with a PROXY header: its peer is no proxy, or one that is set up
+    /// otherwise.
+    pub fn warn_unproxied(&self, peer: &Endpoint) {
+        if self.unproxied.is_due(Instant::now()) {
+            warn!("a connection from {peer} is closed: it does not begin with a PROXY header");
         }
     }
 }
@@ -286,7 +292,7 @@ async fn accept_on(server: Rc<Server>, listener: Rc<Listener>) {
                 tokio::task::spawn_local(http::serve(Rc::clone(&server), socket, permits));
             }
             Err(error) if is_exhaustion(&error) => {
-                server.gate.warn(&error);
+                server.gate.warn_exhausted(&error);
                 tokio::time::sleep(EXHAUSTED).await;
             }
             Err(error) => debug!(%error, "a client left before it was accepted"),

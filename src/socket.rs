@@ -2,6 +2,7 @@
 //!
 //! Runs in the event loop's thread; nothing here blocks.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -39,6 +40,16 @@ impl Endpoint {
         match self {
             Self::Ip(addr) => Some(addr.ip()),
             Self::Local(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(addr) => addr.fmt(f),
+            Self::Local(path) if path.as_os_str().is_empty() => f.write_str("a Unix socket"),
+            Self::Local(path) => path.display().fmt(f),
         }
     }
 }

@@ -93,8 +93,14 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
     let mut wire = Wire::new(socket, Rc::clone(&server.head_limits));
     let mut proxy_header = None;
     if server.limits.proxy_header {
-        proxy_header = tokio::time::timeout(PROXY_TIMEOUT, wire.proxy_header()).await.ok().flatten();
+        let read = tokio::time::timeout(PROXY_TIMEOUT, wire.proxy_header()).await;
+        let is_late = read.is_err();
+        proxy_header = read.ok().flatten();
         if proxy_header.is_none() {
+            // A load balancer that looks whether somebody listens connects, and leaves without a byte.
+            if is_late || wire.has_unread() {
+                server.gate.warn_unproxied(&peer);
+            }
             return;
         }
     }

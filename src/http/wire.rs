@@ -104,6 +104,11 @@ impl Wire {
         }
     }
 
+    /// Whether bytes have come that nobody has taken.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
     /// The response has been given to hyper, or there will be none. Says whether the next request can be waited for:
     /// not behind a body of which more than `skip` bytes, or an unknown number, are still to come.
     pub fn end_exchange(&mut self, has_unread_body: bool, skip: u64) -> bool {

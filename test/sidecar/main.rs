@@ -63,6 +63,12 @@ fn upgrade(vm: &mut Vm, mut client: TcpStream, options: vm::Term) -> (TcpStream,
     (client, stream)
 }
 
+/// A binary as text.
+fn shown(binary: &vm::Term) -> String {
+    let vm::Term::Binary(binary) = binary else { panic!("no binary: {binary}") };
+    String::from_utf8(binary.bytes.clone()).expect("is text")
+}
+
 #[test]
 fn a_usage_error_is_one_line_and_exit_code_2() {
     for (args, word) in [
@@ -249,6 +255,30 @@ fn a_misplaced_command_ends_its_stream_alone_and_is_logged() {
     assert_eq!(read_all(&mut client), b"");
     other.write_all(HELLO).expect("writes");
     assert_eq!(vm.event("text").0, other_stream);
+}
+
+#[test]
+fn a_missing_proxy_header_is_said_once_a_minute_with_the_peers_address() {
+    let mut vm = Vm::ready(&["--proxy-header", "true"]);
+    // Somebody who looks whether it listens.
+    drop(connect(vm.port));
+    let refused: Vec<_> = [&b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..], b"PROX", b""]
+        .into_iter()
+        .map(|bytes| {
+            let mut client = connect(vm.port);
+            client.write_all(bytes).expect("writes");
+            let address = client.local_addr().expect("has one");
+            // Closed with a reset where bytes are left unread.
+            let _ = client.read_to_end(&mut Vec::new());
+            address
+        })
+        .collect();
+    vm.close_stdin();
+    let logs: Vec<_> = std::iter::from_fn(|| vm.any_event()).collect();
+    let [(0, log)] = &logs[..] else { panic!("{logs:?}") };
+    assert_eq!(log[..2], [atom("log"), atom("warning")]);
+    let text = shown(&log[3]);
+    assert!(text.contains("PROXY") && text.contains(&refused[0].to_string()), "{text}");
 }
 
 #[test]
