@@ -3,7 +3,8 @@
 //! # Layout, in the order in which a client's byte meets it
 //!
 //! - [`config`]: the command line
-//! - [`acceptor`]: takes clients in, as many as [`addresses`] and [`rate`] allow; [`socket`]: TCP and Unix sockets
+//! - [`acceptor`]: takes clients in, as many as [`addresses`] and [`rate`] allow; [`socket`]: TCP and Unix sockets; [`stall`]:
+//!   clients that take nothing
 //! - [`server`]: what they share; [`queued`]: what waits for all of them
 //! - [`http`]: a connection until it ends or becomes a WebSocket
 //! - [`websocket`]: a WebSocket's task; [`ws`]: its protocol, without I/O
@@ -12,7 +13,7 @@
 //! - [`watchdog`]: notices a VM that has stopped
 //! - [`run`]: puts them together; [`echo`]: an application without a VM; [`log`]: where log events go
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod acceptor;
 pub mod addresses;
@@ -29,6 +30,7 @@ pub mod run;
 pub mod scratch;
 pub mod server;
 pub mod socket;
+pub mod stall;
 pub mod watchdog;
 pub mod websocket;
 pub mod ws;

@@ -101,6 +101,17 @@ impl Socket {
         either!(self, s => s.try_write_vectored(bufs))
     }
 
+    /// Bytes that have been written and that the client's side has not acknowledged; of a Unix socket what they occupy. `None`
+    /// where the kernel does not say. A system call.
+    #[expect(unsafe_code, reason = "no safe crate has this request")]
+    pub fn unsent(&self) -> Option<u64> {
+        use rustix::ioctl::{Getter, Opcode, ioctl};
+        // SAFETY: this request writes one `int` to the address that it is given, and does nothing else (tcp(7), unix(7):
+        // SIOCOUTQ, which is TIOCOUTQ).
+        let unsent = unsafe { ioctl(self, Getter::<{ libc::TIOCOUTQ as Opcode }, libc::c_int>::new()) };
+        unsent.ok()?.try_into().ok()
+    }
+
     /// Tells the client that no more bytes will come (FIN).
     pub fn shutdown_write(&self) -> io::Result<()> {
         SockRef::from(self).shutdown(std::net::Shutdown::Write)

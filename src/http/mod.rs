@@ -227,6 +227,16 @@ impl Connection {
             let now = Instant::now();
             if deadline <= now {
                 let mut wire = self.wire.borrow_mut();
+                let send_timeout = self.server.limits.send_timeout.0;
+                if wire.send_deadline(send_timeout).is_some_and(|deadline| deadline <= now) {
+                    if !wire.is_silent(send_timeout, now) {
+                        continue;
+                    }
+                    if let Some(exchange) = &*self.current.borrow() {
+                        exchange.give_up();
+                    }
+                    return Poll::Ready(Outcome::Late(None));
+                }
                 if wire.blocked_since().is_none() && self.server.app.poll_congested(cx) {
                     wire.excuse(); // We are the ones who do not read.
                     continue;
@@ -258,10 +268,7 @@ impl Connection {
             false => (wire.waiting_since(), limits.request_timeout.0),
         };
         let deadline = since + timeout.unwrap_or(NEVER);
-        match wire.blocked_since() {
-            Some(since) => deadline.min(since + limits.send_timeout.0.unwrap_or(NEVER)),
-            None => deadline,
-        }
+        wire.send_deadline(limits.send_timeout.0).map_or(deadline, |send| deadline.min(send))
     }
 }
 

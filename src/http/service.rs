@@ -168,7 +168,8 @@ impl Drop for Ongoing {
         let complete = exchange.end();
         connection.server.remove(exchange.id);
         if let (App::Vm(port), false) = (&connection.server.app, complete) {
-            port.closed(exchange.id, &Reason::Socket("closed"));
+            let reason = if exchange.is_given_up() { "timeout" } else { "closed" };
+            port.closed(exchange.id, &Reason::Socket(reason));
         }
     }
 }

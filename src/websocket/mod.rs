@@ -26,6 +26,7 @@ use crate::alarms::Alarm;
 use crate::port::message::{Command, OVERHEAD, Reason, StreamId};
 use crate::server::{App, Server, Stream};
 use crate::socket::Socket;
+use crate::stall::Stall;
 use crate::ws::Event;
 use crate::{http, scratch};
 use session::{Misplaced, Phase};
@@ -144,7 +145,7 @@ impl Websocket {
     /// Since when the client has taken nothing of what waits for it.
     pub fn blocked_since(&self) -> Option<Instant> {
         let state = self.state.borrow();
-        state.blocked.filter(|_| state.phase != Phase::Gone)
+        state.stall.as_ref().filter(|_| state.phase != Phase::Gone).map(|stall| stall.since())
     }
 
     /// Ends the stream as if the client's `send_timeout` had passed.
@@ -232,7 +233,7 @@ impl Websocket {
         let window = self.server.window;
         let result = decoder.decode(input, &mut |event| {
             match (&event, &self.server.app) {
-                (Event::Ping(payload), _) if encoder.is_open() => *pong = Some((*payload).into()),
+                (Event::Ping(payload), _) if encoder.is_within_frame() => *pong = Some((*payload).into()),
                 (Event::Ping(payload), _) => encoder.pong(payload, out),
                 _ => {}
             }
@@ -298,12 +299,12 @@ impl Websocket {
         while state.written < state.out.len() {
             match self.socket.borrow().try_write(&state.out[state.written..]) {
                 Ok(n) => {
-                    state.blocked = None;
+                    state.stall = None;
                     state.has_written(n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    state.blocked.get_or_insert_with(Instant::now);
+                    state.stall.get_or_insert_with(|| Box::new(Stall::begin(&self.socket.borrow())));
                     break;
                 }
                 Err(e) => {
@@ -328,16 +329,20 @@ impl Websocket {
                 (Phase::Open, Some(timeout)) => Some(state.received + timeout.max(LEAST_TIMEOUT)),
                 _ => None,
             };
-            let send = state.blocked.zip(self.server.limits.send_timeout.0).map(|(since, timeout)| since + timeout);
-            let Some(deadline) = idle.into_iter().chain(send).min() else { return Poll::Pending };
+            let mut send = state.stall.as_mut().zip(self.server.limits.send_timeout.0);
+            let look = send.as_ref().map(|(stall, timeout)| stall.deadline(*timeout));
+            let Some(deadline) = idle.into_iter().chain(look).min() else { return Poll::Pending };
             // A deadline moves with every byte; the alarm is set anew only when it has rung, or would ring too late.
             if self.server.alarms.rings_by(&self.alarm, deadline) {
                 return Poll::Pending;
             }
             let now = Instant::now();
-            if send.is_some_and(|deadline| deadline <= now) {
-                self.lost(state, &io::ErrorKind::TimedOut.into());
-                return Poll::Ready(());
+            if let Some((stall, timeout)) = send.take_if(|_| look.is_some_and(|deadline| deadline <= now)) {
+                if stall.is_over(&self.socket.borrow(), timeout, now) {
+                    self.lost(state, &io::ErrorKind::TimedOut.into());
+                    return Poll::Ready(());
+                }
+                continue;
             }
             if idle.is_some_and(|deadline| deadline <= now) {
                 // We may be the ones who do not read, or have not yet.

@@ -33,7 +33,7 @@ pub use deflate::Strategy;
 pub use encoder::{Encoder, Overrun};
 pub use error::{Error, Reason};
 pub use extension::{Agreement, DeflateOpts};
-pub use frame::{derive_accept_key, frame_size};
+pub use frame::{derive_accept_key, frame_size, is_within_message};
 
 /// The most payload that one event carries, in bytes. Longer messages come in pieces.
 pub const CHUNK: usize = 64 * 1024;
