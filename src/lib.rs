@@ -6,7 +6,7 @@
 //! - [`acceptor`]: takes clients in, as many as [`addresses`] and [`rate`] allow; [`socket`]: TCP and Unix sockets; [`stall`]:
 //!   clients that take nothing
 //! - [`server`]: what they share; [`queued`]: what waits for all of them
-//! - [`http`]: a connection until it ends or becomes a WebSocket
+//! - [`http`]: a connection until it ends or becomes a WebSocket; [`files`]: those that it is answered with
 //! - [`websocket`]: a WebSocket's task; [`ws`]: its protocol, without I/O
 //! - [`port`]: the protocol with the VM
 //! - [`rights`]: what the process gives up
@@ -20,6 +20,7 @@ pub mod addresses;
 pub mod alarms;
 pub mod config;
 pub mod echo;
+pub mod files;
 pub mod http;
 pub mod log;
 pub mod port;

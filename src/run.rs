@@ -13,6 +13,7 @@ use tokio::task::LocalSet;
 use crate::acceptor::{self, ListenError};
 use crate::config;
 use crate::echo::Echo;
+use crate::files;
 use crate::log;
 use crate::port::message::VERSION;
 use crate::port::{Port, decode, stdio};
@@ -21,11 +22,9 @@ use crate::server::{self, App, Server};
 use crate::socket::Endpoint;
 use crate::watchdog;
 
-/// Files that are read at a time; a thread each, which is there while it is needed. Further ones wait.
-const FILE_READERS: usize = 64;
 /// So many clients are written to between two looks at what else is to be done.
 const FLUSHED_AT_ONCE: usize = 128;
-/// Stack of such a thread in bytes: more than opening and reading takes. It counts for the memory limit as a whole; with the
+/// Stack of a thread that reads files, in bytes: more than opening and reading takes. It counts for the memory limit as a whole; with the
 /// defaults, 512 and 2 MiB, clients who ask for files would use up 1 GB of it.
 const FILE_READER_STACK: usize = 256 * 1024;
 
@@ -159,7 +158,7 @@ pub fn echo(flags: config::Echo) -> Result<(), Failure> {
 fn event_loop(main: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .max_blocking_threads(FILE_READERS)
+        .max_blocking_threads(files::THREADS)
         .thread_stack_size(FILE_READER_STACK)
         .enable_all()
         .build()?;
