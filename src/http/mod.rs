@@ -13,6 +13,7 @@
 mod body;
 mod connection;
 mod exchange;
+mod files;
 pub mod head;
 mod ongoing;
 mod proxy;
@@ -34,10 +35,12 @@ use tracing::{debug, error};
 
 use crate::gate::{Full, Permit};
 use crate::port::message::StreamId;
+use crate::streams::Stream;
 use crate::transport::Socket;
 use crate::websocket::{self, Session};
 use connection::Connection;
 pub use connection::{Options, Server};
+pub use files::THREADS as FILE_THREADS;
 use request::ConnectionInfo;
 use wire::{HyperIo, Wire};
 
@@ -79,8 +82,14 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
     let mut wire = Wire::new(socket, Rc::clone(&server.options.head));
     let mut proxy_header = None;
     if server.options.proxy_header {
-        proxy_header = tokio::time::timeout(PROXY_TIMEOUT, wire.proxy_header()).await.ok().flatten();
+        let read = tokio::time::timeout(PROXY_TIMEOUT, wire.proxy_header()).await;
+        let is_late = read.is_err();
+        proxy_header = read.ok().flatten();
         if proxy_header.is_none() {
+            // A load balancer that looks whether somebody listens connects, and leaves without a byte.
+            if is_late || wire.has_unread() {
+                server.gate.warn_unproxied(&peer);
+            }
             return;
         }
     }
@@ -213,6 +222,16 @@ impl Connection {
             let now = Instant::now();
             if deadline <= now {
                 let mut wire = self.wire.borrow_mut();
+                let send_timeout = self.server.streams.options.send_timeout;
+                if wire.send_deadline(send_timeout).is_some_and(|deadline| deadline <= now) {
+                    if !wire.is_silent(send_timeout, now) {
+                        continue;
+                    }
+                    if let Some(exchange) = &*self.current.borrow() {
+                        exchange.give_up();
+                    }
+                    return Poll::Ready(Outcome::Late(None));
+                }
                 if wire.blocked_since().is_none() && self.server.streams.app.poll_congested(cx) {
                     wire.excuse(); // We are the ones who do not read.
                     continue;
@@ -244,9 +263,7 @@ impl Connection {
             false => (wire.waiting_since(), options.request_timeout),
         };
         let deadline = since + timeout.unwrap_or(NEVER);
-        match wire.blocked_since() {
-            Some(since) => deadline.min(since + self.server.streams.options.send_timeout.unwrap_or(NEVER)),
-            None => deadline,
-        }
+        let send_timeout = self.server.streams.options.send_timeout;
+        wire.send_deadline(send_timeout).map_or(deadline, |send| deadline.min(send))
     }
 }

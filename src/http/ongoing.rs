@@ -61,7 +61,8 @@ impl Drop for Ongoing {
         let streams = &connection.server.streams;
         streams.remove(exchange.id);
         if !complete {
-            streams.app.closed(exchange.id, &Reason::Socket("closed"));
+            let reason = if exchange.is_given_up() { "timeout" } else { "closed" };
+            streams.app.closed(exchange.id, &Reason::Socket(reason));
         }
     }
 }

@@ -14,6 +14,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -21,6 +22,7 @@ use super::head::{BodyLength, HeadCheck, HeadLimits, Verdict};
 use super::proxy::{self, Header};
 use crate::port::message::CHUNK;
 use crate::streams::Streams;
+use crate::transport::stall::Stall;
 use crate::transport::{Socket, scratch};
 
 /// The socket of one HTTP connection; shared by hyper and the connection's task.
@@ -42,8 +44,8 @@ pub struct Wire {
     writer: Option<Waker>,
     /// Bytes of ours to be written before more of hyper's: interim responses, which hyper does not know.
     injected: Vec<u8>,
-    /// Since when the socket has taken nothing of what there is to write.
-    blocked: Option<Instant>,
+    /// The client does not take all that there is to write.
+    stall: Option<Box<Stall>>,
     refusal: Option<u16>,
     /// When bytes were last received.
     received: Instant,
@@ -81,7 +83,7 @@ impl Wire {
             handed: 0,
             writer: None,
             injected: Vec::new(),
-            blocked: None,
+            stall: None,
             refusal: None,
             received: now,
             sent: now,
@@ -102,6 +104,11 @@ impl Wire {
                 return None;
             }
         }
+    }
+
+    /// Whether bytes have come that nobody has taken.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
     }
 
     /// The response has been given to hyper, or there will be none. Says whether the next request can be waited for:
@@ -187,13 +194,13 @@ impl Wire {
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
             if self.socket.poll_write_ready(cx)?.is_pending() {
-                self.blocked.get_or_insert_with(Instant::now);
+                self.stall.get_or_insert_with(|| Box::new(Stall::begin(&self.socket)));
                 return Poll::Pending;
             }
             match self.socket.try_write_vectored(bufs) {
                 Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 result => {
-                    self.blocked = None;
+                    self.stall = None;
                     self.sent = Instant::now();
                     return Poll::Ready(result);
                 }
@@ -203,7 +210,18 @@ impl Wire {
 
     /// Since when the client has taken nothing of what there is to write.
     pub fn blocked_since(&self) -> Option<Instant> {
-        self.blocked
+        self.stall.as_ref().map(|stall| stall.since())
+    }
+
+    /// When to ask whether the client has taken nothing for so long.
+    pub fn send_deadline(&self, timeout: Option<Duration>) -> Option<Instant> {
+        self.stall.as_ref().zip(timeout).map(|(stall, timeout)| stall.deadline(timeout))
+    }
+
+    /// Whether the client has taken nothing for so long.
+    pub fn is_silent(&mut self, timeout: Option<Duration>, now: Instant) -> bool {
+        let stall = self.stall.as_mut().zip(timeout);
+        stall.is_some_and(|(stall, timeout)| stall.is_over(&self.socket, timeout, now))
     }
 
     /// When bytes last came from the client.

@@ -9,11 +9,10 @@
 -module(outrider_options).
 
 -export([normalize/1, check/2, log_unsupported/3, arguments/4, effective/1]).
--export([logger/1, shutdown/1, send_timeout/1, sidecars/1, window/1, watchdog/1]).
+-export([logger/1, shutdown/1, sidecars/1, window/1, watchdog/1]).
 
 %% Bytes on their way to or from one client before the sender waits; docs/port-protocol.md, "Credit".
 -define(DEFAULT_WINDOW, 262144).
--define(DEFAULT_SEND_TIMEOUT_MS, 30000).
 -define(DEFAULT_SHUTDOWN_MS, 5000).
 -define(DEFAULT_WATCHDOG_MS, 10000).
 %% The longest head of a request, in bytes, whatever the limits of its parts are; src/http/head.
@@ -87,9 +86,6 @@ logger(TransOpts) -> maps:get(logger, TransOpts, logger).
 
 -spec shutdown(map()) -> timeout() | brutal_kill.
 shutdown(TransOpts) -> maps:get(shutdown, TransOpts, ?DEFAULT_SHUTDOWN_MS).
-
--spec send_timeout(map()) -> timeout().
-send_timeout(TransOpts) -> proplists:get_value(send_timeout, lists:reverse(socket_opts(TransOpts)), ?DEFAULT_SEND_TIMEOUT_MS).
 
 -spec sidecars(map()) -> pos_integer().
 sidecars(TransOpts) -> maps:get(sidecars, TransOpts, 1).

@@ -177,12 +177,11 @@ handle_info({upgraded, Stream, IsTold}, State = #sidecar{requests = Requests}) -
     {noreply, upgraded(IsTold, Stream, State#sidecar{requests = maps:remove(Stream, Requests)})};
 handle_info({over, Stream}, State) ->
     {noreply, stream_down(Stream, normal, State)};
-handle_info({Port, {exit_status, Status}}, State = #sidecar{ref = Ref, port = Port}) ->
-    Reason = {sidecar_exit, Status},
-    TransOpts = outrider_registry:transport_options(Ref),
-    ranch:log(error, "Outrider listener ~p has lost its sidecar for reason ~0p (~s)~n",
-        [Ref, Reason, outrider_launch:describe(Reason)], outrider_options:logger(TransOpts)),
-    {stop, Reason, State};
+handle_info({Port, {exit_status, Status}}, State = #sidecar{port = Port}) ->
+    lost({sidecar_exit, Status}, State);
+%% Its end of the pipe is closed, and nobody has said with what status it ended.
+handle_info({'EXIT', Port, epipe}, State = #sidecar{port = Port}) ->
+    lost({sidecar_port, epipe}, State);
 handle_info({'EXIT', Port, Reason}, State = #sidecar{port = Port}) ->
     {stop, {sidecar_port, Reason}, State};
 handle_info({'DOWN', _, port, Port, Reason}, State = #sidecar{port = Port}) ->
@@ -192,6 +191,12 @@ handle_info({'EXIT', Pid, Reason}, State) when is_pid(Pid), Reason =/= normal ->
     {stop, Reason, State};
 handle_info(_Message, State) ->
     {noreply, State}.
+
+lost(Reason, State = #sidecar{ref = Ref}) ->
+    TransOpts = outrider_registry:transport_options(Ref),
+    ranch:log(error, "Outrider listener ~p has lost its sidecar for reason ~0p (~s)~n",
+        [Ref, Reason, outrider_launch:describe(Reason)], outrider_options:logger(TransOpts)),
+    {stop, Reason, State}.
 
 %% An orderly stop: nobody can connect any more, the streams are told as by an exit signal from their parent (a message, so
 %% that handlers that do not trap exits get their terminate/3, too) and have the shutdown time; then the port closes, which

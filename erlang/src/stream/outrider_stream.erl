@@ -24,7 +24,7 @@
     %% The parent and its own.
     ancestors :: [pid() | atom()],
     window :: pos_integer(),
-    send_timeout :: timeout()
+    shutdown :: timeout() | brutal_kill
 }).
 
 -opaque context() :: #context{}.
@@ -56,7 +56,7 @@ context(Ref, Sidecar, Port, Collector, TransOpts) ->
         parent = Parent,
         ancestors = [Parent | tl(get('$ancestors'))],
         window = outrider_options:window(TransOpts),
-        send_timeout = outrider_options:send_timeout(TransOpts)
+        shutdown = outrider_options:shutdown(TransOpts)
     }).
 
 -spec parent(context()) -> pid().
@@ -84,7 +84,7 @@ start(Context, Number, Head) ->
     Opts = outrider_registry:effective_options(Ref),
     Req = #{streamid := Id} = proxy_header(Head#{ref => Ref, pid => self()}),
     Writer = outrider_writer:new(
-        Port, Monitor, Collector, Number, Context#context.window, Context#context.send_timeout
+        Port, Monitor, Collector, Context#context.window, Context#context.shutdown
     ),
     Stream = #stream{
         context = Context,
