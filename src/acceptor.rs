@@ -192,7 +192,8 @@ impl Counter {
         }
     }
 
-    fn take(self: &Rc<Self>) -> Permit {
+    /// Counts one more, whatever the limit.
+    pub fn take(self: &Rc<Self>) -> Permit {
         self.count.set(self.count.get() + 1);
         Permit { counter: Rc::clone(self), visit: None }
     }

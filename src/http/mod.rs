@@ -6,12 +6,14 @@
 //! loop's thread.
 //!
 //! ```text
-//! wire.rs ► head.rs (accept or refuse) ► hyper ► service.rs ► request.rs ► port ─► VM
+//! wire.rs ► head, chunks.rs (accept or refuse) ► hyper ► service.rs ► request.rs ► port ─► VM
 //! socket ◄ hyper ◄ response.rs ◄ service.rs ◄ exchange.rs ◄ commands ◄─ port ◄─── VM
 //! ```
 
+mod chunks;
 pub mod exchange;
 pub mod head;
+mod hyper_io;
 mod proxy;
 pub mod request;
 mod response;
@@ -35,8 +37,9 @@ use crate::server::Server;
 use crate::socket::Socket;
 use crate::websocket::{self, Session};
 use exchange::Exchange;
+use hyper_io::HyperIo;
 use request::ConnectionInfo;
-use wire::{HyperIo, Wire};
+use wire::Wire;
 
 /// What hyper may hold of a response that the client does not take, and of a head that it parses: more than any head
 /// that `head.rs` accepts with the default limits.
@@ -151,13 +154,13 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
     })
     .await;
 
-    let hyper_rest = http.into_parts().read_buf; // Also ends an exchange that goes on: the client has gone.
+    drop(http); // Also ends an exchange that goes on: the client has gone.
     let Connection { server, wire, .. } = match Rc::try_unwrap(connection) {
         Ok(connection) => connection,
         Err(_) => return, // A request's body is still being skipped; its task ends with hyper's half.
     };
     let Ok(wire) = Rc::try_unwrap(wire).map(RefCell::into_inner) else { return };
-    let (socket, rest) = wire.into_rest(&hyper_rest);
+    let (socket, rest) = wire.into_rest();
     match outcome {
         Outcome::Upgrade(stream, session) => {
             drop(permits.connection);
@@ -242,14 +245,14 @@ impl Connection {
     fn deadline(&self) -> Instant {
         let limits = &self.server.limits;
         let wire = self.wire.borrow();
-        let (since, timeout) = match wire.is_busy() {
-            true => {
+        let (since, timeout) = match wire.is_idle() {
+            false => {
                 let own = self.current.borrow().as_ref().and_then(|exchange| exchange.idle_timeout.get());
                 let received = wire.last_received();
                 let since = if limits.reset_idle_timeout_on_send { received.max(wire.last_sent()) } else { received };
                 (since, own.unwrap_or(limits.idle_timeout.0))
             }
-            false => (wire.waiting_since(), limits.request_timeout.0),
+            true => (wire.waiting_since(), limits.request_timeout.0),
         };
         let deadline = since + timeout.unwrap_or(NEVER);
         match wire.blocked_since() {

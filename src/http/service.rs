@@ -10,14 +10,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use hyper::body::Incoming;
-use hyper::header::CONNECTION;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Request, Response};
 
 use super::Connection;
 use super::exchange::Exchange;
 use super::request::RequestHead;
 use super::response::{self, ResponseBody};
-use crate::port::message::{Headers, Reason, Status};
+use crate::port::message::{CHUNK, Headers, Reason, Status};
 use crate::server::{App, Server, Stream};
 
 /// hyper's service: one request up, its response's head down. The body follows, as hyper asks for it.
@@ -42,29 +42,31 @@ pub async fn answer(
     match &server.app {
         App::Vm(port) => {
             server.insert(ongoing.id, Stream::Http(Rc::clone(&ongoing.exchange)));
-            port.request(ongoing.id, &head);
             if head.has_body() {
-                let pump = pump_body(Rc::clone(&server), Rc::clone(&ongoing.exchange), body);
-                tokio::task::spawn_local(pump);
+                // Before the port's writer is woken: what has come of the body leaves in the packet of the head.
+                tokio::task::spawn_local(pump_body(Rc::clone(&server), Rc::clone(&ongoing.exchange), body));
             }
+            port.request(ongoing.id, &head);
         }
         App::Echo(echo) => echo.answer(&head, &ongoing.exchange),
     }
 
     let (status, headers) = poll_fn(|cx| ongoing.poll_head(cx)).await;
-    let (status, headers) = response::head(status, headers).or_else(|invalid| {
+    let (status, mut headers) = response::head(status, headers).or_else(|invalid| {
         tracing::error!(stream = ongoing.id, "a response's status or headers cannot be sent");
         ongoing.refuse_response();
         response::head(Status { code: 500, phrase: None }, Headers::new()).map_err(|_| invalid)
     })?;
+    if ongoing.expects_continue() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close")); // RFC 9110, 10.1.1.
+    }
     if headers.get(CONNECTION).is_some_and(|value| value == "close") {
         ongoing.connection.last.set(true);
     }
     Ok(response::response(status, headers, ongoing))
 }
 
-/// Sends a request's body to the VM as far as the handler wants it; when the response is complete, skips the rest up to a
-/// limit, behind which hyper closes the connection.
+/// Sends a request's body to the VM as far as the handler wants it; the rest is skipped.
 async fn pump_body(server: Rc<Server>, exchange: Rc<Exchange>, mut body: Incoming) {
     use hyper::body::Body;
     let App::Vm(port) = &server.app else { return };
@@ -76,40 +78,42 @@ async fn pump_body(server: Rc<Server>, exchange: Rc<Exchange>, mut body: Incomin
             Poll::Ready(()) => Poll::Ready(None),
             Poll::Pending => Pin::new(&mut body).poll_frame(cx).map(Some),
         });
-        let Some(frame) = frame.await else { return };
-        match frame {
-            Some(Ok(frame)) => {
-                let Ok(data) = frame.into_data() else {
-                    exchange.fail_body(); // Trailers: Cowboy knows none in requests.
-                    return;
-                };
-                if exchange.is_over() {
-                    skipped += data.len() as u64;
-                    if server.limits.max_skip_body_length.0.is_some_and(|max| skipped > max) {
-                        return;
-                    }
-                    continue;
-                }
-                exchange.spend_flow(data.len() as u64);
-                let fin = body.is_end_stream();
-                let mut pieces = data.chunks(crate::port::message::CHUNK).peekable();
-                while let Some(piece) = pieces.next() {
-                    port.data(exchange.id, fin && pieces.peek().is_none(), piece);
-                }
-                if fin {
-                    exchange.body_has_ended();
-                    return;
-                }
-            }
-            Some(Err(_)) => {
+        let mut data = match frame.await {
+            None => return,
+            Some(Some(Ok(frame))) => frame.into_data().unwrap_or_default(), // `chunks.rs` leaves no trailers.
+            Some(Some(Err(_))) => {
                 exchange.fail_body();
                 return;
             }
-            None => {
+            Some(None) => {
                 exchange.body_has_ended();
-                if !exchange.is_over() {
+                if !exchange.is_over() && !exchange.is_upgrade() {
                     port.data(exchange.id, true, b"");
                 }
+                return;
+            }
+        };
+        exchange.body_has_begun();
+        while !data.is_empty() {
+            let flow = poll_fn(|cx| exchange.poll_flow(cx)).await;
+            server.app.ready().await;
+            if exchange.is_over() {
+                break; // Its length has been looked at.
+            }
+            if exchange.is_upgrade() {
+                skipped += data.len() as u64;
+                if server.limits.max_skip_body_length.0.is_some_and(|max| skipped > max) {
+                    exchange.fail_body();
+                    return;
+                }
+                break;
+            }
+            let piece = data.split_to(data.len().min(CHUNK).min(usize::try_from(flow).unwrap_or(usize::MAX)));
+            exchange.spend_flow(piece.len() as u64);
+            let fin = data.is_empty() && body.is_end_stream();
+            port.data(exchange.id, fin, &piece);
+            if fin {
+                exchange.body_has_ended();
                 return;
             }
         }
@@ -156,7 +160,7 @@ impl Drop for Ongoing {
         let Self { connection, exchange } = self;
         connection.current.replace(None);
         let skip = connection.server.limits.max_skip_body_length.0.unwrap_or(u64::MAX);
-        if !connection.wire.borrow_mut().end_exchange(exchange.has_unread_body(), skip) {
+        if !connection.wire.borrow_mut().end_exchange(skip) {
             connection.last.set(true);
         }
         if connection.last.get() {

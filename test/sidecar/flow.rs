@@ -22,13 +22,21 @@ fn credit(vm: &mut Vm) -> usize {
     usize::try_from(bytes.value).expect("not negative")
 }
 
-/// A client with a small receive buffer: it is never faster than its server.
+/// A WebSocket client with a small receive buffer: it is never faster than its server.
 pub fn slow_client(vm: &mut Vm, options: Term) -> (TcpStream, u64) {
+    let client = slow_client_of_http(vm);
+    upgrade(vm, client, options)
+}
+
+/// Such a client before its upgrade.
+pub fn slow_client_of_http(vm: &Vm) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4096).expect("sets it");
     let address: std::net::SocketAddr = ([127, 0, 0, 1], vm.port).into();
     socket.connect(&address.into()).expect("connects");
-    upgrade(vm, socket.into(), options)
+    let client = TcpStream::from(socket);
+    client.set_read_timeout(Some(std::time::Duration::from_secs(20))).expect("sets a timeout");
+    client
 }
 
 #[test]
