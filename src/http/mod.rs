@@ -6,15 +6,17 @@
 //! loop's thread.
 //!
 //! ```text
-//! wire.rs ► head/ (accept or refuse) ► hyper ► service.rs ► request.rs ► streams/application.rs ► port ─► VM
+//! wire.rs ► head/, chunks.rs (accept or refuse) ► hyper ► service.rs ► request.rs ► streams/application.rs ► port ─► VM
 //! socket ◄ hyper ◄ body.rs, response.rs ◄ service.rs ◄ exchange.rs ◄ streams/ ◄ port ◄─── VM
 //! ```
 
 mod body;
+mod chunks;
 mod connection;
 mod exchange;
 mod files;
 pub mod head;
+mod hyper_io;
 mod ongoing;
 mod proxy;
 mod request;
@@ -41,8 +43,9 @@ use crate::websocket::{self, Session};
 use connection::Connection;
 pub use connection::{Options, Server};
 pub use files::THREADS as FILE_THREADS;
+use hyper_io::HyperIo;
 use request::ConnectionInfo;
-use wire::{HyperIo, Wire};
+use wire::Wire;
 
 /// What hyper may hold of a response that the client does not take, and of a head that it parses: more than any head
 /// that `head` accepts with the default limits. With higher ones it may hold as much as such a head has.
@@ -151,13 +154,13 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
     })
     .await;
 
-    let hyper_rest = http.into_parts().read_buf; // Also ends an exchange that goes on: the client has gone.
+    drop(http); // Also ends an exchange that goes on: the client has gone.
     let Connection { server, wire, .. } = match Rc::try_unwrap(connection) {
         Ok(connection) => connection,
         Err(_) => return, // A request's body is still being skipped; its task ends with hyper's half.
     };
     let Ok(wire) = Rc::try_unwrap(wire).map(RefCell::into_inner) else { return };
-    let (socket, rest) = wire.into_rest(&hyper_rest);
+    let (socket, rest) = wire.into_rest();
     match outcome {
         Outcome::Upgrade(stream, session) => {
             drop(permits.connection);
@@ -253,14 +256,14 @@ impl Connection {
     fn deadline(&self) -> Instant {
         let options = &self.server.options;
         let wire = self.wire.borrow();
-        let (since, timeout) = match wire.is_busy() {
-            true => {
+        let (since, timeout) = match wire.is_idle() {
+            false => {
                 let own = self.current.borrow().as_ref().and_then(|exchange| exchange.idle_timeout.get());
                 let received = wire.last_received();
                 let since = if options.reset_idle_timeout_on_send { received.max(wire.last_sent()) } else { received };
                 (since, own.unwrap_or(options.idle_timeout))
             }
-            false => (wire.waiting_since(), options.request_timeout),
+            true => (wire.waiting_since(), options.request_timeout),
         };
         let deadline = since + timeout.unwrap_or(NEVER);
         let send_timeout = self.server.streams.options.send_timeout;

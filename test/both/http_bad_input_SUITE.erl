@@ -214,6 +214,46 @@ chunk_framing(_) ->
                 [no_line_end_after_the_data, "1\r\nab\r\n0\r\n\r\n", {400, closed}]
             ]]).
 
+%% Extensions are for nobody. Their limit is 128 bytes, of which the first is free.
+chunk_extensions(_) ->
+    Init = fun(Req0, State) ->
+        {ok, _, Req} = cowboy_req:read_body(Req0),
+        {ok, cowboy_req:reply(200, Req), State}
+    end,
+    Chunked = fun(Body) -> ["POST / HTTP/1.1\r\n" ?HOST "Transfer-Encoding: chunked\r\n\r\n", Body] end,
+    Extension = fun(Length) -> Chunked(["1;", binary:copy(<<"e">>, Length), "\r\na\r\n0;e\r\n\r\n"]) end,
+    same_test:rows(#{handler => {http_script_h, #{init => Init}}}, fun outcome/2, [
+        {128, Extension(128), {200, open}},
+        {129, Extension(129), {400, closed}},
+        {blanks, Chunked("1 \t \r\na\r\n0 ;e\r\n\r\n"), {200, open}},
+        {a_word, Chunked("1 e\r\na\r\n0\r\n\r\n"), {200, open}, {strict_chunk_lines, {400, closed}}},
+        {no_digit, Chunked(";e\r\n\r\n"), {200, open}, {strict_chunk_lines, {400, closed}}},
+        {nul, Chunked("1;\0\r\na\r\n0\r\n\r\n"), {200, open}, {strict_chunk_lines, {400, closed}}}
+    ]).
+
+%% Where a chunked body ends another head begins, though they come together.
+behind_a_chunked_body(_) ->
+    Init = fun(Req, State) -> {ok, cowboy_req:reply(200, Req), State} end,
+    same_test:rows(#{handler => {http_script_h, #{init => Init}}}, fun(Server, Bytes) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, ["POST / HTTP/1.1\r\n" ?HOST "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Bytes]),
+        %% Cowboy refuses a request while it answers the one before, whose answer is then lost.
+        Status = case {http_client:response(Socket), http_client:response(Socket)} of
+            {#{status := 200}, #{status := Second}} -> Second;
+            {#{status := Refusal}, closed} -> Refusal
+        end,
+        {Status, next(Socket, http_client:request("GET", "/"))}
+    end, [
+        {good, "GET / HTTP/1.1\r\n" ?HOST "\r\n", {200, open}},
+        {no_host, "GET / HTTP/1.1\r\n\r\n", {400, closed}},
+        {two_hosts, "GET / HTTP/1.1\r\n" ?HOST ?HOST "\r\n", {400, closed}},
+        {bad_host, "GET / HTTP/1.1\r\nHost: a b/c\r\n\r\n", {400, closed}},
+        {length_and_chunked, "POST / HTTP/1.1\r\n" ?HOST "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n", {400, closed}},
+        {chunked_twice, "POST / HTTP/1.1\r\n" ?HOST "Transfer-Encoding: chunked, chunked\r\n\r\n", {400, closed}},
+        {header_name, ["GET / HTTP/1.1\r\n" ?HOST, binary:copy(<<"a">>, 9000)], {431, closed}},
+        {line_feed_only, "GET / HTTP/1.1\n" ?HOST "\r\n", {505, closed}, {bare_line_feed, {400, closed}}}
+    ]).
+
 %%% Times
 
 %% Nothing at all, and an unfinished request line: closed without a word.

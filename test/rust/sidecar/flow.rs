@@ -23,13 +23,14 @@ fn credit(vm: &mut Vm) -> usize {
     usize::try_from(bytes.value).expect("not negative")
 }
 
-/// A client with a small receive buffer: it is never faster than its server.
+/// A WebSocket client with a small receive buffer: it is never faster than its server.
 pub fn slow_client(vm: &mut Vm, options: Term) -> (TcpStream, u64) {
-    let client = slow_socket(vm);
+    let client = slow_client_of_http(vm);
     upgrade(vm, client, options)
 }
 
-fn slow_socket(vm: &Vm) -> TcpStream {
+/// Such a client before its upgrade.
+pub fn slow_client_of_http(vm: &Vm) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4096).expect("sets it");
     let address: std::net::SocketAddr = ([127, 0, 0, 1], vm.port).into();
@@ -68,7 +69,7 @@ fn a_websocket_client_that_takes_little_all_the_time_is_not_silent() {
 fn a_client_that_takes_little_of_a_response_all_the_time_is_not_silent() {
     let timeout = SEND_TIMEOUT_MS.to_string();
     let mut vm = Vm::ready(&["--send-timeout", &timeout]);
-    let mut client = slow_socket(&vm);
+    let mut client = slow_client_of_http(&vm);
     client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("writes");
     let (stream, _) = vm.event("request");
     let body = vec![b'x'; 8 * MIB];

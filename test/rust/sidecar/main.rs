@@ -2,6 +2,7 @@
 
 mod deadlines;
 mod flow;
+mod requests;
 mod silence;
 mod turns;
 mod urgent;
