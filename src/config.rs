@@ -16,10 +16,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::http::head::HeadLimits;
 use crate::rights::User;
 use crate::socket::Endpoint;
+use crate::version;
 
 /// HTTP and WebSocket I/O for an Erlang VM, in a process beside it.
 #[derive(Debug, Parser)]
-#[command(name = "outrider", version, propagate_version = true)]
+#[command(name = "outrider", version = version::text(), propagate_version = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -2,7 +2,7 @@
 //!
 //! # Layout, in the order in which a client's byte meets it
 //!
-//! - [`config`]: the command line
+//! - [`config`]: the command line; [`version`]: what it says of the binary
 //! - [`acceptor`]: takes clients in, as many as [`addresses`] and [`rate`] allow; [`socket`]: TCP and Unix sockets
 //! - [`server`]: what they share; [`queued`]: what waits for all of them
 //! - [`http`]: a connection until it ends or becomes a WebSocket
@@ -29,6 +29,7 @@ pub mod run;
 pub mod scratch;
 pub mod server;
 pub mod socket;
+pub mod version;
 pub mod watchdog;
 pub mod websocket;
 pub mod ws;
