@@ -28,10 +28,7 @@ start_clear(Ref, TransOpts0, ProtoOpts0) ->
 -spec stop_listener(ranch:ref()) -> ok | {error, not_found}.
 stop_listener(Ref) ->
     _ = outrider_registry:supervisor(Ref),
-    case outrider_sup:stop_listener(Ref) of
-        ok -> outrider_registry:remove(Ref);
-        {error, not_found} = Error -> Error
-    end.
+    outrider_sup:stop_listener(Ref).
 
 %% Stop a listener without sending all clients away at once: refuse new ones, tell the handlers that asked for it (websocket
 %% option drain), close the others' WebSockets one after the other, finish the requests, and stop when all are gone or the
@@ -150,7 +147,8 @@ set_max_connections(Ref, Max) when Max =:= infinity; is_integer(Max), Max >= 0 -
 set_env(Ref, Name, Value) ->
     ProtoOpts = outrider_registry:protocol_options(Ref),
     Env = maps:get(env, ProtoOpts, #{}),
-    outrider_registry:set_protocol_options(Ref, ProtoOpts#{env => Env#{Name => Value}}).
+    New = ProtoOpts#{env => Env#{Name => Value}},
+    outrider_registry:set_protocol_options(Ref, New, outrider_handler:in_place(New)).
 
 -spec get_env(ranch:ref(), atom()) -> term().
 get_env(Ref, Name) ->

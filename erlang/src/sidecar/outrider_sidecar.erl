@@ -41,7 +41,7 @@
     requests = #{} :: #{pos_integer() => []},
     %% Which of them are to be told of a drain, and the drain, once there is one.
     told = #{} :: #{pos_integer() => []},
-    drain = none :: none | outrider_drain:options(),
+    drain = none :: none | map(),
     accepted = 0 :: non_neg_integer()
 }).
 
@@ -71,7 +71,7 @@ drain(Pids) ->
     ok.
 
 %% Tell handlers of a drain: those that asked for it, now and after their upgrade. Returns all streams.
--spec tell([pid()], outrider_drain:options()) -> [pid()].
+-spec tell([pid()], Drain :: map()) -> [pid()].
 tell(Pids, Drain) ->
     lists:append([Streams || {reply, Streams} <- ask(Pids, {tell, Drain})]).
 
