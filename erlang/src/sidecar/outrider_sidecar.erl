@@ -35,7 +35,7 @@
     order = none :: none | suspend | resume | leave,
     waiting = [] :: [gen_server:from()],
     shutdown :: timeout() | brutal_kill,
-    context :: outrider_stream:context(),
+    context :: outrider_context:context(),
     streams = #{} :: #{pos_integer() => pid()},
     %% Which of them are not WebSockets (yet), for info/1. The others are the many.
     requests = #{} :: #{pos_integer() => []},
@@ -110,7 +110,7 @@ init({Ref, Number}) ->
                 hello = Hello,
                 listening = Listening,
                 shutdown = outrider_options:shutdown(TransOpts),
-                context = outrider_stream:context(Ref, Number, Port, Collector, TransOpts)
+                context = outrider_context:new(Ref, Number, Port, Collector, TransOpts)
             },
             {ok, listening(Listening, Sidecar)};
         {error, Reason} ->
@@ -199,7 +199,7 @@ handle_info(_Message, State) ->
 -spec terminate(term(), #sidecar{}) -> ok.
 terminate(shutdown, State = #sidecar{port = Port, streams = Streams, shutdown = Shutdown, context = Context}) ->
     ok = command(0, suspend, State),
-    Exit = {'EXIT', outrider_stream:parent(Context), shutdown},
+    Exit = {'EXIT', maps:get(parent, Context), shutdown},
     _ = [Pid ! Exit || Pid <- maps:values(Streams)],
     Timer =
         case Shutdown of
@@ -333,7 +333,7 @@ leave(Timer, State = #sidecar{port = Port, streams = Streams, context = Context}
         {Port, {exit_status, _}} ->
             ok;
         {timeout, Timer, kill} ->
-            ok = outrider_streams_sup:kill(outrider_stream:parent(Context), maps:values(Streams)),
+            ok = outrider_streams_sup:kill(maps:get(parent, Context), maps:values(Streams)),
             leave(undefined, State#sidecar{streams = #{}})
     after patience(Streams) ->
         ok

@@ -6,11 +6,12 @@
 %%% no other message meanwhile.
 -module(outrider_writer).
 
--export([new/6, set_parent/2, set_window/2, write/2, write_last/2, credit/2, collect/1, sent/1, is_full/1, wait/1]).
+-export([new/3, set_parent/2, set_window/2, write/2, write_last/2, credit/2, collect/1, sent/1, is_full/1, wait/1]).
 -export_type([writer/0, result/0]).
 
 -record(writer, {
-    port :: port(),
+    context :: outrider_context:context(),
+    stream :: pos_integer(),
     %% The monitor of the port: its 'DOWN' is the sidecar's end.
     monitor :: reference(),
     %% Whose exit ends the wait; undefined where the owner has to finish first.
@@ -19,21 +20,15 @@
     window :: pos_integer() | infinity,
     %% Bytes that are.
     sent = 0 :: integer(),
-    send_timeout :: timeout(),
-    stream :: pos_integer(),
-    collector :: outrider_collector:collector(),
     handed = 0 :: outrider_collector:handed()
 }).
 
 -opaque writer() :: #writer{}.
 -type result() :: {ok, writer()} | {error, closed | timeout | atom()} | {exit, term(), writer()}.
 
--spec new(port(), reference(), outrider_collector:collector(), Stream, Window :: pos_integer(), timeout()) -> writer() when
-    Stream :: pos_integer().
-new(Port, Monitor, Collector, Stream, Window, SendTimeout) ->
-    #writer{
-        port = Port, monitor = Monitor, collector = Collector, stream = Stream, window = Window, send_timeout = SendTimeout
-    }.
+-spec new(outrider_context:context(), Stream :: pos_integer(), PortMonitor :: reference()) -> writer().
+new(Context = #{window := Window}, Stream, Monitor) ->
+    #writer{context = Context, stream = Stream, monitor = Monitor, window = Window}.
 
 -spec set_parent(pid(), writer()) -> writer().
 set_parent(Parent, Writer) ->
@@ -48,7 +43,7 @@ set_window(Window, Writer) ->
 write([], Writer) ->
     {ok, Writer};
 write([{Cost, Bundle} | Bundles], Writer = #writer{sent = Sent, window = Window}) when Sent < Window ->
-    #writer{collector = Collector, handed = Handed0} = Writer,
+    #writer{context = #{collector := Collector}, handed = Handed0} = Writer,
     case outrider_collector:write(Bundle, Handed0, Collector) of
         {ok, Handed} -> write(Bundles, Writer#writer{sent = Sent + Cost, handed = Handed});
         {error, _} = Error -> Error
@@ -61,7 +56,7 @@ write(Bundles, Writer0) ->
 
 %% Write a bundle that ends the stream, or that costs nothing; without regard to the window, or to whether it arrives.
 -spec write_last(outrider_protocol:bundle(), writer()) -> writer().
-write_last(Bundle, Writer = #writer{collector = Collector, handed = Handed}) ->
+write_last(Bundle, Writer = #writer{context = #{collector := Collector}, handed = Handed}) ->
     Writer#writer{handed = outrider_collector:write_last(Bundle, Handed, Collector)}.
 
 -spec credit(pos_integer(), writer()) -> writer().
@@ -70,7 +65,7 @@ credit(Bytes, Writer = #writer{sent = Sent}) ->
 
 %% Credit that waits in the mailbox, before its turn.
 -spec collect(writer()) -> writer().
-collect(Writer = #writer{port = Port}) ->
+collect(Writer = #writer{context = #{port := Port}}) ->
     receive
         {Port, {credit, Bytes}} -> collect(credit(Bytes, Writer))
     after 0 -> Writer
@@ -88,7 +83,8 @@ is_full(#writer{sent = Sent, window = Window}) ->
 -spec wait(writer()) -> result().
 wait(Writer = #writer{sent = Sent, window = Window}) when Sent < Window ->
     {ok, Writer};
-wait(Writer = #writer{port = Port, monitor = Monitor, parent = Parent, stream = Stream, send_timeout = Timeout}) ->
+wait(Writer = #writer{context = Context, monitor = Monitor, parent = Parent, stream = Stream}) ->
+    #{port := Port, send_timeout := Timeout} = Context,
     receive
         {Port, {credit, Bytes}} ->
             wait(credit(Bytes, Writer));
