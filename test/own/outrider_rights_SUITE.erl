@@ -27,8 +27,7 @@ end_per_suite(_) ->
 
 end_per_testcase(Case, _) ->
     _ = probe_log:detach(),
-    %% Some cases have started none.
-    try outrider:stop_listener(Case) catch error:badarg -> ok end.
+    own_case:stop(Case).
 
 it_cannot_gain_rights_nor_leave_a_core_file(_) ->
     OsPid = os_process:sidecar(start(?FUNCTION_NAME, #{})),
@@ -100,10 +99,9 @@ files_that_hang_do_not_use_up_the_memory(Config) ->
         probe:note(Probe, replied),
         {ok, Reply, State}
     end,
-    Dispatch = cowboy_router:compile([{'_', [{"/hang", http_script_h, #{probe => Probe, init => Init}}]}]),
-    {ok, _} = outrider:start_clear(?FUNCTION_NAME, #{socket_opts => [{port, 0}], memory_limit => 64 * ?MIB},
-        #{env => #{dispatch => Dispatch}}),
-    Server = #{port => outrider:get_port(?FUNCTION_NAME)},
+    Routes = [{"/hang", http_script_h, #{init => Init}}],
+    Transport = #{memory_limit => 64 * ?MIB},
+    Server = own_case:listen(?FUNCTION_NAME, #{routes => Routes, transport => Transport, probe => Probe}),
     OsPid = os_process:sidecar(?FUNCTION_NAME),
     Clients = [http_client:connect(Server) || _ <- lists:seq(1, 600)],
     _ = [ok = http_client:send(Client, http_client:request("GET", "/hang")) || Client <- Clients],
@@ -175,10 +173,9 @@ it_leaves_with_the_vm_though_it_was_stopped(_) ->
     [begin
         {ok, Peer, _} = peer:start(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
         Call = fun(Module, Function, Args) -> peer:call(Peer, Module, Function, Args) end,
-        ok = Call(same_test, start, [[outrider]]),
-        {ok, _} = Call(outrider, start_clear, [peer, User#{socket_opts => [{port, 0}]}, #{env => env()}]),
+        Server = Call(own_case, listen, [peer, #{routes => routes(), transport => User, probe => none}]),
         OsPid = Call(os_process, sidecar, [peer]),
-        Socket = ws_client:open(#{name => outrider, ref => peer, port => Call(outrider, get_port, [peer]), probe => none}),
+        Socket = ws_client:open(Server),
         ok = os_process:signal(OsPid, "STOP"),
         os_process:until(fun() -> hd(os_process:status(OsPid, "State")) =:= "T" end),
         ok = os_process:signal(list_to_integer(Call(os, getpid, [])), "KILL"),
@@ -189,14 +186,14 @@ it_leaves_with_the_vm_though_it_was_stopped(_) ->
 %% Helpers
 
 start(Case, TransOpts) ->
-    case outrider:start_clear(Case, maps:merge(#{socket_opts => [{port, 0}]}, TransOpts), #{env => env()}) of
+    case outrider:start_clear(Case, maps:merge(#{socket_opts => [{port, 0}]}, TransOpts), own_case:protocol(routes(), none)) of
         {ok, _} -> Case;
         {error, {{shutdown, {failed_to_start_child, outrider_sidecars_sup, Reason}}, _}} -> {error, Reason};
         {error, _} = Error -> Error
     end.
 
-env() ->
-    #{dispatch => cowboy_router:compile([{'_', [{"/", ws_bare_h, #{}}]}])}.
+routes() ->
+    [{"/", ws_bare_h, #{}}].
 
 %% Only root can change the user. Anyone else is told so when the listener starts.
 as_root(Test, TransOpts) ->
