@@ -29,10 +29,7 @@ start_clear(Ref, TransOpts0, ProtoOpts0) ->
 -spec stop_listener(ranch:ref()) -> ok | {error, not_found}.
 stop_listener(Ref) ->
     _ = outrider_registry:supervisor(Ref),
-    case outrider_sup:stop_listener(Ref) of
-        ok -> outrider_registry:remove(Ref);
-        {error, not_found} = Error -> Error
-    end.
+    outrider_sup:stop_listener(Ref).
 
 %% Stop a listener without sending all clients away at once: refuse new ones, tell the handlers that asked for it (websocket
 %% option drain), close the others' WebSockets one after the other, finish the requests, and stop when all are gone or the
@@ -198,7 +195,7 @@ get_protocol_options(Ref) ->
 -spec set_protocol_options(ranch:ref(), cowboy:opts()) -> ok | {error, {bad_option, term()}}.
 set_protocol_options(Ref, ProtoOpts) ->
     case outrider_options:check(outrider_registry:transport_options(Ref), ProtoOpts) of
-        ok -> outrider_registry:set_protocol_options(Ref, ProtoOpts);
+        ok -> outrider_registry:set_protocol_options(Ref, ProtoOpts, outrider_handler:in_place(ProtoOpts));
         {error, _} = Error -> Error
     end.
 
@@ -207,7 +204,8 @@ set_protocol_options(Ref, ProtoOpts) ->
 set_env(Ref, Name, Value) ->
     ProtoOpts = outrider_registry:protocol_options(Ref),
     Env = maps:get(env, ProtoOpts, #{}),
-    outrider_registry:set_protocol_options(Ref, ProtoOpts#{env => Env#{Name => Value}}).
+    New = ProtoOpts#{env => Env#{Name => Value}},
+    outrider_registry:set_protocol_options(Ref, New, outrider_handler:in_place(New)).
 
 -spec get_env(ranch:ref(), atom()) -> term().
 get_env(Ref, Name) ->

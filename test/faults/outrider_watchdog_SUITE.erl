@@ -3,7 +3,7 @@
 %% The sidecar's own half, with a VM that a test plays, is in test/rust/sidecar/silence.rs.
 -module(outrider_watchdog_SUITE).
 
--export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([a_stopped_sidecar_is_killed_and_replaced/1, a_stopped_sidecar_whose_port_is_busy_is_killed/1]).
 -export([a_sidecar_that_goes_on_in_time_is_kept/1, a_sidecar_is_kept_while_it_relays/1, without_a_watchdog_a_stopped_sidecar_is_kept/1]).
 -export([without_a_watchdog_the_end_of_the_pipe_is_enough/1]).
@@ -16,24 +16,16 @@
 -define(PATIENCE_MS, 20000).
 
 all() ->
-    same_test:cases(?MODULE) -- [init_per_suite, end_per_suite].
-
-init_per_suite(Config) ->
-    same_test:start([outrider]),
-    Config.
-
-end_per_suite(_) ->
-    ok.
+    same_test:cases(?MODULE).
 
 init_per_testcase(Case, Config) ->
     Probe = probe:start(),
     ok = probe_log:attach(Probe),
-    [{server, #{name => outrider, ref => Case, probe => Probe}} | Config].
+    [{listener, {Case, Probe}} | Config].
 
 end_per_testcase(Case, _) ->
     probe_log:detach(),
-    %% Some cases have stopped it.
-    try outrider:stop_listener(Case) catch error:badarg -> ok end.
+    own_case:stop(Case).
 
 %%% The sidecar stops
 
@@ -110,7 +102,7 @@ a_sidecar_is_kept_while_it_relays(Config) ->
 %% Longer than it takes to notice with a watchdog, by far: the other listener's is killed meanwhile.
 without_a_watchdog_a_stopped_sidecar_is_kept(Config) ->
     #{ref := Ref} = Server = listen(Config, #{watchdog => infinity}),
-    #{ref := Watched} = listen([{server, (server(Config))#{ref := watched}}], #{watchdog => ?WATCHDOG_MS}),
+    #{ref := Watched} = listen([{listener, {watched, probe:start()}}], #{watchdog => ?WATCHDOG_MS}),
     Socket = ws_client:open(Server),
     [OsPid, Killed] = [os_process:sidecar(R) || R <- [Ref, Watched]],
     os_process:while_stopped(OsPid, fun() ->
@@ -196,21 +188,15 @@ bad_values_are_refused(_) ->
 
 %%% Helpers
 
-server(Config) ->
-    proplists:get_value(server, Config).
-
 %% A listener whose handler echoes frames and sends what it is told to.
 listen(Config, TransOpts) ->
-    #{ref := Ref, probe := Probe} = Server = server(Config),
+    {Case, Probe} = proplists:get_value(listener, Config),
     Handler = #{
-        probe => Probe,
         silent => true,
         websocket_handle => fun(Frame, State) -> {[Frame], State} end,
         websocket_info => fun({send, Frames}, State) -> {Frames, State} end
     },
-    Routes = cowboy_router:compile([{'_', [{"/", ws_script_h, Handler}]}]),
-    {ok, _} = outrider:start_clear(Ref, TransOpts#{socket_opts => [{port, 0}]}, #{env => #{dispatch => Routes}}),
-    Server#{port => outrider:get_port(Ref)}.
+    own_case:listen(Case, #{routes => [{"/", ws_script_h, Handler}], transport => TransOpts, probe => Probe}).
 
 %% A VM of its own with such a listener, whose sidecar's stderr goes to a file.
 peer(Config, TransOpts) ->
@@ -222,14 +208,12 @@ peer(Config, TransOpts) ->
     ok = file:change_mode(Script, 8#755),
     ok = file:write_file(Said, <<>>),
     {ok, Peer, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
-    Server = #{name => outrider, ref => peer, probe => none, peer => Peer, said => Said},
-    ok = call(Server, application, set_env, [outrider, executable, Script]),
-    ok = call(Server, same_test, start, [[outrider]]),
-    Routes = call(Server, cowboy_router, compile, [[{'_', [{"/", ws_bare_h, #{}}]}]]),
-    Options = TransOpts#{socket_opts => [{port, 0}]},
-    {ok, _} = call(Server, outrider, start_clear, [peer, Options, #{env => #{dispatch => Routes}}]),
-    #{port := Port, sidecars := [#{os_pid := OsPid}]} = call(Server, outrider, info, [peer]),
-    Server#{port => Port, os_pid => OsPid, vm => list_to_integer(call(Server, os, getpid, []))}.
+    ok = peer:call(Peer, application, set_env, [outrider, executable, Script]),
+    Setup = #{routes => [{"/", ws_bare_h, #{}}], transport => TransOpts, probe => none},
+    Server0 = peer:call(Peer, own_case, listen, [peer, Setup]),
+    Server = Server0#{peer => Peer, said => Said},
+    #{sidecars := [#{os_pid := OsPid}]} = call(Server, outrider, info, [peer]),
+    Server#{os_pid => OsPid, vm => list_to_integer(call(Server, os, getpid, []))}.
 
 call(#{peer := Peer}, Module, Function, Args) ->
     peer:call(Peer, Module, Function, Args, ?PATIENCE_MS).

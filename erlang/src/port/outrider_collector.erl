@@ -14,7 +14,7 @@
 %%% is busy or the VM is, says so, and whoever hands something over then waits until it has been written.
 -module(outrider_collector).
 
--export([start_link/1, write/3, write_last/3, hand_over/2, flush/2]).
+-export([start_link/1, write/3, write_last/3, hand_over/2, order/3, flush/2]).
 -export([init/3, loop/1]).
 -export_type([collector/0, handed/0]).
 
@@ -93,6 +93,12 @@ write_last(Bundle, Handed, Collector = {Port, _, _}) ->
 hand_over(Bundle, {_, Pid, Atomics}) ->
     Pid ! [iolist_size(Bundle) | Bundle],
     handed(atomics:get(Atomics, ?WORD)).
+
+%% The same for one command, of a stream or to the sidecar itself (0).
+-spec order(non_neg_integer(), Command :: term(), collector()) -> ok.
+order(Stream, Command, Collector) ->
+    _ = hand_over(outrider_protocol:bundle(Stream, [Command]), Collector),
+    ok.
 
 %% Wait until all that was handed over before is in the port, at most twice so long.
 -spec flush(timeout(), collector()) -> ok.

@@ -8,7 +8,7 @@
 %%% one that is in no table is not ours to judge: stream handlers get it.
 -module(outrider_options).
 
--export([normalize/1, check/2, log_unsupported/3, arguments/4, effective/1]).
+-export([normalize/1, check/2, log_unsupported/3, arguments/4]).
 -export([logger/1, shutdown/1, sidecars/1, window/1, watchdog/1]).
 
 %% Bytes on their way to or from one client before the sender waits; docs/port-protocol.md, "Credit".
@@ -65,21 +65,6 @@ arguments(Ref, TransOpts, ProtoOpts, LastPort) ->
     ["serve", "--name", lists:flatten(io_lib:format("~0tp", [Ref])), "--listen", listen(TransOpts, SocketOpts, LastPort)] ++
         share(sidecars(TransOpts), LastPort) ++ flags(fun transport/1, TransOpts) ++ flags(fun socket/1, SocketOpts) ++
         flags(fun protocol/1, ProtoOpts).
-
-%% The protocol options as the streams use them: our handler middleware in the place of Cowboy's, which would call
-%% Cowboy's own WebSocket loop.
--spec effective(cowboy:opts()) -> cowboy:opts().
-effective(ProtoOpts) ->
-    Middlewares = maps:get(middlewares, ProtoOpts, [cowboy_router, cowboy_handler]),
-    ProtoOpts#{
-        middlewares => [
-            case M of
-                cowboy_handler -> outrider_handler;
-                _ -> M
-            end
-         || M <- Middlewares
-        ]
-    }.
 
 -spec logger(map()) -> module().
 logger(TransOpts) -> maps:get(logger, TransOpts, logger).

@@ -18,6 +18,8 @@
 %% libraries, and whether a panic shows its trace.
 -define(KEPT_ENVIRONMENT, ["PATH", "LD_LIBRARY_PATH", "RUST_BACKTRACE"]).
 
+-export_type([reason/0]).
+
 -type reason() ::
     {listen_error, Address :: binary(), Posix :: atom()}
     | {executable, file:filename_all(), Posix :: atom()}

@@ -9,11 +9,11 @@
 %%% nearly over: what a callback returned goes out whole.
 -module(outrider_writer).
 
--export([new/5, set_parent/2, set_window/2, write/2, write_last/2, credit/2, collect/1, sent/1, is_full/1, wait/1]).
+-export([new/2, set_parent/2, set_window/2, write/2, write_last/2, credit/2, collect/1, sent/1, is_full/1, wait/1]).
 -export_type([writer/0, result/0]).
 
 -record(writer, {
-    port :: port(),
+    context :: outrider_context:context(),
     %% The monitor of the port: its 'DOWN' is the sidecar's end.
     monitor :: reference(),
     %% Whose exit ends the wait; undefined where the owner has to finish first.
@@ -22,21 +22,17 @@
     window :: pos_integer() | infinity,
     %% Bytes that are.
     sent = 0 :: integer(),
-    %% How long the owner has when its parent ends.
-    shutdown :: timeout() | brutal_kill,
     %% The order to leave that waits for the bundles before it, and until when (monotonic time in ms).
     order = none :: none | {Reason :: term(), Deadline :: integer() | infinity | over},
-    collector :: outrider_collector:collector(),
     handed = 0 :: outrider_collector:handed()
 }).
 
 -opaque writer() :: #writer{}.
 -type result() :: {ok, writer()} | {error, closed | timeout | atom()} | {exit, Reason :: term(), writer()}.
 
--spec new(port(), reference(), outrider_collector:collector(), Window :: pos_integer(), Shutdown) -> writer() when
-    Shutdown :: timeout() | brutal_kill.
-new(Port, Monitor, Collector, Window, Shutdown) ->
-    #writer{port = Port, monitor = Monitor, collector = Collector, window = Window, shutdown = Shutdown}.
+-spec new(outrider_context:context(), PortMonitor :: reference()) -> writer().
+new(Context = #{window := Window}, Monitor) ->
+    #writer{context = Context, monitor = Monitor, window = Window}.
 
 -spec set_parent(pid(), writer()) -> writer().
 set_parent(Parent, Writer) ->
@@ -53,7 +49,7 @@ write([], Writer = #writer{order = none}) ->
 write([], Writer = #writer{order = {Reason, _}}) ->
     {exit, Reason, Writer};
 write([{Cost, Bundle} | Bundles], Writer = #writer{sent = Sent, window = Window}) when Sent < Window ->
-    #writer{collector = Collector, handed = Handed0} = Writer,
+    #writer{context = #{collector := Collector}, handed = Handed0} = Writer,
     case outrider_collector:write(Bundle, Handed0, Collector) of
         {ok, Handed} -> write(Bundles, Writer#writer{sent = Sent + Cost, handed = Handed});
         {error, _} = Error -> Error
@@ -69,7 +65,7 @@ write(Bundles, Writer0) ->
 %% The order of a drain has the drain's time, at whose end comes that of the listener's stop. The first says the close code.
 ordered({drain, _} = Reason, Writer) ->
     Writer#writer{order = {Reason, infinity}};
-ordered(Reason, Writer = #writer{order = Order, shutdown = Shutdown}) ->
+ordered(Reason, Writer = #writer{context = #{shutdown := Shutdown}, order = Order}) ->
     First =
         case Order of
             none -> Reason;
@@ -84,7 +80,7 @@ deadline(Ms) -> now_ms() + Ms - Ms div 10.
 
 %% Write a bundle that ends the stream, or that costs nothing; without regard to the window, or to whether it arrives.
 -spec write_last(outrider_protocol:bundle(), writer()) -> writer().
-write_last(Bundle, Writer = #writer{collector = Collector, handed = Handed}) ->
+write_last(Bundle, Writer = #writer{context = #{collector := Collector}, handed = Handed}) ->
     Writer#writer{handed = outrider_collector:write_last(Bundle, Handed, Collector)}.
 
 -spec credit(pos_integer(), writer()) -> writer().
@@ -93,7 +89,7 @@ credit(Bytes, Writer = #writer{sent = Sent}) ->
 
 %% Credit that waits in the mailbox, before its turn.
 -spec collect(writer()) -> writer().
-collect(Writer = #writer{port = Port}) ->
+collect(Writer = #writer{context = #{port := Port}}) ->
     receive
         {Port, {credit, Bytes}} -> collect(credit(Bytes, Writer))
     after 0 -> Writer
@@ -111,7 +107,7 @@ is_full(#writer{sent = Sent, window = Window}) ->
 -spec wait(writer()) -> result().
 wait(Writer = #writer{sent = Sent, window = Window}) when Sent < Window ->
     {ok, Writer};
-wait(Writer = #writer{port = Port, monitor = Monitor, parent = Parent, order = Order}) ->
+wait(Writer = #writer{context = #{port := Port}, monitor = Monitor, parent = Parent, order = Order}) ->
     receive
         {Port, {credit, Bytes}} ->
             wait(credit(Bytes, Writer));
