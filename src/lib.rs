@@ -7,7 +7,7 @@
 //! by way of the [`streams`]' application to the [`port`]. The VM's commands come from the port to [`run`], and by the table
 //! of streams to the connection, which writes.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 // Start and end: puts the parts together.
 pub mod run;

@@ -33,6 +33,8 @@ pub struct Options {
     pub initial_stream_flow_size: Option<u64>,
     /// Keep HTTP/1.0 connections open when the client asks for it.
     pub http10_keepalive: bool,
+    /// Send a response of unknown length in chunks; if not, its body ends with the connection.
+    pub chunked: bool,
     /// Frames of one message of a WebSocket that a request has become.
     pub max_fragments: Option<u32>,
 }

@@ -108,10 +108,11 @@ pub enum Command<'a> {
     Cut(u16),
     Deflate(bool),
     Active(bool),
-    /// New `idle_timeout`, new `max_frame_size`: the outer `None` leaves it as it is.
+    /// New `idle_timeout`, `max_frame_size`, `chunked`: the outer `None` leaves it as it is.
     SetOptions {
         idle_timeout: Option<Option<u64>>,
         max_frame_size: Option<Option<u64>>,
+        chunked: Option<bool>,
     },
     Credit(u64),
     Finish,

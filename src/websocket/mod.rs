@@ -25,6 +25,7 @@ use crate::gate::Permit;
 use crate::port::message::{Command, OVERHEAD, Reason, StreamId};
 use crate::streams::alarms::Alarm;
 use crate::streams::{Stream, Streams};
+use crate::transport::stall::Stall;
 use crate::transport::{Socket, scratch};
 use crate::ws::Event;
 use session::{Misplaced, Phase};
@@ -128,7 +129,7 @@ impl Stream for Websocket {
 
     fn blocked_since(&self) -> Option<Instant> {
         let state = self.state.borrow();
-        state.blocked.filter(|_| state.phase != Phase::Gone)
+        state.stall.as_ref().filter(|_| state.phase != Phase::Gone).map(|stall| stall.since())
     }
 
     fn give_up(&self) {
@@ -227,7 +228,7 @@ impl Websocket {
         let window = self.streams.options.window;
         let result = decoder.decode(input, &mut |event| {
             match event {
-                Event::Ping(payload) if encoder.is_open() => *pong = Some(payload.into()),
+                Event::Ping(payload) if encoder.is_within_frame() => *pong = Some(payload.into()),
                 Event::Ping(payload) => encoder.pong(payload, out),
                 _ => {}
             }
@@ -273,12 +274,12 @@ impl Websocket {
         while state.written < state.out.len() {
             match self.socket.borrow().try_write(&state.out[state.written..]) {
                 Ok(n) => {
-                    state.blocked = None;
+                    state.stall = None;
                     state.has_written(n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    state.blocked.get_or_insert_with(Instant::now);
+                    state.stall.get_or_insert_with(|| Box::new(Stall::begin(&self.socket.borrow())));
                     break;
                 }
                 Err(e) => {
@@ -303,16 +304,20 @@ impl Websocket {
                 (Phase::Open, Some(timeout)) => Some(state.received + timeout.max(LEAST_TIMEOUT)),
                 _ => None,
             };
-            let send = state.blocked.zip(self.streams.options.send_timeout).map(|(since, timeout)| since + timeout);
-            let Some(deadline) = idle.into_iter().chain(send).min() else { return Poll::Pending };
+            let mut send = state.stall.as_mut().zip(self.streams.options.send_timeout);
+            let look = send.as_ref().map(|(stall, timeout)| stall.deadline(*timeout));
+            let Some(deadline) = idle.into_iter().chain(look).min() else { return Poll::Pending };
             // A deadline moves with every byte; the alarm is set anew only when it has rung, or would ring too late.
             if self.streams.alarms.rings_by(&self.alarm, deadline) {
                 return Poll::Pending;
             }
             let now = Instant::now();
-            if send.is_some_and(|deadline| deadline <= now) {
-                self.lost(state, &io::ErrorKind::TimedOut.into());
-                return Poll::Ready(());
+            if let Some((stall, timeout)) = send.take_if(|_| look.is_some_and(|deadline| deadline <= now)) {
+                if stall.is_over(&self.socket.borrow(), timeout, now) {
+                    self.lost(state, &io::ErrorKind::TimedOut.into());
+                    return Poll::Ready(());
+                }
+                continue;
             }
             if idle.is_some_and(|deadline| deadline <= now) {
                 // We may be the ones who do not read, or have not yet.

@@ -105,10 +105,20 @@ impl Encoder {
         Ok(last)
     }
 
-    /// Says whether a message is open: then nothing but [`Encoder::part`] may be called, and the connection cannot be
-    /// closed in order.
+    /// Says whether a message is open: then no other may be begun.
     pub fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Says whether the open message's frame is: then nothing but [`Encoder::part`] may be called. Between the fragments of a
+    /// compressed message control frames may stand (RFC 6455, 5.4).
+    pub fn is_within_frame(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| !open.compressed)
+    }
+
+    /// Forgets the open message, whose frame the caller has taken back: only a close frame may follow.
+    pub fn abandon(&mut self) {
+        self.open = None;
     }
 
     /// Bytes of the open message that will follow without a header of their own.
@@ -153,7 +163,7 @@ impl Encoder {
     }
 
     fn control(&mut self, control: Control, payload: &[u8], out: &mut Vec<u8>) {
-        debug_assert!(self.open.is_none());
+        debug_assert!(!self.is_within_frame());
         frame(OpCode::Control(control), &payload[..payload.len().min(MAX_CONTROL)], out);
     }
 }

@@ -177,6 +177,13 @@ pub fn frame_size(bytes: &[u8]) -> usize {
     }
 }
 
+/// Whether the next frame of data goes on with a message, after a frame with this first byte; `within` says so before it.
+pub fn is_within_message(within: bool, first: u8) -> bool {
+    const FIN: u8 = 0x80;
+    const CONTROL: u8 = 0x08;
+    if first & CONTROL != 0 { within } else { first & FIN == 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

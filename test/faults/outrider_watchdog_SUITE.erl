@@ -5,7 +5,8 @@
 
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([a_stopped_sidecar_is_killed_and_replaced/1, a_stopped_sidecar_whose_port_is_busy_is_killed/1]).
--export([a_sidecar_that_goes_on_in_time_is_kept/1, a_sidecar_is_kept_while_it_relays/1, without_a_watchdog_nobody_watches/1]).
+-export([a_sidecar_that_goes_on_in_time_is_kept/1, a_sidecar_is_kept_while_it_relays/1, without_a_watchdog_a_stopped_sidecar_is_kept/1]).
+-export([without_a_watchdog_the_end_of_the_pipe_is_enough/1]).
 -export([a_stopped_sidecar_does_not_keep_its_listener_from_stopping/1]).
 -export([clients_of_a_stopped_vm_are_served_when_it_goes_on/1, a_stopped_vm_is_given_up_and_comes_back/1]).
 -export([bad_values_are_refused/1]).
@@ -98,18 +99,47 @@ a_sidecar_is_kept_while_it_relays(Config) ->
     _ = [receive {done, Client} -> ok end || Client <- Clients],
     OsPid = os_process:sidecar(Ref).
 
-without_a_watchdog_nobody_watches(Config) ->
-    Watchdogs = fun() ->
-        length([Pid || Pid <- processes(), {outrider_watchdog, _, _} <- [proc_lib:translate_initial_call(Pid)]])
+%% Longer than it takes to notice with a watchdog, by far: the other listener's is killed meanwhile.
+without_a_watchdog_a_stopped_sidecar_is_kept(Config) ->
+    #{ref := Ref} = Server = listen(Config, #{watchdog => infinity}),
+    {_, Probe} = proplists:get_value(listener, Config),
+    #{ref := Watched} = listen([{listener, {watched, Probe}}], #{watchdog => ?WATCHDOG_MS}),
+    Socket = ws_client:open(Server),
+    [OsPid, Killed] = [os_process:sidecar(R) || R <- [Ref, Watched]],
+    os_process:while_stopped(OsPid, fun() ->
+        ok = os_process:signal(Killed, "STOP"),
+        ok = os_process:is_replaced(Watched, Killed)
+    end),
+    ok = outrider:stop_listener(Watched),
+    echoes(Socket),
+    OsPid = os_process:sidecar(Ref).
+
+%% The status of a child's end is told by erl_child_setup, which is stopped here, so that it does not come; and nothing is
+%% written to the port of an idle sidecar.
+without_a_watchdog_the_end_of_the_pipe_is_enough(Config) ->
+    #{ref := Ref, probe := Probe} = Server = listen(Config, #{watchdog => infinity}),
+    Socket = ws_client:open(Server),
+    OsPid = os_process:sidecar(Ref),
+    [Parent] = os_process:status(OsPid, "PPid"),
+    ["erl_child_setup"] = os_process:status(list_to_integer(Parent), "Name"),
+    [Begin, End] = [filename:join(proplists:get_value(priv_dir, Config), Name) || Name <- ["begin", "end"]],
+    %% The shell is there before: another cannot be started meanwhile.
+    Script = io_lib:format(
+        "(wait_for() { n=0; while [ ! -e $1 ] && [ $n -lt 300 ]; do n=$((n + 1)); sleep 0.1; done; }; wait_for ~ts; "
+        "kill -STOP ~ts; kill -KILL ~b; wait_for ~ts; kill -CONT ~ts) </dev/null >/dev/null 2>&1 &",
+        [Begin, Parent, OsPid, End, Parent]
+    ),
+    "" = os:cmd(lists:flatten(Script)),
+    ok = file:write_file(Begin, <<>>),
+    try
+        [closed] = ws_client:recv_all(Socket),
+        {exit, normal} = probe:await_exit(Probe)
+    after
+        ok = file:write_file(End, <<>>)
     end,
-    0 = Watchdogs(),
-    Server = listen(Config, #{watchdog => infinity}),
-    0 = Watchdogs(),
-    ok = outrider:stop_listener(maps:get(ref, Server)),
-    Watched = listen(Config, #{}),
-    1 = Watchdogs(),
-    ok = outrider:stop_listener(maps:get(ref, Watched)),
-    os_process:until(fun() -> Watchdogs() =:= 0 end).
+    [websocket_init, {terminate, {error, closed}}, {exit, normal}] = probe:calls(Probe),
+    ok = os_process:is_replaced(Ref, OsPid),
+    echoes(ws_client:open(Server)).
 
 a_stopped_sidecar_does_not_keep_its_listener_from_stopping(Config) ->
     #{ref := Ref, probe := Probe} = Server = listen(Config, #{watchdog => ?WATCHDOG_MS, shutdown => infinity}),

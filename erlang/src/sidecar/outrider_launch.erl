@@ -25,6 +25,7 @@
     | {executable, file:filename_all(), Posix :: atom()}
     | {protocol_version, [{vm | sidecar, term()}]}
     | {sidecar_exit, Status :: non_neg_integer()}
+    | {sidecar_port, epipe}
     | hello_timeout.
 
 -type hello() :: #{vsn := binary(), os_pid := pos_integer(), listening := [outrider_registry:address()]}.
@@ -84,6 +85,7 @@ describe({protocol_version, _}) -> "the sidecar is of another version than the a
 describe({sidecar_exit, Status}) when Status > 128 ->
     "ended by signal " ++ integer_to_list(Status - 128) ++ "; if it could say why, it did so on stderr";
 describe({sidecar_exit, _}) -> "the sidecar has said why on stderr";
+describe({sidecar_port, epipe}) -> "it reads no more, and its exit status has not come";
 describe(hello_timeout) -> "the sidecar did not say hello".
 
 hello(Port) ->

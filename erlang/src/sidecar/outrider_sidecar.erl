@@ -20,7 +20,6 @@
     %% Which of the listener's sidecars this is.
     number :: pos_integer(),
     hello :: #{atom() => term()},
-    shutdown :: timeout() | brutal_kill,
     port :: port(),
     context :: outrider_context:context(),
     listening :: outrider_listening:listening(),
@@ -89,7 +88,6 @@ init({Ref, Number}) ->
                 ref = Ref,
                 number = Number,
                 hello = Hello,
-                shutdown = outrider_options:shutdown(TransOpts),
                 port = Port,
                 context = Context,
                 listening = outrider_listening:new(Ref, Collector, Listening),
@@ -149,10 +147,11 @@ handle_info({upgraded, Stream, IsTold}, State = #sidecar{streams = Streams}) ->
     {noreply, State#sidecar{streams = outrider_streams:upgraded(Stream, IsTold, Streams)}};
 handle_info({over, Stream}, State = #sidecar{streams = Streams}) ->
     {noreply, State#sidecar{streams = outrider_streams:down(Stream, normal, Streams)}};
-handle_info({Port, {exit_status, Status}}, State = #sidecar{ref = Ref, port = Port}) ->
-    Reason = {sidecar_exit, Status},
-    ok = outrider_log:lost(Ref, Reason),
-    {stop, Reason, State};
+handle_info({Port, {exit_status, Status}}, State = #sidecar{port = Port}) ->
+    lost({sidecar_exit, Status}, State);
+%% Its end of the pipe is closed, and nobody has said with what status it ended.
+handle_info({'EXIT', Port, epipe}, State = #sidecar{port = Port}) ->
+    lost({sidecar_port, epipe}, State);
 handle_info({'EXIT', Port, Reason}, State = #sidecar{port = Port}) ->
     {stop, {sidecar_port, Reason}, State};
 handle_info({'DOWN', _, port, Port, Reason}, State = #sidecar{port = Port}) ->
@@ -162,6 +161,10 @@ handle_info({'EXIT', Pid, Reason}, State) when is_pid(Pid), Reason =/= normal ->
     {stop, Reason, State};
 handle_info(_Message, State) ->
     {noreply, State}.
+
+lost(Reason, State = #sidecar{ref = Ref}) ->
+    ok = outrider_log:lost(Ref, Reason),
+    {stop, Reason, State}.
 
 %% The events of the sidecar itself.
 own({log, Level, Target, Text}, State = #sidecar{ref = Ref}) ->
@@ -177,8 +180,8 @@ own(Event, State = #sidecar{listening = Listening}) ->
     State#sidecar{listening = outrider_listening:event(Event, Listening)}.
 
 -spec terminate(term(), #sidecar{}) -> ok.
-terminate(shutdown, #sidecar{context = Context, shutdown = Shutdown, listening = Listening, streams = Streams}) ->
-    outrider_farewell:say(Context, Shutdown, Listening, Streams);
+terminate(shutdown, #sidecar{context = Context, listening = Listening, streams = Streams}) ->
+    outrider_farewell:say(Context, Listening, Streams);
 terminate(_Reason, #sidecar{port = Port}) ->
     ok = outrider_launch:close(Port),
     %% A crash report shows the mailbox.

@@ -16,7 +16,8 @@
     window := pos_integer(),
     %% A WebSocket gives back credit for so many bytes at once.
     credit_step := pos_integer(),
-    send_timeout := timeout()
+    %% How long a stream has when its parent ends.
+    shutdown := timeout() | brutal_kill
 }.
 
 %% Called by a sidecar's process, whose ancestors after the first are those of the streams' parent, too.
@@ -33,7 +34,7 @@ new(Ref, Sidecar, Port, Collector, TransOpts) ->
         ancestors => [Parent | tl(get('$ancestors'))],
         window => Window,
         credit_step => max(1, Window div 2),
-        send_timeout => outrider_options:send_timeout(TransOpts)
+        shutdown => outrider_options:shutdown(TransOpts)
     }).
 
 %% To be called by a process that has ended its stream and is about to exit abnormally all the same: the client's

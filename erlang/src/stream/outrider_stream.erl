@@ -46,7 +46,7 @@ start(Context = #{ref := Ref, port := Port, parent := Parent, ancestors := Ances
         id = Id,
         monitor = Monitor,
         opts = Opts,
-        response = outrider_response:new(Number, Req, outrider_writer:new(Context, Number, Monitor))
+        response = outrider_response:new(Number, Req, outrider_writer:new(Context, Monitor), Opts)
     },
     try cowboy_stream:init(Id, Req, Opts) of
         {Commands, Chain} -> loop(commands(Commands, Stream#stream{chain = Chain}))

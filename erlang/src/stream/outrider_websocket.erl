@@ -239,11 +239,12 @@ close(Bundles, WS = #ws{writer = Writer}, HandlerState) ->
     case outrider_writer:write(Bundles, Writer) of
         {ok, _} -> ok;
         {error, _} -> ok;
-        {exit, _, Behind} -> _ = last(abort, WS#ws{writer = Behind}), ok
+        %% Without an effect if all has been written.
+        {exit, _, Behind} -> _ = last({close, 1001, <<>>}, WS#ws{writer = Behind}), ok
     end,
     terminate(stop, WS, HandlerState).
 
-%% The parent ends: the listener stops, or the application. Or the listener is being drained, and it is this one's turn.
+%% The parent ends: the listener stops, or the application. What was written before goes out before the close frame. Or the listener is being drained, and it is this one's turn.
 -spec stop(term(), #ws{}, term()) -> no_return().
 stop({drain, Code}, WS, HandlerState) ->
     _ = last({close, Code, <<>>}, WS),

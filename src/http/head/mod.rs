@@ -2,7 +2,8 @@
 //!
 //! It judges as Cowboy does, with Cowboy's limits and status codes, so that a client and its tests meet the server they
 //! know. hyper gets a head only when it has been accepted here, and accepts it as well: hyper never answers an error
-//! of its own. The check keeps no copy of what it accepts; hyper parses it once more.
+//! of its own. The check keeps no copy of what it accepts; hyper parses it once more. A path and a query that are
+//! good for Cowboy, but not for the type `http::Uri`, are kept from hyper and go beside it ([`HeadCheck::hide_target`]).
 //!
 //! [`line`] judges the request line, [`host`] an authority, [`fields`] the header fields that decide about the message.
 //!
@@ -11,14 +12,14 @@
 //! # Differences from Cowboy
 //!
 //! Where versions of Cowboy differ, this follows the newer ones (2.18): header lines are counted and not names, a line
-//! ends with CRLF only, and a fragment, a NUL or a bad `connection` header gets 400 at once.
+//! ends with CRLF only, and a fragment, a NUL, a bad `connection` header or a `content-length` of more than 17 digits gets
+//! 400 at once.
 //!
 //! Refused with 400 although Cowboy accepts it, because hyper does not take it:
 //! - a header with an empty name or with bytes in it that are not of a token; control characters in a value;
-//! - a target with control characters, `<`, `>`, a backtick in its path, a quotation mark in its query, or bytes that
-//!   are not UTF-8; an IP literal that is not an IPv6 address;
+//! - an IP literal that is not an IPv6 address;
 //! - `transfer-encoding` in HTTP/1.0, several times, or as a list with empty elements around `chunked`;
-//! - a `content-length` with a plus sign or of more than 2^64 - 3.
+//! - a `content-length` with a plus sign.
 //!
 //! Other differences:
 //! - A limit is exact. Cowboy forgives what is too long when it comes together with its end, and refuses a method or
@@ -36,8 +37,12 @@ mod line;
 use fields::Fields;
 use line::RequestLine;
 
-/// The longest request line, whatever the limits say: hyper takes a target of so many bytes.
-const MOST_LINE: usize = 65_534;
+/// The longest head, whatever the limits say.
+pub const MOST_HEAD: usize = 64 << 20;
+/// The longest target that hyper takes.
+const MOST_TARGET: usize = 65_534;
+/// The longest authority, which with its scheme must be such a target.
+const MOST_AUTHORITY: usize = 65_000;
 /// The longest name that hyper takes.
 const MOST_NAME: usize = 65_535;
 /// The most headers that hyper can take without a panic: what `http::HeaderMap` can reserve room for.
@@ -69,6 +74,10 @@ pub struct HeadLimits {
     pub max_header_name_length: usize,
     /// Bytes of a header's value, without one leading space or tab; more: 431.
     pub max_header_value_length: usize,
+    /// The same for `authorization`.
+    pub max_authorization_header_value_length: usize,
+    /// The same for each `cookie`.
+    pub max_cookie_header_value_length: usize,
 }
 
 impl Default for HeadLimits {
@@ -82,18 +91,23 @@ impl Default for HeadLimits {
             max_headers: 100,
             max_header_name_length: 64,
             max_header_value_length: 4096,
+            max_authorization_header_value_length: 4096,
+            max_cookie_header_value_length: 4096,
         }
     }
 }
 
 impl HeadLimits {
-    /// The most bytes that an accepted head can have: hyper's read buffer must not be smaller.
+    /// The most bytes that an accepted head can have: hyper's read buffer must be larger.
     pub fn max_head_length(&self) -> usize {
         let colon_space_crlf = 4;
-        let field = self.max_header_name_length.min(MOST_NAME).saturating_add(self.max_header_value_length);
+        let of_two = self.max_authorization_header_value_length.max(self.max_cookie_header_value_length);
+        let value = self.max_header_value_length.max(of_two);
+        let field = self.max_header_name_length.min(MOST_NAME).saturating_add(value);
         let fields = self.max_headers().saturating_mul(field.saturating_add(colon_space_crlf));
         let empty_lines = self.max_empty_lines.saturating_mul(2);
-        empty_lines.saturating_add(self.max_line() + 2).saturating_add(fields).saturating_add(2)
+        let line = self.max_request_line_length.saturating_add(2);
+        empty_lines.saturating_add(line).saturating_add(fields).saturating_add(2).min(MOST_HEAD)
     }
 
     /// Header lines at most: what hyper's `max_headers` is to be set to.
@@ -101,8 +115,18 @@ impl HeadLimits {
         self.max_headers.min(MOST_HEADERS)
     }
 
-    fn max_line(&self) -> usize {
-        self.max_request_line_length.min(MOST_LINE)
+    fn max_value(&self, name: &[u8]) -> usize {
+        if name.eq_ignore_ascii_case(b"cookie") {
+            self.max_cookie_header_value_length
+        } else if name.eq_ignore_ascii_case(b"authorization") {
+            self.max_authorization_header_value_length
+        } else {
+            self.max_header_value_length
+        }
+    }
+
+    fn max_authority(&self) -> usize {
+        self.max_authority_length.min(MOST_AUTHORITY)
     }
 }
 
@@ -126,8 +150,8 @@ pub enum Verdict {
     Refused { status: u16 },
 }
 
-/// The answer to a refused head, as Cowboy writes it. The status is one of a [`Verdict`], or 408 for a head that has
-/// not come in time.
+/// The answer to a refused head, as Cowboy writes it. The status is one of a [`Verdict`], 408 for a head that has not
+/// come in time, or 500 for an interim response that cannot be sent.
 pub fn refusal(status: u16) -> Vec<u8> {
     // The words are Cowlib's, some of them older than RFC 9110.
     let phrase = match status {
@@ -135,6 +159,7 @@ pub fn refusal(status: u16) -> Vec<u8> {
         408 => "Request Timeout",
         414 => "Request-URI Too Long",
         431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
         501 => "Not Implemented",
         505 => "HTTP Version Not Supported",
         _ => "",
@@ -187,10 +212,21 @@ impl HeadCheck {
     /// the bytes seen before must be the same, and so must the limits.
     pub fn check(&mut self, buf: &[u8], limits: &HeadLimits) -> Verdict {
         match self.advance(buf, limits) {
+            Ok(body) if body.map_or(buf.len(), |_| self.pos) > MOST_HEAD => {
+                Verdict::Refused { status: FIELDS_TOO_LARGE }
+            }
             Ok(Some(body)) => Verdict::Complete { len: self.pos, body },
             Ok(None) => Verdict::Partial,
             Err(status) => Verdict::Refused { status },
         }
+    }
+
+    /// Takes path and query out of the accepted head at the beginning of `buf`, if hyper would not take them, and puts
+    /// `/` in their place: says what they were, and the head's new length.
+    pub fn hide_target(&self, buf: &mut Vec<u8>) -> (Option<Box<[u8]>>, usize) {
+        let Some(hidden) = self.line.hidden.clone() else { return (None, self.pos) };
+        let length = self.pos - hidden.len() + 1;
+        (Some(buf.splice(hidden, *b"/").collect()), length)
     }
 
     /// Whether a request line has come: a head that is late gets 408 only then.
@@ -223,7 +259,7 @@ impl HeadCheck {
         let received = &buf[self.start..lf.unwrap_or(buf.len())];
         // A CR at the end may be the one that belongs to the LF; it is not counted, whether the LF is here or not.
         let line = received.strip_suffix(b"\r");
-        if line.unwrap_or(received).len() > limits.max_line() {
+        if line.unwrap_or(received).len() > limits.max_request_line_length {
             return Err(URI_TOO_LONG);
         }
         let Some(lf) = lf else {
@@ -269,7 +305,7 @@ impl HeadCheck {
     fn value(&mut self, buf: &[u8], colon: usize, limits: &HeadLimits) -> Result<Step, Refusal> {
         let begin = colon + 1;
         let free = usize::from(matches!(buf.get(begin), Some(b' ' | b'\t')));
-        let longest = (begin + free).saturating_add(limits.max_header_value_length);
+        let longest = (begin + free).saturating_add(limits.max_value(&buf[self.start..colon]));
         let Some(end) = self.find(buf, longest, is_control)? else { return Ok(Step::Wait) };
         let Some(lf) = line_end(buf, end)? else { return Ok(Step::Wait) };
         self.fields.add(buf, self.start..colon, trim(buf, begin, end), &self.line, limits)?;

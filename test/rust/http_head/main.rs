@@ -146,6 +146,8 @@ proptest! {
             max_headers: count,
             max_header_name_length: 2 * word,
             max_header_value_length: 2 * word,
+            max_authorization_header_value_length: 3 * word,
+            max_cookie_header_value_length: 3 * word,
         };
         let mut cuts: Vec<usize> = cuts.drain(..).map(|cut| cut.index(bytes.len() + 1)).collect();
         cuts.sort_unstable();
