@@ -5,14 +5,14 @@
 %%% still send goes out. Then the port closes, which sends the sidecar away.
 -module(outrider_farewell).
 
--export([say/4]).
+-export([say/3]).
 
 %% How long a sidecar that is told to leave may take to close its listening sockets.
 -define(LEAVE_MS, 2000).
 
--spec say(outrider_context:context(), timeout() | brutal_kill, outrider_listening:listening(), outrider_streams:streams()) ->
-    ok.
-say(Context = #{port := Port, parent := Parent, collector := Collector}, Shutdown, Listening, Streams) ->
+-spec say(outrider_context:context(), outrider_listening:listening(), outrider_streams:streams()) -> ok.
+say(Context, Listening, Streams) ->
+    #{port := Port, collector := Collector, parent := Parent, shutdown := Shutdown} = Context,
     Left = outrider_listening:leave(Listening),
     _ = [Pid ! {'EXIT', Parent, shutdown} || Pid <- outrider_streams:pids(Streams)],
     ok = wait(timer(Shutdown), Context, Left, Streams),

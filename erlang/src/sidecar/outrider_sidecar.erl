@@ -20,7 +20,6 @@
     %% Which of the listener's sidecars this is.
     number :: pos_integer(),
     hello :: #{atom() => term()},
-    shutdown :: timeout() | brutal_kill,
     port :: port(),
     context :: outrider_context:context(),
     listening :: outrider_listening:listening(),
@@ -89,7 +88,6 @@ init({Ref, Number}) ->
                 ref = Ref,
                 number = Number,
                 hello = Hello,
-                shutdown = outrider_options:shutdown(TransOpts),
                 port = Port,
                 context = Context,
                 listening = outrider_listening:new(Ref, Collector, Listening),
@@ -182,8 +180,8 @@ own(Event, State = #sidecar{listening = Listening}) ->
     State#sidecar{listening = outrider_listening:event(Event, Listening)}.
 
 -spec terminate(term(), #sidecar{}) -> ok.
-terminate(shutdown, #sidecar{context = Context, shutdown = Shutdown, listening = Listening, streams = Streams}) ->
-    outrider_farewell:say(Context, Shutdown, Listening, Streams);
+terminate(shutdown, #sidecar{context = Context, listening = Listening, streams = Streams}) ->
+    outrider_farewell:say(Context, Listening, Streams);
 terminate(_Reason, #sidecar{port = Port}) ->
     ok = outrider_launch:close(Port),
     %% A crash report shows the mailbox.
