@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::time::Instant;
 
-use super::head::{BodyLength, HeadCheck, HeadLimits, Verdict};
+use super::head::{BodyLength, HeadCheck, HeadLimits, Known, Verdict};
 use super::proxy::{self, Header};
 use crate::port::message::CHUNK;
 use crate::streams::Streams;
@@ -131,6 +131,14 @@ impl Wire {
     /// The status with which to refuse what the client sent instead of a request.
     pub fn refusal(&self) -> Option<u16> {
         self.refusal.filter(|_| !self.busy)
+    }
+
+    /// What is known of a request that was refused or is late.
+    pub fn known(&self) -> Option<Known<'_>> {
+        match &self.framing {
+            Framing::Head(check) => check.known(&self.unread),
+            _ => None,
+        }
     }
 
     /// Whether bytes written now to the socket follow all that hyper was given to write.
