@@ -14,6 +14,8 @@
 
 %% How long a sidecar may take to answer whoever asks something of all of them.
 -define(ANSWER_MS, 5000).
+%% Processes that tell stream handlers of refused requests, which may take any time for it.
+-define(MOST_TELLING, 100).
 
 -record(sidecar, {
     ref :: ranch:ref(),
@@ -23,7 +25,10 @@
     port :: port(),
     context :: outrider_context:context(),
     listening :: outrider_listening:listening(),
-    streams :: outrider_streams:streams()
+    streams :: outrider_streams:streams(),
+    %% Requests that the sidecar has refused, and processes that tell stream handlers of some.
+    refused = 0 :: non_neg_integer(),
+    telling = 0 :: non_neg_integer()
 }).
 
 -spec start_link(ranch:ref(), pos_integer()) -> {ok, pid()} | {error, term()}.
@@ -124,8 +129,9 @@ handle_call({tell, Drain}, _From, State = #sidecar{streams = Streams}) ->
     {reply, outrider_streams:pids(Streams), State#sidecar{streams = outrider_streams:tell(Drain, Streams)}};
 handle_call({max_connections, _} = Order, _From, State) ->
     {reply, order(Order, State), State};
-handle_call(info, _From, State = #sidecar{number = Number, hello = Hello, streams = Streams}) ->
-    {reply, maps:merge((maps:with([vsn, os_pid], Hello))#{number => Number}, outrider_streams:count(Streams)), State};
+handle_call(info, _From, State = #sidecar{number = Number, hello = Hello, streams = Streams, refused = Refused}) ->
+    Info = (maps:with([vsn, os_pid], Hello))#{number => Number, refused => Refused},
+    {reply, maps:merge(Info, outrider_streams:count(Streams)), State};
 handle_call(_Request, _From, State) ->
     {reply, {error, ?MODULE}, State}.
 
@@ -143,6 +149,8 @@ handle_info({Port, {data, Packet}}, State = #sidecar{port = Port, streams = Stre
     end;
 handle_info({{stream, Stream}, _Monitor, process, _Pid, Reason}, State = #sidecar{streams = Streams}) ->
     {noreply, State#sidecar{streams = outrider_streams:down(Stream, Reason, Streams)}};
+handle_info({refused, _Monitor, process, _Pid, _Reason}, State = #sidecar{telling = Telling}) ->
+    {noreply, State#sidecar{telling = Telling - 1}};
 handle_info({upgraded, Stream, IsTold}, State = #sidecar{streams = Streams}) ->
     {noreply, State#sidecar{streams = outrider_streams:upgraded(Stream, IsTold, Streams)}};
 handle_info({over, Stream}, State = #sidecar{streams = Streams}) ->
@@ -170,6 +178,8 @@ lost(Reason, State = #sidecar{ref = Ref}) ->
 own({log, Level, Target, Text}, State = #sidecar{ref = Ref}) ->
     ok = outrider_log:said(Ref, Level, Target, Text),
     State;
+own({refused, Count, Status, Known}, State = #sidecar{refused = Refused}) ->
+    tell_handlers(Status, Known, State#sidecar{refused = Refused + Count});
 %% For the watchdog, which has seen it come.
 own(pong, State) ->
     State;
@@ -178,6 +188,13 @@ own({listening, [_ | _]} = Event, State = #sidecar{listening = Listening, stream
     State#sidecar{listening = outrider_listening:event(Event, Listening), streams = outrider_streams:untell(Streams)};
 own(Event, State = #sidecar{listening = Listening}) ->
     State#sidecar{listening = outrider_listening:event(Event, Listening)}.
+
+tell_handlers(_, _, State = #sidecar{telling = ?MOST_TELLING}) ->
+    State;
+tell_handlers(Status, Known, State = #sidecar{ref = Ref, context = #{parent := Parent}, telling = Telling}) ->
+    Arguments = [Ref, Parent, Status, Known],
+    {_, _} = proc_lib:spawn_opt(outrider_refused, start, Arguments, [{monitor, [{tag, refused}]}]),
+    State#sidecar{telling = Telling + 1}.
 
 -spec terminate(term(), #sidecar{}) -> ok.
 terminate(shutdown, #sidecar{context = Context, listening = Listening, streams = Streams}) ->
