@@ -173,10 +173,10 @@ impl House {
     fn new(app: Rc<dyn Application>, limits: &config::Limits, window: usize) -> Self {
         let gate = Rc::new(Gate::new(&limits.gate()));
         let streams = Streams::new(app, limits.streams(window));
-        let http = http::Server { streams: Rc::clone(&streams), gate: Rc::clone(&gate), options: limits.http() };
+        let http = http::Server::new(Rc::clone(&streams), Rc::clone(&gate), limits.http());
         tokio::task::spawn_local(streams::keep_time(Rc::clone(&streams)));
         tokio::task::spawn_local(streams::keep_house(Rc::clone(&streams)));
-        Self { gate, streams, http: Rc::new(http) }
+        Self { gate, streams, http }
     }
 
     /// Takes clients in, for ever.

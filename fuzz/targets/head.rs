@@ -20,6 +20,7 @@ fuzz_target!(|input: &[u8]| {
         cut = check.check(&head[..received], &limits);
     }
     assert_eq!(whole, cut);
+    assert_eq!(check.known(&head[..received]).is_some(), check.request_line_complete());
 
     if let Verdict::Complete { len, .. } = whole {
         let mut shown = head[..len].to_vec();

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::exchange::Exchange;
 use super::head::HeadLimits;
+use super::refused::Refusals;
 use super::request::ConnectionInfo;
 use super::wire::Wire;
 use crate::gate::Gate;
@@ -44,6 +45,14 @@ pub struct Server {
     pub streams: Rc<Streams>,
     pub gate: Rc<Gate>,
     pub options: Options,
+    pub(super) refusals: Refusals,
+}
+
+impl Server {
+    /// One for this process.
+    pub fn new(streams: Rc<Streams>, gate: Rc<Gate>, options: Options) -> Rc<Self> {
+        Rc::new(Self { streams, gate, options, refusals: Refusals::default() })
+    }
 }
 
 /// One connection, as its requests share it.

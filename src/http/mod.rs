@@ -19,6 +19,7 @@ pub mod head;
 mod hyper_io;
 mod ongoing;
 mod proxy;
+mod refused;
 mod request;
 mod response;
 mod service;
@@ -204,9 +205,12 @@ impl Connection {
                 }
             }
         }
-        if let Some(status) = self.wire.borrow().refusal() {
+        let wire = self.wire.borrow();
+        if let Some(status) = wire.refusal() {
+            self.refused(status, &wire);
             return Poll::Ready(Outcome::Refused(status));
         }
+        drop(wire);
         self.poll_timer(cx, timer)
     }
 
@@ -246,10 +250,19 @@ impl Connection {
                     continue;
                 }
                 let told = !wire.is_busy() && wire.has_request_line();
+                if told {
+                    self.refused(408, &wire);
+                }
                 return Poll::Ready(Outcome::Late(told.then_some(408)));
             }
             timer.as_mut().reset(deadline);
         }
+    }
+
+    /// What came instead of a request is about to get this status.
+    fn refused(&self, status: u16, wire: &Wire) {
+        let Server { refusals, streams, .. } = &*self.server;
+        refusals.add(&*streams.app, status, &self.info, self.requests.get() + 1, wire.known());
     }
 
     /// When this connection has waited too long, as things stand.

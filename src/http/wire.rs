@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::chunks::{ChunkedBody, Malformed};
-use super::head::{BodyLength, HeadCheck, HeadLimits, Verdict};
+use super::head::{BodyLength, HeadCheck, HeadLimits, Known, Verdict};
 use super::proxy::{self, Header};
 use crate::port::message::CHUNK;
 use crate::transport::stall::Stall;
@@ -145,6 +145,14 @@ impl Wire {
     /// The status with which to refuse what the client sent instead of a request.
     pub fn refusal(&self) -> Option<u16> {
         self.refusal.filter(|_| !self.busy)
+    }
+
+    /// What is known of a request that was refused or is late.
+    pub fn known(&self) -> Option<Known<'_>> {
+        match &self.framing {
+            Framing::Head(check) => check.known(&self.unread),
+            _ => None,
+        }
     }
 
     /// Whether bytes written now to the socket follow all that hyper was given to write.

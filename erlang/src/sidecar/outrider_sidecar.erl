@@ -17,6 +17,8 @@
 -define(ANSWER_MS, 5000).
 %% How long a sidecar that is told to leave may take to close its listening sockets.
 -define(LEAVE_MS, 2000).
+%% Processes that tell stream handlers of refused requests, which may take any time for it.
+-define(MOST_TELLING, 100).
 %% Events that go to a handler; all others are for the stream's process itself.
 -define(IS_FRAME(Event),
     (is_atom(Event) orelse element(1, Event) =:= text orelse element(1, Event) =:= binary orelse
@@ -42,7 +44,10 @@
     %% Which of them are to be told of a drain, and the drain, once there is one.
     told = #{} :: #{pos_integer() => []},
     drain = none :: none | outrider_drain:options(),
-    accepted = 0 :: non_neg_integer()
+    accepted = 0 :: non_neg_integer(),
+    %% Requests that the sidecar has refused, and processes that tell stream handlers of some.
+    refused = 0 :: non_neg_integer(),
+    telling = 0 :: non_neg_integer()
 }).
 
 -spec start_link(ranch:ref(), pos_integer()) -> {ok, pid()} | {error, term()}.
@@ -149,13 +154,16 @@ handle_call({max_connections, _} = Order, _From, State) ->
     ok = command(0, Order, State),
     {reply, ok, State};
 handle_call(info, _From, State) ->
-    #sidecar{number = Number, hello = Hello, streams = Streams, requests = Requests, accepted = Accepted} = State,
+    #sidecar{
+        number = Number, hello = Hello, streams = Streams, requests = Requests, accepted = Accepted, refused = Refused
+    } = State,
     Info = maps:with([vsn, os_pid], Hello),
     {reply, Info#{
         number => Number,
         all_connections => map_size(Streams),
         active_connections => map_size(Requests),
-        accepted => Accepted
+        accepted => Accepted,
+        refused => Refused
     }, State};
 handle_call(_Request, _From, State) ->
     {reply, {error, ?MODULE}, State}.
@@ -173,6 +181,8 @@ handle_info({Port, {data, Packet}}, State = #sidecar{port = Port, streams = Stre
     end;
 handle_info({{stream, Stream}, _Monitor, process, _Pid, Reason}, State) ->
     {noreply, stream_down(Stream, Reason, State)};
+handle_info({refused, _Monitor, process, _Pid, _Reason}, State = #sidecar{telling = Telling}) ->
+    {noreply, State#sidecar{telling = Telling - 1}};
 handle_info({upgraded, Stream, IsTold}, State = #sidecar{requests = Requests}) ->
     {noreply, upgraded(IsTold, Stream, State#sidecar{requests = maps:remove(Stream, Requests)})};
 handle_info({over, Stream}, State) ->
@@ -273,6 +283,8 @@ frames(_, Events, Frames) ->
 sidecar_event({log, Level, Target, Text}, State = #sidecar{ref = Ref}) ->
     logger:log(Level, "~ts", [Text], #{domain => [outrider], target => Target, listener => Ref}),
     State;
+sidecar_event({refused, Count, Status, Known}, State = #sidecar{refused = Refused}) ->
+    tell_handlers(Status, Known, State#sidecar{refused = Refused + Count});
 %% For the watchdog, which has seen it come.
 sidecar_event(pong, State) ->
     State;
@@ -282,6 +294,13 @@ sidecar_event({listening, Listening}, State) ->
     listening(Listening, State#sidecar{order = none});
 sidecar_event({listen_error, _Address, Posix}, State) ->
     answer({error, Posix}, State#sidecar{order = none}).
+
+tell_handlers(_, _, State = #sidecar{telling = ?MOST_TELLING}) ->
+    State;
+tell_handlers(Status, Known, State = #sidecar{ref = Ref, context = Context, telling = Telling}) ->
+    Arguments = [Ref, outrider_stream:parent(Context), Status, Known],
+    {_, _} = proc_lib:spawn_opt(outrider_refused, start, Arguments, [{monitor, [{tag, refused}]}]),
+    State#sidecar{telling = Telling + 1}.
 
 listening([], State) ->
     follow_registry(State#sidecar{listening = []});

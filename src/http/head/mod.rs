@@ -5,7 +5,8 @@
 //! of its own. The check keeps no copy of what it accepts; hyper parses it once more. A path and a query that are
 //! good for Cowboy, but not for the type `http::Uri`, are kept from hyper and go beside it ([`HeadCheck::hide_target`]).
 //!
-//! [`line`] judges the request line, [`host`] an authority, [`fields`] the header fields that decide about the message.
+//! [`line`] judges the request line, [`host`] an authority, [`fields`] the header fields that decide about the message;
+//! [`known`] says what a refused head was about.
 //!
 //! Bodies and trailers are not part of a head and not checked here.
 //!
@@ -32,9 +33,11 @@
 
 mod fields;
 mod host;
+mod known;
 mod line;
 
 use fields::Fields;
+pub use known::Known;
 use line::RequestLine;
 
 /// The longest head, whatever the limits say.
@@ -227,6 +230,12 @@ impl HeadCheck {
         let Some(hidden) = self.line.hidden.clone() else { return (None, self.pos) };
         let length = self.pos - hidden.len() + 1;
         (Some(buf.splice(hidden, *b"/").collect()), length)
+    }
+
+    /// What `buf`, of which this check has said that it is refused or partial, has told of a request; nothing before the end
+    /// of its request line.
+    pub fn known<'a>(&self, buf: &'a [u8]) -> Option<Known<'a>> {
+        if self.request_line_complete() { Known::read(&buf[2 * self.empty_lines..self.start]) } else { None }
     }
 
     /// Whether a request line has come: a head that is late gets 408 only then.

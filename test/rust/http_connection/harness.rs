@@ -77,10 +77,10 @@ impl Talk {
         let streams = Streams::new(Rc::clone(&port) as Rc<_>, flags.limits.streams(flags.window));
         let gate = Rc::new(Gate::new(&flags.limits.gate()));
         let (connection, any) = gate.admit();
-        let server = http::Server { streams: Rc::clone(&streams), gate, options: flags.limits.http() };
+        let server = http::Server::new(Rc::clone(&streams), gate, flags.limits.http());
         let (client, socket) = UnixStream::pair().expect("a pair of sockets");
         let permits = Permits { connection, socket: any };
-        spawn_local(http::serve(Rc::new(server), Socket::Unix(socket), permits));
+        spawn_local(http::serve(server, Socket::Unix(socket), permits));
         let application =
             Application { port, streams, asked: BTreeMap::new(), late: VecDeque::new(), heard: Vec::new() };
         Self { client, received: Vec::new(), closed: false, application }
