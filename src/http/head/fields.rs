@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use super::host;
 use super::line::RequestLine;
-use super::{BAD_REQUEST, BodyLength, HeadLimits, Refusal, URI_TOO_LONG, host, is_token};
+use super::rules::{BAD_REQUEST, BodyLength, HeadLimits, Refusal, URI_TOO_LONG, is_token};
 
 /// The most digits of a number, as in Cowboy 2.18; hyper can count that far.
 const MOST_DIGITS: usize = 17;

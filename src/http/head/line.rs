@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::{
-    BAD_REQUEST, HeadLimits, MOST_TARGET, NOT_IMPLEMENTED, Refusal, URI_TOO_LONG, VERSION_NOT_SUPPORTED, host, is_token,
+use super::host;
+use super::rules::{
+    BAD_REQUEST, HeadLimits, MOST_TARGET, NOT_IMPLEMENTED, Refusal, URI_TOO_LONG, VERSION_NOT_SUPPORTED, is_token,
 };
 
 /// What the header fields are judged by.
