@@ -15,11 +15,11 @@ use tracing::level_filters::LevelFilter;
 use crate::http::head::HeadLimits;
 use crate::rights::User;
 use crate::transport::listener::{self, ListenAddr};
-use crate::{gate, http, rights, streams};
+use crate::{gate, http, rights, streams, version};
 
 /// HTTP and WebSocket I/O for an Erlang VM, in a process beside it.
 #[derive(Debug, Parser)]
-#[command(name = "outrider", version, propagate_version = true)]
+#[command(name = "outrider", version = version::text(), propagate_version = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -18,9 +18,10 @@ pub mod config;
 // An application without a VM.
 pub mod echo;
 
-// The process: what it gives up, when the VM has stopped, where log events go.
+// The process: what it gives up, when the VM has stopped, where log events go, which build it is.
 pub mod log;
 pub mod rights;
+pub mod version;
 pub mod watchdog;
 
 // Takes clients in.

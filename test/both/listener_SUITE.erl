@@ -114,6 +114,49 @@ an_unknown_socket_option(_) ->
         end
     end, refused).
 
+%% Supervisors know an embedded listener by the same id.
+the_id_of_a_child_spec(_) ->
+    #{id := Id} = ranch:child_spec(?REF, ranch_tcp, #{}, cowboy_clear, #{}),
+    #{id := Id} = outrider:child_spec(?REF, ranch_tcp, #{}, #{}),
+    ok.
+
+%%% Options of a listener that runs
+
+%% For the requests that come after. A new connection for each: Cowboy's options are those of a connection.
+set_protocol_options(_) ->
+    Dispatch = fun(Status) ->
+        #{env => #{dispatch => cowboy_router:compile([{'_', [{"/", http_script_h, #{
+            silent => true, init => fun(Req, State) -> {ok, cowboy_req:reply(Status, Req), State} end}}]}])}}
+    end,
+    #{wire := {200, 201, true}} = same_test:same(#{protocol => Dispatch(200)}, fun(#{name := Name, ref := Ref} = Server) ->
+        Api = same_test:ranch_api(Name),
+        #{status := Before} = http_client:get(Server, "/"),
+        Options = Api:get_protocol_options(Ref),
+        ok = Api:set_protocol_options(Ref, maps:merge(Options, Dispatch(201))),
+        #{status := After} = http_client:get(Server, "/"),
+        {Before, After, Api:get_protocol_options(Ref) =:= maps:merge(Options, Dispatch(201))}
+    end).
+
+set_transport_options(_) ->
+    #{wire := {5000, 1000, 1000, {error, {bad_option, shutdown}}, 1000, 7}} = same_test:same(#{
+        transport => #{socket_opts => [{port, 0}], shutdown => 5000, max_connections => 7}
+    }, fun(#{name := Name, ref := Ref}) ->
+        Api = same_test:ranch_api(Name),
+        Shutdown = fun() -> maps:get(shutdown, Api:get_transport_options(Ref)) end,
+        Before = Shutdown(),
+        ok = Api:set_transport_options(Ref, (Api:get_transport_options(Ref))#{shutdown => 1000, max_connections => 8}),
+        After = Shutdown(),
+        #{transport_options := #{shutdown := Info}} = Api:info(Ref),
+        Bad = Api:set_transport_options(Ref, #{shutdown => x}),
+        {Before, After, Info, Bad, Shutdown(), Api:get_max_connections(Ref)}
+    end).
+
+options_of_no_listener(_) ->
+    each(fun(_, Api) ->
+        [try apply(Api, Function, [?REF]) catch error:badarg -> badarg end
+         || Function <- [get_protocol_options, get_transport_options]]
+    end, [badarg, badarg]).
+
 %%% Transport options
 
 no_socket_options(_) ->
@@ -232,6 +275,46 @@ set_max_connections(_) ->
         #{status := Status} = http_client:response(Two),
         {Before, Api:get_max_connections(Ref), Status}
     end).
+
+%% Ranch counts all connections; each here has a request that is being answered.
+wait_for_connections(_) ->
+    #{wire := {2, 200, 200}} = same_test:same(#{
+        handler => {http_script_h, #{silent => true, init => fun(Req, State) ->
+            register(binary_to_atom(cowboy_req:qs(Req)), self()),
+            receive go -> {ok, cowboy_req:reply(200, Req), State} end
+        end}}
+    }, fun(#{name := Name, ref := Ref} = Server) ->
+        Api = same_test:ranch_api(Name),
+        ok = Api:wait_for_connections(Ref, '==', 0),
+        ok = Api:wait_for_connections(Ref, '<', 1, 10),
+        Clients = [begin
+            Client = http_client:connect(Server),
+            http_client:send(Client, http_client:request("GET", "/?" ++ Number)),
+            Client
+        end || Number <- ["wait_for_1", "wait_for_2"]],
+        ok = Api:wait_for_connections(Ref, '>', 1, 10),
+        ok = Api:wait_for_connections(Ref, '>=', 2, 0),
+        #{all_connections := Connections} = Api:info(Ref),
+        Waiter = monitor(process, spawn(fun() -> ok = Api:wait_for_connections(Ref, '==', 0, 10) end)),
+        _ = [list_to_existing_atom(Number) ! go || Number <- ["wait_for_1", "wait_for_2"]],
+        Statuses = [begin
+            #{status := Status} = http_client:response(Client),
+            http_client:close(Client),
+            Status
+        end || Client <- Clients],
+        receive {'DOWN', Waiter, process, _, normal} -> ok end,
+        list_to_tuple([Connections | Statuses])
+    end).
+
+%% Of a listener that does not run there are none.
+wait_for_connections_of_no_listener(_) ->
+    each(fun(_, Api) -> Api:wait_for_connections(?REF, '==', 0, 0) end, ok).
+
+wait_for_connections_with_bad_arguments(_) ->
+    each(fun(_, Api) ->
+        [try Api:wait_for_connections(?REF, Op, Number, Interval) catch error:badarg -> badarg end
+         || {Op, Number, Interval} <- [{'<', 0, 1}, {'=:=', 1, 1}, {'==', -1, 1}, {'==', x, 1}, {'==', 1, infinity}]]
+    end, [badarg || _ <- lists:seq(1, 5)]).
 
 %% Ranch's number is that of each of its ten supervisors of connections.
 max_connections_by_default(_) ->

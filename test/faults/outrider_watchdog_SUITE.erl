@@ -102,8 +102,7 @@ a_sidecar_is_kept_while_it_relays(Config) ->
 %% Longer than it takes to notice with a watchdog, by far: the other listener's is killed meanwhile.
 without_a_watchdog_a_stopped_sidecar_is_kept(Config) ->
     #{ref := Ref} = Server = listen(Config, #{watchdog => infinity}),
-    {_, Probe} = proplists:get_value(listener, Config),
-    #{ref := Watched} = listen([{listener, {watched, Probe}}], #{watchdog => ?WATCHDOG_MS}),
+    #{ref := Watched} = listen([{listener, {watched, probe:start()}}], #{watchdog => ?WATCHDOG_MS}),
     Socket = ws_client:open(Server),
     [OsPid, Killed] = [os_process:sidecar(R) || R <- [Ref, Watched]],
     os_process:while_stopped(OsPid, fun() ->

@@ -10,7 +10,6 @@
 -export([block_stops_the_handler_at_max_backlog/1, a_backlog_above_the_window_is_filled/1]).
 -export([max_backlog_is_the_window_by_default/1, a_backlog_far_below_the_window_drains/1]).
 -export([a_handler_is_told_once_that_it_has_drained/1, credit_behind_other_messages_is_found_before_one_is_dropped/1]).
--export([a_client_that_takes_little_all_the_time_is_kept/1]).
 -export([a_handler_without_the_options_has_no_backlog/1, bad_values_are_refused/1]).
 -export([the_sidecar_keeps_no_more_than_the_backlog_and_a_message/1, a_compressed_large_message_is_dropped_whole/1]).
 
@@ -183,31 +182,6 @@ a_backlog_above_the_window_is_filled(Config) ->
     end),
     Messages = ws_client:recv(Socket, 100),
     {text, <<"behind">>} = ws_client:recv(Socket).
-
-%% Without an end of waiting, for three times send_timeout; the socket's buffer has its own size.
-a_client_that_takes_little_all_the_time_is_kept(Config) ->
-    Timeout = 1500,
-    Server = listen(Config, #{}, #{socket_opts => [{port, 0}, {send_timeout, Timeout}]}),
-    Socket = slow_client(Server),
-    Large = {binary, <<0:(8 * 8000000)>>},
-    run(Server, fun(State) -> {[Large], State} end),
-    Deadline = erlang:monotonic_time(millisecond) + 3 * Timeout,
-    Taken = dawdle(Socket, Deadline),
-    <<130, 127, 8000000:64, _/binary>> = Taken,
-    Rest = 8000010 - byte_size(Taken),
-    Rest = byte_size(http_client:bytes(Socket, Rest)),
-    run(Server, fun(State) -> {[{text, <<"again">>}], State} end),
-    {text, <<"again">>} = ws_client:recv(Socket).
-
-dawdle(Socket, Deadline) ->
-    case erlang:monotonic_time(millisecond) < Deadline of
-        true ->
-            Bytes = http_client:bytes(Socket, 4096),
-            receive after 50 -> ok end,
-            <<Bytes/binary, (dawdle(Socket, Deadline))/binary>>;
-        false ->
-            <<>>
-    end.
 
 %%% Both
 
