@@ -237,7 +237,7 @@ options_between_frames(_) ->
         {shutdown_reason, normal}, {text, <<"b">>}]).
 
 set_options_ignores_unknown_keys(_) ->
-    [{text, <<"a">>}] = ws_case:sent([{set_options, #{something => else}}, {text, <<"a">>}]).
+    [{text, <<"a">>}] = ws_case:sent([{set_options, #{something => different}}, {text, <<"a">>}]).
 
 commands_after_a_close_are_not_executed(_) ->
     #{calls := [_, _, {terminate, stop}, {exit, normal}]} = same_test:same(#{handler => {ws_script_h, #{

@@ -388,7 +388,7 @@ bad_returns(_) ->
         fun(State) -> {[{text, <<"never sent">>}, {ping, binary:copy(<<"x">>, 126)}], State} end,
         fun(State) -> {[{pong, binary:copy(<<"x">>, 126)}], State} end,
         fun(State) -> {[{close, 1000, binary:copy(<<"x">>, 124)}], State} end,
-        fun(State) -> {[{active, maybe}], State} end,
+        fun(State) -> {[{active, perhaps}], State} end,
         fun(State) -> {reply, [{text, <<"a">>}, nonsense], State} end
     ]],
     ok.
