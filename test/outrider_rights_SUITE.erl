@@ -66,7 +66,7 @@ clients_that_use_up_the_memory_end_the_sidecar_alone(_) ->
     ok = probe_log:attach(Probe),
     %% All of a message but its last byte: the sidecar has to keep it.
     Kept = [ws_client:handshake("/"), ws_client:header(1, 0, 2, 60000), binary:copy(<<0>>, 60000 - 1)],
-    hoard(Server, Kept, ?MOST_CLIENTS),
+    hoard(Server, OsPid, Kept, ?MOST_CLIENTS),
     os_process:is_gone(OsPid),
     os_process:until(fun() -> not lists:member(os_process:sidecar(Ref), [OsPid, undefined]) end),
     #{status := 404} = http_client:get(Server, "/none"),
@@ -75,20 +75,20 @@ clients_that_use_up_the_memory_end_the_sidecar_alone(_) ->
     [_] = [Text || Text <- Log, binary:match(Text, <<"has lost its sidecar">>) =/= nomatch,
         binary:match(Text, <<"{sidecar_exit,134}">>) =/= nomatch].
 
-%% Connects clients that keep these bytes in the sidecar, until nobody listens, because it has died of them, or until they
-%% must be enough: it reads what they sent when it comes to it. One that is reset is no such sign. Whoever goes on to connect
-%% to a port where nobody listens may be given that very port as its own, and meet itself.
-hoard(_, _, 0) ->
+%% Connects clients that keep these bytes in the sidecar, until nobody listens or another has begun to, because it has died
+%% of them, or until they must be enough: it reads what they sent when it comes to it. One that is reset is no such sign.
+%% Whoever goes on to connect to a port where nobody listens may be given that very port as its own, and meet itself.
+hoard(_, _, _, 0) ->
     ok;
-hoard(#{port := Port} = Server, Bytes, Left) ->
-    case gen_tcp:connect({127, 0, 0, 1}, Port, [binary]) of
+hoard(#{ref := Ref, port := Port} = Server, OsPid, Bytes, Left) ->
+    case os_process:sidecar(Ref) =:= OsPid andalso gen_tcp:connect({127, 0, 0, 1}, Port, [binary]) of
         {ok, Socket} ->
             _ = gen_tcp:send(Socket, Bytes),
-            hoard(Server, Bytes, Left - 1);
-        {error, econnrefused} ->
+            hoard(Server, OsPid, Bytes, Left - 1);
+        Died when Died =:= false; Died =:= {error, econnrefused} ->
             ok;
         {error, _} ->
-            hoard(Server, Bytes, Left - 1)
+            hoard(Server, OsPid, Bytes, Left - 1)
     end.
 
 %% Each file that is read has a thread, whose stack counts for the limit as a whole.
