@@ -62,7 +62,10 @@ inside() {
         tar -C "$top" --create --null --ignore-failed-read --files-from - 2>/dev/null | tar -C "$new/tree" --extract
     bind "$new/tree" "$top"
     # Gun is not among Debian's packages: where it does not come from Hex, the same sources serve.
-    [ ! -e "$top/_build/erl_libs/gun" ] || { mkdir -p "$new/build/erl_libs" && cp -R "$top/_build/erl_libs/gun" "$new/build/erl_libs"; }
+    if [ -e "$top/_build/erl_libs/gun" ]; then
+        mkdir -p "$new/build/erl_libs"
+        cp -R "$top/_build/erl_libs/gun" "$new/build/erl_libs"
+    fi
     bind "$new/build" "$top/_build"
     bind "$top/target" "$top/target"
     toolchain=$(cd "$top" && rustc --print sysroot)
