@@ -81,7 +81,7 @@ pub struct Echo {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub limits: Limits,
-    /// Negotiate permessage-deflate.
+    /// Negotiate permessage-deflate and x-webkit-deflate-frame.
     #[arg(long)]
     pub compress: bool,
     /// The largest frame and message taken from a client, in bytes, or infinity.

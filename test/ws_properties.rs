@@ -19,6 +19,8 @@ enum Sent {
         cuts: Vec<usize>,
         /// A ping after each frame but the last.
         pings: bool,
+        /// The continuations of a compressed message have RSV1 too.
+        rsv1: bool,
     },
     Ping(Vec<u8>),
     Pong(Vec<u8>),
@@ -45,8 +47,15 @@ fn sent() -> impl Strategy<Value = Sent> {
         payload().prop_map(|payload| (Kind::Binary, payload)),
         text().prop_map(|text| (Kind::Text, text.into_bytes())),
     ];
-    let message = (content, any::<bool>(), vec(any::<usize>(), 0..5), any::<bool>()).prop_map(
-        |((kind, payload), compressed, cuts, pings)| Sent::Message { kind, payload, compressed, cuts, pings },
+    let message = (content, any::<bool>(), vec(any::<usize>(), 0..5), any::<bool>(), any::<bool>()).prop_map(
+        |((kind, payload), compressed, cuts, pings, rsv1)| Sent::Message {
+            kind,
+            payload,
+            compressed,
+            cuts,
+            pings,
+            rsv1,
+        },
     );
     prop_oneof![8 => message, 1 => vec(any::<u8>(), 0..126).prop_map(Sent::Ping), 1 => vec(any::<u8>(), 0..126).prop_map(Sent::Pong)]
 }
@@ -63,7 +72,7 @@ fn bytes(sent: &[Sent], deflate: bool, mask: [u8; 4]) -> (Vec<u8>, Vec<Whole>) {
     let mut compressor = Encoder::new(Some(&Agreement::default()));
     for sent in sent {
         match sent {
-            Sent::Message { kind, payload, compressed, cuts, pings } => {
+            Sent::Message { kind, payload, compressed, cuts, pings, rsv1 } => {
                 let compressed = *compressed && deflate;
                 let mut frame = Vec::new();
                 if compressed {
@@ -77,7 +86,7 @@ fn bytes(sent: &[Sent], deflate: bool, mask: [u8; 4]) -> (Vec<u8>, Vec<Whole>) {
                 for (index, cut) in cuts.iter().enumerate() {
                     let last = index == cuts.len() - 1;
                     let opcode = if index > 0 { 0 } else { 1 + u8::from(*kind == Kind::Binary) };
-                    let rsv1 = if compressed && index == 0 { RSV1 } else { 0 };
+                    let rsv1 = if compressed && (index == 0 || *rsv1) { RSV1 } else { 0 };
                     bytes.extend(client_frame((if last { FIN } else { 0 }) | rsv1 | opcode, &wire[at..*cut], mask));
                     at = *cut;
                     if *pings && !last {
@@ -170,7 +179,7 @@ proptest! {
         fragments in vec(any::<usize>(), 0..9),
         compressed: bool,
     ) {
-        let message = Sent::Message { kind: Kind::Binary, payload: vec![7; content], compressed, cuts: fragments, pings: false };
+        let message = Sent::Message { kind: Kind::Binary, payload: vec![7; content], compressed, cuts: fragments, pings: false, rsv1: false };
         let (bytes, _) = bytes(&[message], true, [1, 2, 3, 4]);
         let received = receive(receiver(None, true), &bytes, &cuts, &breaks);
         prop_assert_eq!(received.sizes, [content]);

@@ -19,6 +19,9 @@ fuzz_target!(|input: &[u8]| {
         ..DeflateOpts::default()
     };
     let Some((answer, agreement)) = negotiate(offers, &options) else { return };
+    if answer == "x-webkit-deflate-frame" {
+        return;
+    }
     assert!(answer.starts_with("permessage-deflate"));
     assert!((8..=options.server_max_window_bits).contains(&agreement.server_max_window_bits));
     assert!((8..=options.client_max_window_bits).contains(&agreement.client_max_window_bits));

@@ -121,7 +121,10 @@ impl Decoder {
     }
 
     fn header(&mut self, input: &[u8]) -> Step {
-        let context = Context { deflate: self.inflater.is_some(), fragmented: self.message.is_some() };
+        let context = Context {
+            deflate: self.inflater.is_some(),
+            message: self.message.as_ref().map(|message| message.compressed),
+        };
         if self.partial.is_empty() {
             let Some((header, size)) = Header::parse(input, context)? else {
                 self.partial.extend_from_slice(input);

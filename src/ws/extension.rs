@@ -1,6 +1,6 @@
 //! The negotiation of compression (RFC 7692, 5 and 7.1): the client's offers in, the server's answer out. Pure.
 //!
-//! The answers are Cowboy's to the letter, as of Cowlib 2.21, with one difference. RFC 7692, 7.1 wants an offer refused
+//! The answers are Cowboy's to the letter, as of Cowlib 2.14, with one difference. RFC 7692, 7.1 wants an offer refused
 //! that names a parameter twice; Cowlib refuses it only if both are equal, and otherwise answers with both. We refuse both.
 
 use std::fmt::Write;
@@ -110,6 +110,17 @@ fn takeover(value: &str) -> Result<bool, BadOption> {
 pub fn negotiate(offers: &str, options: &DeflateOpts) -> Option<(String, Agreement)> {
     offers::parse(offers)?.iter().find_map(|offer| match offer.name {
         "permessage-deflate" => permessage_deflate(&offer.parameters, options),
+        // The browser draft of permessage-deflate. Whatever its parameters ask for, it is granted in full.
+        "x-webkit-deflate-frame" => Some((
+            offer.name.to_owned(),
+            Agreement {
+                server_context_takeover: true,
+                client_context_takeover: true,
+                server_max_window_bits: 15,
+                client_max_window_bits: 15,
+                ..*options
+            },
+        )),
         _ => None,
     })
 }
@@ -240,6 +251,7 @@ mod tests {
         for line in lines {
             let (settings, line) = line.split_once('\t').unwrap();
             let (offers, cowlibs) = line.rsplit_once('\t').unwrap();
+            let narrow = options(settings).client_max_window_bits < 15 && !offers.contains("client_max_window_bits");
             let twice = offers::parse(offers).is_some_and(|extensions| extensions.iter().any(names_twice));
             let expected = match cowlibs {
                 "malformed" => {
@@ -247,6 +259,8 @@ mod tests {
                     None
                 }
                 "none" => None,
+                // Cowlib 2.13 takes these two; 2.14 has corrected the first.
+                _ if narrow && cowlibs != "x-webkit-deflate-frame" => None,
                 _ if twice => None,
                 _ => Some(cowlibs.to_owned()),
             };
@@ -313,6 +327,8 @@ mod tests {
         let wide =
             agreed("permessage-deflate; server_max_window_bits=15; client_max_window_bits; client_no_context_takeover");
         assert_eq!(wide, Agreement { client_context_takeover: false, ..ours });
+        let draft = agreed("x-webkit-deflate-frame; max_window_bits=8; no_context_takeover");
+        assert_eq!(draft, Agreement { server_max_window_bits: 15, client_max_window_bits: 15, ..ours });
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub struct Header {
 pub struct Context {
     /// A compression extension has been negotiated, which gives the first reserved bit a meaning.
     pub deflate: bool,
-    /// A fragmented message is open.
-    pub fragmented: bool,
+    /// A fragmented message is open; says whether it is compressed.
+    pub message: Option<bool>,
 }
 
 impl Header {
@@ -103,8 +103,14 @@ impl Payload {
 
 /// The rules for the first byte, in the order in which Cowlib looks at them.
 fn check_first(fin: bool, rsv: u8, opcode: OpCode, context: Context) -> Result<(), Error> {
-    // RFC 7692, 6: the bit stands on the first frame of a compressed message.
-    let rsv1 = context.deflate && matches!(opcode, OpCode::Data(data) if data != Data::Continue);
+    // RFC 7692, 6: the bit stands on the first frame of a compressed message. Safari's x-webkit-deflate-frame sets it on
+    // the other frames too, and Cowboy takes that from everybody.
+    let rsv1 = context.deflate
+        && match opcode {
+            OpCode::Data(Data::Continue) => context.message == Some(true),
+            OpCode::Data(_) => true,
+            OpCode::Control(_) => false,
+        };
     if rsv & 3 != 0 || rsv & 4 != 0 && !rsv1 {
         return Err(Error::ReservedBits(rsv));
     }
@@ -112,8 +118,8 @@ fn check_first(fin: bool, rsv: u8, opcode: OpCode, context: Context) -> Result<(
         OpCode::Data(Data::Reserved(opcode)) | OpCode::Control(Control::Reserved(opcode)) => Err(Error::Opcode(opcode)),
         OpCode::Control(_) if !fin => Err(Error::FragmentedControl),
         OpCode::Control(_) => Ok(()),
-        OpCode::Data(Data::Continue) if !context.fragmented => Err(Error::StrayContinuation),
-        OpCode::Data(Data::Text | Data::Binary) if context.fragmented => Err(Error::MissingContinuation),
+        OpCode::Data(Data::Continue) if context.message.is_none() => Err(Error::StrayContinuation),
+        OpCode::Data(Data::Text | Data::Binary) if context.message.is_some() => Err(Error::MissingContinuation),
         OpCode::Data(_) => Ok(()),
     }
 }
@@ -187,7 +193,7 @@ mod tests {
         }
     }
 
-    const PLAIN: Context = Context { deflate: false, fragmented: false };
+    const PLAIN: Context = Context { deflate: false, message: None };
 
     fn error(bytes: &[u8], context: Context) -> Option<Error> {
         Header::parse(bytes, context).err()
@@ -202,7 +208,7 @@ mod tests {
             assert_eq!(error(&[opcode], PLAIN), Some(Error::FragmentedControl));
         }
         assert_eq!(error(&[0x80], PLAIN), Some(Error::StrayContinuation));
-        let within = Context { fragmented: true, ..PLAIN };
+        let within = Context { message: Some(false), ..PLAIN };
         assert_eq!(error(&[0x81], within), Some(Error::MissingContinuation));
         assert_eq!(error(&[0x80], within), None);
     }
@@ -216,10 +222,11 @@ mod tests {
 
     #[test]
     fn the_first_reserved_bit_means_a_compressed_message() {
-        let idle = Context { deflate: true, ..PLAIN };
-        let within = Context { fragmented: true, ..idle };
+        let (idle, within) =
+            (Context { deflate: true, ..PLAIN }, |compressed| Context { deflate: true, message: Some(compressed) });
         assert_eq!(error(&[0xc1], idle), None);
-        for (byte, context) in [(0xc0, within), (0xc0, idle), (0xc8, idle), (0xc9, within), (0xca, idle)] {
+        assert_eq!(error(&[0xc0], within(true)), None);
+        for (byte, context) in [(0xc0, within(false)), (0xc0, idle), (0xc8, idle), (0xc9, within(true)), (0xca, idle)] {
             assert_eq!(error(&[byte], context), Some(Error::ReservedBits(4)));
         }
         assert_eq!(error(&[0xe1], idle), Some(Error::ReservedBits(6)));

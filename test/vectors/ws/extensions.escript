@@ -5,7 +5,7 @@
 %%     escript test/vectors/ws/extensions.escript > test/vectors/ws/extensions.txt
 %%
 %% A line is Options TAB Offers TAB Answer. Options are `key=value`, separated by spaces. The answer is a header, or
-%% `none`, or `malformed`. Cowlib's version is in the first line, because some have changed a rule.
+%% `none`, or `malformed`. Cowlib's version is in the first line, because 2.14 changed a rule.
 
 main([]) ->
 	ok = application:load(cowlib),
@@ -75,6 +75,7 @@ first([], _) -> "none";
 first([{Name, Parameters} | Tail], Options) ->
 	Result = case Name of
 		<<"permessage-deflate">> -> cow_ws:negotiate_permessage_deflate(Parameters, #{}, Options);
+		<<"x-webkit-deflate-frame">> -> cow_ws:negotiate_x_webkit_deflate_frame(Parameters, #{}, Options);
 		_ -> ignore
 	end,
 	case Result of
