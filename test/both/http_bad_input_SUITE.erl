@@ -222,6 +222,7 @@ chunk_extensions(_) ->
     same_test:rows(#{handler => {http_script_h, #{init => Init}}}, fun outcome/2, [
         {128, Extension(128), {200, open}},
         {129, Extension(129), {400, closed}},
+        {endless, Chunked(["1;", binary:copy(<<"e">>, 16400)]), {400, closed}},
         {blanks, Chunked("1 \t \r\na\r\n0 ;e\r\n\r\n"), {200, open}},
         {a_word, Chunked("1 e\r\na\r\n0\r\n\r\n"), {200, open}, {strict_chunk_lines, {400, closed}}},
         {no_digit, Chunked(";e\r\n\r\n"), {200, open}, {strict_chunk_lines, {400, closed}}},
