@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 demo_packages='ca-certificates curl gcc libc6-dev xz-utils erlang-base erlang-dev erlang-tools erlang-ssl erlang-inets
     erlang-crypto erlang-public-key erlang-asn1 erlang-runtime-tools erlang-parsetools erlang-syntax-tools
     erlang-common-test erlang-eunit erlang-edoc erlang-xmerl rebar3'
-test_packages='erlang-dialyzer g++ git python3 python3-venv chromium chromium-driver iproute2 libfaketime'
+test_packages='erlang-dialyzer g++ git python3 python3-venv chromium chromium-driver iproute2 libfaketime elixir'
 
 fail() {
     echo "setup: $*" >&2
@@ -85,7 +85,7 @@ demo)
     cowboy
     ;;
 test)
-    have erl erlc ct_run dialyzer rebar3 curl xz cc c++ git python3 chromium chromedriver ip && libfaketime &&
+    have erl erlc ct_run dialyzer rebar3 curl xz cc c++ git python3 chromium chromedriver ip mix && libfaketime &&
         python3 -c 'import venv, ensurepip' 2>/dev/null || packages $demo_packages $test_packages
     cowboy
     python
