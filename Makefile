@@ -14,7 +14,7 @@ RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
 PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
 
 .PHONY: help build demo test lint deny advisories autobahn autobahn-quick soak soak-quick fuzz bench bench-quick clean
-.PHONY: setup-demo setup-test format clippy test-rust xref dialyzer test-units test-suites test-clients test-taskboard test-dependency
+.PHONY: setup-demo setup-test format clippy test-rust xref dialyzer test-units test-suites test-clients test-taskboard test-dependency test-ranch
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -103,3 +103,6 @@ test-taskboard: build setup-test
 
 test-dependency: build setup-test
 	test/dependency.sh
+
+test-ranch: build setup-test
+	test/ranch.sh
