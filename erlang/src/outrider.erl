@@ -27,7 +27,7 @@ start_clear(Ref, TransOpts0, ProtoOpts0) ->
 %% get close code 1001; requests that are being answered have the transport option shutdown (5000 ms) to finish.
 -spec stop_listener(ranch:ref()) -> ok | {error, not_found}.
 stop_listener(Ref) ->
-    _ = outrider_registry:supervisor(Ref),
+    _ = outrider_registry:is_kept(Ref) orelse outrider_registry:supervisor(Ref),
     case outrider_sup:stop_listener(Ref) of
         ok -> outrider_registry:remove(Ref);
         {error, not_found} = Error -> Error

@@ -5,18 +5,24 @@
 %%% outrider_collector, so nothing that goes to a client passes here. This process spawns the streams, keeps their
 %%% number → process, and monitors them: for one that dies without having ended its stream, it has the client's connection closed.
 %%%
+%%% A sidecar that cannot be started ends its listener's start. Later, when the listener has been up, whatever the next one
+%%% needs is waited for, and tried again by this process with growing pauses: descriptors, memory, the address, the file of
+%%% the program.
+%%%
 %%% The sidecar's life is this process's: if either ends, the port closes, and the other follows. The streams are not
 %%% linked to it; they monitor the port.
 -module(outrider_sidecar).
 -behaviour(gen_server).
 
 -export([start_link/2, info/1, follow/1, drain/1, tell/2, set_max_connections/2]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 %% How long a sidecar may take to answer whoever asks something of all of them.
 -define(ANSWER_MS, 5000).
 %% How long a sidecar that is told to leave may take to close its listening sockets.
 -define(LEAVE_MS, 2000).
+%% How long the address may still be held by the sidecar before this one without that being worth a warning.
+-define(REBIND_MS, 5000).
 %% Events that go to a handler; all others are for the stream's process itself.
 -define(IS_FRAME(Event),
     (is_atom(Event) orelse element(1, Event) =:= text orelse element(1, Event) =:= binary orelse
@@ -45,16 +51,23 @@
     accepted = 0 :: non_neg_integer()
 }).
 
+%% Has not been started yet.
+-record(starting, {
+    ref :: ranch:ref(),
+    number :: pos_integer(),
+    patience = outrider_patience:new() :: outrider_patience:patience()
+}).
+
 -spec start_link(ranch:ref(), pos_integer()) -> {ok, pid()} | {error, term()}.
 start_link(Ref, Number) ->
     gen_server:start_link(?MODULE, {Ref, Number}, [{spawn_opt, [{message_queue_data, off_heap}]}]).
 
-%% The functions below ask all of a listener's sidecars at once. One that dies meanwhile has nothing to answer: the next
-%% one in its place reads the registry when it starts.
+%% The functions below ask all of a listener's sidecars at once. One that dies meanwhile, or has not started yet, has nothing
+%% to answer: the next one reads the registry when it starts.
 
 -spec info([pid()]) -> [#{atom() => term()}].
 info(Pids) ->
-    lists:sort(fun(#{number := A}, #{number := B}) -> A =< B end, [Info || {reply, Info} <- ask(Pids, info)]).
+    lists:sort(fun(#{number := A}, #{number := B}) -> A =< B end, [Info || {reply, Info = #{}} <- ask(Pids, info)]).
 
 %% Listen, or do not, as the registry says.
 -spec follow([pid()]) -> ok | {error, inet:posix() | timeout}.
@@ -73,7 +86,7 @@ drain(Pids) ->
 %% Tell handlers of a drain: those that asked for it, now and after their upgrade. Returns all streams.
 -spec tell([pid()], outrider_drain:options()) -> [pid()].
 tell(Pids, Drain) ->
-    lists:append([Streams || {reply, Streams} <- ask(Pids, {tell, Drain})]).
+    lists:append([Streams || {reply, Streams} <- ask(Pids, {tell, Drain}), is_list(Streams)]).
 
 -spec set_max_connections([pid()], ranch:max_conns()) -> ok.
 set_max_connections(Pids, Max) ->
@@ -85,18 +98,54 @@ ask(Pids, Request) ->
     Deadline = {abs, erlang:monotonic_time(millisecond) + ?ANSWER_MS},
     [gen_server:receive_response(Id, Deadline) || Id <- Requests].
 
+outcome({reply, starting}) -> ok;
 outcome({reply, Result}) -> Result;
 outcome({error, _}) -> ok;
 outcome(timeout) -> {error, timeout}.
 
--spec init({ranch:ref(), pos_integer()}) -> {ok, #sidecar{}} | {stop, term()}.
+-spec init({ranch:ref(), pos_integer()}) -> {ok, #sidecar{}} | {ok, #starting{}, {continue, start}} | {stop, term()}.
 init({Ref, Number}) ->
     process_flag(trap_exit, true),
     _ = outrider_protocol:atoms(),
+    case outrider_registry:has_started(Ref) of
+        true ->
+            {ok, #starting{ref = Ref, number = Number}, {continue, start}};
+        false ->
+            case start(first, Ref, Number) of
+                {ok, _} = Started ->
+                    Started;
+                {error, Reason} ->
+                    TransOpts = outrider_registry:transport_options(Ref),
+                    ranch:log(error, "Failed to start Outrider listener ~p with ~999999p for reason ~999999p (~s)~n",
+                        [Ref, TransOpts, Reason, outrider_launch:describe(Reason)], outrider_options:logger(TransOpts)),
+                    {stop, reason(Ref, Reason)}
+            end
+    end.
+
+-spec handle_continue(start, #starting{}) -> {noreply, #starting{} | #sidecar{}}.
+handle_continue(start, State = #starting{ref = Ref, number = Number, patience = Patience0}) ->
+    case start(again, Ref, Number) of
+        {ok, Sidecar} ->
+            {noreply, Sidecar};
+        {error, Reason} ->
+            Now = erlang:monotonic_time(millisecond),
+            {Pause, IsToWarn, Patience} = outrider_patience:failed(Now, grace(Reason), Patience0),
+            _ = IsToWarn andalso warn(Ref, Reason),
+            _ = erlang:send_after(Pause, self(), start),
+            {noreply, State#starting{patience = Patience}}
+    end.
+
+grace({listen_error, _, eaddrinuse}) -> ?REBIND_MS;
+grace(_) -> 0.
+
+warn(Ref, Reason) ->
+    Format = "Outrider listener ~p cannot start a sidecar again for reason ~0p (~s); it is tried again~n",
+    Logger = outrider_options:logger(outrider_registry:transport_options(Ref)),
+    ranch:log(warning, Format, [Ref, Reason, outrider_launch:describe(Reason)], Logger).
+
+start(When, Ref, Number) ->
     TransOpts = outrider_registry:transport_options(Ref),
-    ProtoOpts = outrider_registry:protocol_options(Ref),
-    Last = outrider_registry:last_address(Ref),
-    case start(Ref, TransOpts, ProtoOpts, Last) of
+    case outrider_launch:start(When, Ref) of
         {ok, Port, Hello = #{listening := Listening}} ->
             %% The link says when it fails; this, also when another process or a cut link ends it.
             _ = monitor(port, Port),
@@ -113,29 +162,14 @@ init({Ref, Number}) ->
                 context = outrider_stream:context(Ref, Number, Port, Collector, TransOpts)
             },
             {ok, listening(Listening, Sidecar)};
-        {error, Reason} ->
-            ranch:log(error, "Failed to start Outrider listener ~p with ~999999p for reason ~999999p (~s)~n",
-                [Ref, TransOpts, Reason, outrider_launch:describe(Reason)], outrider_options:logger(TransOpts)),
-            {stop, reason(Ref, Reason)}
+        {error, _} = Error ->
+            Error
     end.
 
-%% The first sidecar of a listener gets the address now or not at all. One after it goes there, too; it may be about to be
-%% left by the sidecar before it. While the listener is suspended it listens nowhere.
-start(Ref, TransOpts, ProtoOpts, undefined) ->
-    ok = outrider_options:log_unsupported(Ref, TransOpts, ProtoOpts),
-    outrider_launch:open(outrider_options:arguments(Ref, TransOpts, ProtoOpts, undefined));
-start(Ref, TransOpts, ProtoOpts, Last) ->
-    LastPort =
-        case Last of
-            {local, _} -> undefined;
-            {_Ip, Port} -> Port
-        end,
-    Suspended = outrider_registry:status(Ref) =:= suspended,
-    outrider_launch:reopen(
-        outrider_options:arguments(Ref, TransOpts, ProtoOpts, LastPort) ++ ["--suspended", atom_to_list(Suspended)]
-    ).
-
--spec handle_call(term(), gen_server:from(), #sidecar{}) -> {reply, term(), #sidecar{}} | {noreply, #sidecar{}}.
+-spec handle_call(term(), gen_server:from(), State) -> {reply, term(), State} | {noreply, State} when
+    State :: #starting{} | #sidecar{}.
+handle_call(_Request, _From, State = #starting{}) ->
+    {reply, starting, State};
 handle_call(follow, From, State = #sidecar{waiting = Waiting}) ->
     {noreply, follow_registry(State#sidecar{waiting = [From | Waiting]})};
 %% Ordered to suspend even where it is suspended: with its answer all requests that it has let in are known.
@@ -160,11 +194,15 @@ handle_call(info, _From, State) ->
 handle_call(_Request, _From, State) ->
     {reply, {error, ?MODULE}, State}.
 
--spec handle_cast(term(), #sidecar{}) -> {noreply, #sidecar{}}.
+-spec handle_cast(term(), State) -> {noreply, State} when State :: #starting{} | #sidecar{}.
 handle_cast(_Message, State) ->
     {noreply, State}.
 
--spec handle_info(term(), #sidecar{}) -> {noreply, #sidecar{}} | {stop, term(), #sidecar{}}.
+-spec handle_info(term(), #starting{} | #sidecar{}) -> {noreply, #starting{} | #sidecar{}} | {stop, term(), #sidecar{}}.
+handle_info(start, State = #starting{}) ->
+    handle_continue(start, State);
+handle_info(_Message, State = #starting{}) ->
+    {noreply, State};
 handle_info({Port, {data, Packet}}, State = #sidecar{port = Port, streams = Streams}) ->
     try
         {noreply, dispatch(outrider_protocol:decode(Packet), Port, Streams, State)}
@@ -196,7 +234,9 @@ handle_info(_Message, State) ->
 %% An orderly stop: nobody can connect any more, the streams are told as by an exit signal from their parent (a message, so
 %% that handlers that do not trap exits get their terminate/3, too) and have the shutdown time; then the port closes, which
 %% sends the sidecar away.
--spec terminate(term(), #sidecar{}) -> ok.
+-spec terminate(term(), #starting{} | #sidecar{}) -> ok.
+terminate(_Reason, #starting{}) ->
+    ok;
 terminate(shutdown, State = #sidecar{port = Port, streams = Streams, shutdown = Shutdown, context = Context}) ->
     ok = command(0, suspend, State),
     Exit = {'EXIT', outrider_stream:parent(Context), shutdown},
