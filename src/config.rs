@@ -1,25 +1,25 @@
-//! What the command line says: flags in, one typed configuration out.
+//! What the command line says: flags in, the typed options of each part out.
 //!
 //! `outrider serve` is how the VM starts a sidecar, `outrider echo` runs the same engine without a VM. Both share
-//! [`Limits`]. Times are milliseconds on the command line and [`Duration`]s here; `infinity` is `None`. The defaults are
-//! Cowboy's and Ranch's.
+//! [`Limits`]. Times are milliseconds on the command line and [`Duration`]s in the options; `infinity` is `None`. The
+//! defaults are Cowboy's and Ranch's.
 
-use std::fmt;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing::level_filters::LevelFilter;
 
 use crate::http::head::HeadLimits;
 use crate::rights::User;
-use crate::socket::Endpoint;
+use crate::transport::listener::{self, ListenAddr};
+use crate::{gate, http, rights, streams, version};
 
 /// HTTP and WebSocket I/O for an Erlang VM, in a process beside it.
 #[derive(Debug, Parser)]
-#[command(name = "outrider", version, propagate_version = true)]
+#[command(name = "outrider", version = version::text(), propagate_version = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -42,7 +42,6 @@ pub struct Serve {
     #[arg(long, default_value = "")]
     pub name: String,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub limits: Limits,
     /// Bytes of payload on their way, for each stream and direction, before the sender waits for credit.
     #[arg(long, default_value_t = 262_144, value_name = "BYTES")]
@@ -60,7 +59,6 @@ pub struct Serve {
     #[arg(long, default_value = "info")]
     pub log_level: LogLevel,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub rights: Rights,
 }
 
@@ -75,11 +73,17 @@ pub struct Rights {
     pub user: Option<User>,
 }
 
+impl Rights {
+    /// The options of the part that gives rights up.
+    pub fn options(&self) -> rights::Options {
+        rights::Options { memory_limit: self.memory_limit.0, user: self.user }
+    }
+}
+
 /// Flags of `outrider echo`.
 #[derive(Debug, Args)]
 pub struct Echo {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub limits: Limits,
     /// Negotiate permessage-deflate and x-webkit-deflate-frame.
     #[arg(long)]
@@ -177,6 +181,14 @@ pub struct Limits {
     /// Length of a header's value in bytes.
     #[arg(long, default_value = "4096", value_name = "BYTES")]
     pub max_header_value_length: OrInfinity<usize>,
+    /// Length of the value of `authorization` in bytes; that of any header if not given.
+    #[arg(long, value_name = "BYTES")]
+    pub max_authorization_header_value_length: Option<OrInfinity<usize>>,
+
+    /// Length of the value of `cookie` in bytes; that of any header if not given.
+    #[arg(long, value_name = "BYTES")]
+    pub max_cookie_header_value_length: Option<OrInfinity<usize>>,
+
     /// Bytes of an unread request body to skip for the sake of keep-alive.
     #[arg(long, default_value = "1000000", value_name = "BYTES")]
     pub max_skip_body_length: OrInfinity<u64>,
@@ -186,19 +198,67 @@ pub struct Limits {
     /// Keep HTTP/1.0 connections open when the client asks for it.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub http10_keepalive: bool,
+
+    /// Send a response of unknown length in chunks; if not, its body ends with the connection.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub chunked: bool,
 }
 
 impl Limits {
-    /// From here on a port that is shared is the one that was bound: who listens again joins the others there.
-    pub fn stay(&mut self, bound: &[Endpoint]) {
-        if self.share_port.is_some() {
-            self.share_port = Some(Share::Join);
-            self.listen = bound.iter().map(ListenAddr::from).collect();
+    /// Where to listen.
+    pub fn listener(&self) -> listener::Options {
+        listener::Options {
+            addresses: self.listen.clone(),
+            share_port: self.share_port.map(listener::Share::from),
+            backlog: self.backlog,
+            nodelay: self.nodelay,
+            keepalive: self.keepalive,
+            sndbuf: self.sndbuf,
+            recbuf: self.recbuf,
+            ipv6_only: self.ipv6_only,
         }
     }
 
-    /// The part that concerns one request's head.
-    pub fn head(&self) -> HeadLimits {
+    /// How many may come in.
+    pub fn gate(&self) -> gate::Options {
+        gate::Options {
+            max_connections: self.max_connections.0,
+            max_sockets: self.max_sockets.map(|OrInfinity(max)| max),
+            max_sockets_per_address: self.max_sockets_per_address.0,
+            max_accept_rate: self.max_accept_rate.0,
+        }
+    }
+
+    /// What holds for all streams. `window` in bytes.
+    pub fn streams(&self, window: usize) -> streams::Options {
+        streams::Options {
+            window,
+            max_queued: self.max_queued.0,
+            send_timeout: self.send_timeout.0,
+            linger_timeout: self.linger_timeout.0,
+        }
+    }
+
+    /// How HTTP is spoken.
+    pub fn http(&self) -> http::Options {
+        http::Options {
+            head: Rc::new(self.head()),
+            proxy_header: self.proxy_header,
+            request_timeout: self.request_timeout.0,
+            idle_timeout: self.idle_timeout.0,
+            reset_idle_timeout_on_send: self.reset_idle_timeout_on_send,
+            max_keepalive: self.max_keepalive.0,
+            max_skip_body_length: self.max_skip_body_length.0,
+            initial_stream_flow_size: self.initial_stream_flow_size.0,
+            http10_keepalive: self.http10_keepalive,
+            chunked: self.chunked,
+            max_fragments: self.max_fragments.0,
+        }
+    }
+
+    fn head(&self) -> HeadLimits {
+        let max_value =
+            |own: Option<OrInfinity<usize>>| own.unwrap_or(self.max_header_value_length).0.unwrap_or(usize::MAX);
         HeadLimits {
             max_empty_lines: self.max_empty_lines.0.unwrap_or(usize::MAX),
             max_request_line_length: self.max_request_line_length.0.unwrap_or(usize::MAX),
@@ -206,46 +266,9 @@ impl Limits {
             max_authority_length: self.max_authority_length.0.unwrap_or(usize::MAX),
             max_headers: self.max_headers.0.unwrap_or(usize::MAX),
             max_header_name_length: self.max_header_name_length.0.unwrap_or(usize::MAX),
-            max_header_value_length: self.max_header_value_length.0.unwrap_or(usize::MAX),
-        }
-    }
-}
-
-/// An address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenAddr {
-    /// TCP; port 0 lets the kernel choose.
-    Tcp(SocketAddr),
-    /// A Unix socket's path; an old socket there is replaced.
-    Unix(PathBuf),
-}
-
-impl From<&Endpoint> for ListenAddr {
-    fn from(endpoint: &Endpoint) -> Self {
-        match endpoint {
-            Endpoint::Ip(addr) => Self::Tcp(*addr),
-            Endpoint::Local(path) => Self::Unix(path.clone()),
-        }
-    }
-}
-
-impl FromStr for ListenAddr {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("unix:") {
-            Some("") => Err("unix: needs a path".into()),
-            Some(path) => Ok(Self::Unix(path.into())),
-            None => text.parse().map(Self::Tcp).map_err(|_| "neither IP:PORT nor unix:PATH".into()),
-        }
-    }
-}
-
-impl fmt::Display for ListenAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(addr) => addr.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            max_header_value_length: max_value(None),
+            max_authorization_header_value_length: max_value(self.max_authorization_header_value_length),
+            max_cookie_header_value_length: max_value(self.max_cookie_header_value_length),
         }
     }
 }
@@ -257,6 +280,15 @@ pub enum Share {
     Take,
     /// Others may listen there already.
     Join,
+}
+
+impl From<Share> for listener::Share {
+    fn from(share: Share) -> Self {
+        match share {
+            Share::Take => Self::Take,
+            Share::Join => Self::Join,
+        }
+    }
 }
 
 /// A number, or `infinity` (`None`).
@@ -289,12 +321,22 @@ impl FromStr for Timeout {
 
 /// Levels of a log event, least important last.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-#[allow(missing_docs)]
 pub enum LogLevel {
     Error,
     Warning,
     Info,
     Debug,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warning => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -305,15 +347,6 @@ mod tests {
     fn the_flags_are_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn an_address_is_ip_and_port_or_a_path() {
-        assert_eq!("127.0.0.1:80".parse(), Ok(ListenAddr::Tcp(([127, 0, 0, 1], 80).into())));
-        assert_eq!("unix:/run/x".parse(), Ok(ListenAddr::Unix("/run/x".into())));
-        for bad in ["unix:", "localhost", "127.0.0.1", "[::]", "1.2.3.4:65536"] {
-            assert!(bad.parse::<ListenAddr>().is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -1,34 +1,49 @@
 //! Outrider's sidecar: HTTP and WebSocket I/O for an Erlang VM, in a process beside it.
 //!
-//! # Layout, in the order in which a client's byte meets it
+//! # The floors, from the roof down
 //!
-//! - [`config`]: the command line
-//! - [`acceptor`]: takes clients in, as many as [`addresses`] and [`rate`] allow; [`socket`]: TCP and Unix sockets
-//! - [`server`]: what they share; [`queued`]: what waits for all of them
-//! - [`http`]: a connection until it ends or becomes a WebSocket
-//! - [`websocket`]: a WebSocket's task; [`ws`]: its protocol, without I/O
-//! - [`port`]: the protocol with the VM
-//! - [`rights`]: what the process gives up
-//! - [`watchdog`]: notices a VM that has stopped
-//! - [`run`]: puts them together; [`echo`]: an application without a VM; [`log`]: where log events go
+//! Each part knows those below it and none above (docs/decisions/0007-floors.md); `make lint` holds that by this list. A
+//! client's byte comes in by [`transport`], is taken up by the [`http`] or [`websocket`] connection that reads it, and goes
+//! by way of the [`streams`]' application to the [`port`]. The VM's commands come from the port to [`run`], and by the table
+//! of streams to the connection, which writes.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
-pub mod acceptor;
-pub mod addresses;
-pub mod alarms;
-pub mod config;
-pub mod echo;
-pub mod http;
-pub mod log;
-pub mod port;
-pub mod queued;
-pub mod rate;
-pub mod rights;
+// Start and end: puts the parts together.
 pub mod run;
-pub mod scratch;
-pub mod server;
-pub mod socket;
+
+// The command line: flags become the typed options of each part.
+pub mod config;
+
+// An application without a VM.
+pub mod echo;
+
+// The process: what it gives up, when the VM has stopped, where log events go, which build it is.
+pub mod log;
+pub mod rights;
+pub mod version;
 pub mod watchdog;
+
+// Takes clients in.
+pub mod acceptor;
+
+// A connection until it ends or becomes a WebSocket.
+pub mod http;
+
+// A WebSocket's life.
 pub mod websocket;
+
+// The table from number to stream, and what all streams share; what a stream is, and what an application.
+pub mod streams;
+
+// Who may come in: counts, rates, orders of the VM.
+pub mod gate;
+
+// The protocol with the VM.
+pub mod port;
+
+// One client's bytes, and the sockets on which clients arrive.
+pub mod transport;
+
+// The WebSocket protocol, without I/O.
 pub mod ws;

@@ -12,7 +12,6 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::LogLevel;
 use crate::port::Port;
 
 thread_local! {
@@ -21,15 +20,9 @@ thread_local! {
 }
 
 /// Sends events of this thread, from `level` on, to the VM.
-pub fn to_vm(port: Rc<Port>, level: LogLevel) {
+pub fn to_vm(port: Rc<Port>, level: LevelFilter) {
     PORT.set(Some(port));
-    let filter = match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warning => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-    };
-    tracing_subscriber::registry().with(ToVm.with_filter(filter)).init();
+    tracing_subscriber::registry().with(ToVm.with_filter(level)).init();
 }
 
 /// Writes events to stderr; those that it does not take are lost.

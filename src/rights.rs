@@ -1,6 +1,6 @@
 //! What a sidecar gives up: it starts with all that the VM may do, and keeps what it needs.
 //!
-//! In: [`crate::config::Rights`]. Out: limits of this process that it cannot raise again. [`limit`] is called before
+//! In: [`Options`]. Out: limits of this process that it cannot raise again. [`limit`] is called before
 //! anything else, [`settle`] when the addresses are bound. Both run while the process has one thread: the kernel keeps
 //! users, groups and `no_new_privs` for each thread, and later threads inherit them.
 //!
@@ -13,21 +13,28 @@ use std::str::FromStr;
 use rustix::process::{Gid, Resource, Rlimit, Signal, Uid, getrlimit, set_parent_process_death_signal, setrlimit};
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::config::Rights;
-
 /// No core file is that small, and a program that takes core dumps from the kernel gets none either: 1 is the kernel's
 /// sign for "not even to a pipe", for which 0 is no limit (fs/coredump.c).
 const NO_CORE: u64 = 1;
+
+/// What the process may do and use, beyond what the VM's user may.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Memory of its own in bytes; the process ends when it needs more.
+    pub memory_limit: Option<u64>,
+    /// Who to become when the addresses are bound.
+    pub user: Option<User>,
+}
 
 /// Nothing that is started from here gains rights, no memory of clients goes to disk, and no more of it is taken than
 /// allowed.
 ///
 /// The memory limit counts what is private and writable (`VmData` of /proc/PID/status). The size of the address space
 /// would be the wrong measure: for threads that read files the allocator reserves a gigabyte of it, and uses next to none.
-pub fn limit(rights: &Rights) -> io::Result<()> {
+pub fn limit(options: &Options) -> io::Result<()> {
     set_no_new_privs(true)?;
     lower(Resource::Core, NO_CORE)?;
-    if let Some(bytes) = rights.memory_limit.0 {
+    if let Some(bytes) = options.memory_limit {
         lower(Resource::Data, bytes)?;
     }
     Ok(())
@@ -39,8 +46,8 @@ pub fn limit(rights: &Rights) -> io::Result<()> {
 /// would hold its addresses. SIGCONT wakes it and is nothing to one that runs. A signal that kills would cut short the
 /// farewell to the clients. The parent is `erl_child_setup`, a helper of the VM with one thread, which ends right after
 /// the VM, however the VM ends. The kernel forgets the wish when the user changes, so it comes last.
-pub fn settle(rights: &Rights) -> io::Result<()> {
-    if let Some(User { uid, gid }) = rights.user {
+pub fn settle(options: &Options) -> io::Result<()> {
+    if let Some(User { uid, gid }) = options.user {
         set_thread_groups(&[])?;
         set_thread_res_gid(gid, gid, gid)?;
         set_thread_res_uid(uid, uid, uid)?;

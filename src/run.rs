@@ -7,26 +7,29 @@ use std::future::Future;
 use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::task::LocalSet;
 
-use crate::acceptor::{self, ListenError};
-use crate::config;
-use crate::echo::Echo;
-use crate::log;
-use crate::port::message::VERSION;
+use crate::acceptor::{self, Acceptor, ListenError, Tell};
+use crate::echo::{self, Echo};
+use crate::gate::Gate;
+use crate::http::{self, Permits};
+use crate::port::message::{Command, SIDECAR, StreamId, Undecodable, VERSION};
 use crate::port::{Port, decode, stdio};
-use crate::rights;
-use crate::server::{self, App, Server};
-use crate::socket::Endpoint;
-use crate::watchdog;
+use crate::streams::Streams;
+use crate::streams::application::Application;
+use crate::transport::{Endpoint, Listener, listener};
+use crate::{config, log, rights, streams, watchdog};
 
-/// Files that are read at a time; a thread each, which is there while it is needed. Further ones wait.
-const FILE_READERS: usize = 64;
+/// How long clients may take their close frames at the end.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// The window of `outrider echo`, in bytes; that of `outrider serve` is a flag.
+const ECHO_WINDOW: usize = 1 << 18;
 /// So many clients are written to between two looks at what else is to be done.
 const FLUSHED_AT_ONCE: usize = 128;
-/// Stack of such a thread in bytes: more than opening and reading takes. It counts for the memory limit as a whole; with the
-/// defaults, 512 and 2 MiB, clients who ask for files would use up 1 GB of it.
+/// Stack of a thread that reads files, in bytes: more than opening and reading takes. It counts for the memory limit as a
+/// whole; with the defaults, 512 and 2 MiB, clients who ask for files would use up 1 GB of it.
 const FILE_READER_STACK: usize = 256 * 1024;
 
 /// Why the process ends before its time.
@@ -34,7 +37,6 @@ const FILE_READER_STACK: usize = 256 * 1024;
 pub enum Failure {
     /// The event loop, or stdin and stdout, cannot be set up.
     Io(io::Error),
-    #[allow(missing_docs)]
     Listen(ListenError),
     /// The VM speaks another version of the port protocol.
     Version(u64),
@@ -91,16 +93,18 @@ impl From<io::Error> for Failure {
 }
 
 /// `outrider serve`: relays until the VM closes stdin.
-pub fn serve(mut flags: config::Serve) -> Result<(), Failure> {
-    rights::limit(&flags.rights).map_err(Failure::Rights)?;
+pub fn serve(flags: config::Serve) -> Result<(), Failure> {
+    let rights = flags.rights.options();
+    rights::limit(&rights).map_err(Failure::Rights)?;
     event_loop(async move {
         let (receiver, sender) = stdio::open()?;
         let mut packets = stdio::Packets::new(receiver);
         let port = Rc::new(Port::default());
-        log::to_vm(Rc::clone(&port), flags.log_level);
+        log::to_vm(Rc::clone(&port), flags.log_level.into());
         tokio::task::spawn_local(stdio::write(Rc::clone(&port), sender));
 
-        let listeners = match (!flags.suspended).then(|| acceptor::bind(&flags.limits)).transpose() {
+        let mut listener = flags.limits.listener();
+        let listeners = match (!flags.suspended).then(|| acceptor::bind(&listener)).transpose() {
             Ok(listeners) => listeners,
             Err(failure) => {
                 port.listen_error(&failure.address.to_string(), acceptor::posix(&failure.error));
@@ -108,28 +112,31 @@ pub fn serve(mut flags: config::Serve) -> Result<(), Failure> {
                 return Err(Failure::Listen(failure));
             }
         };
-        rights::settle(&flags.rights).map_err(Failure::Rights)?;
+        rights::settle(&rights).map_err(Failure::Rights)?;
         let endpoints = acceptor::endpoints(listeners.as_deref().unwrap_or_default())?;
         if listeners.is_some() {
-            flags.limits.stay(&endpoints);
+            listener.stay(&endpoints);
         }
         port.hello(&endpoints);
         if !hello(&mut packets).await? {
             return Ok(());
         }
 
-        let server = Server::new(App::Vm(Rc::clone(&port)), flags.limits, flags.window);
-        server.gate.begin(flags.suspended);
-        tokio::task::spawn_local(server::keep_time(Rc::clone(&server)));
-        tokio::task::spawn_local(server::keep_house(Rc::clone(&server)));
-        let accepting = tokio::task::spawn_local(acceptor::run(Rc::clone(&server), listeners));
+        let told = Rc::clone(&port);
+        let tell = move |listening: Result<&[Endpoint], ListenError>| match listening {
+            Ok(endpoints) => told.listening(endpoints),
+            Err(ListenError { address, error }) => told.relisten_error(&address.to_string(), acceptor::posix(&error)),
+        };
+        let house = House::new(Rc::clone(&port) as Rc<dyn Application>, &flags.limits, flags.window);
+        house.gate.begin(flags.suspended);
+        let accepting = tokio::task::spawn_local(house.accept(listener, listeners, Box::new(tell)));
         let result = tokio::select! {
-            result = relay(&server, &port, &mut packets) => result,
+            result = relay(&house, &port, &mut packets) => result,
             () = watchdog::watch(&port, flags.watchdog.0, flags.vm_timeout.0) => Err(Failure::Silent),
         };
         accepting.abort();
         let _ = accepting.await; // Now the addresses are free for a successor.
-        server.go_away().await;
+        house.go_away().await;
         result
     })
 }
@@ -138,7 +145,8 @@ pub fn serve(mut flags: config::Serve) -> Result<(), Failure> {
 pub fn echo(flags: config::Echo) -> Result<(), Failure> {
     event_loop(async move {
         log::to_stderr();
-        let listeners = acceptor::bind(&flags.limits).map_err(Failure::Listen)?;
+        let listener = flags.limits.listener();
+        let listeners = acceptor::bind(&listener).map_err(Failure::Listen)?;
         for endpoint in acceptor::endpoints(&listeners)? {
             match endpoint {
                 Endpoint::Ip(addr) => eprintln!("listening on {addr}"),
@@ -146,20 +154,89 @@ pub fn echo(flags: config::Echo) -> Result<(), Failure> {
             }
         }
         let idle_timeout = flags.limits.idle_timeout.0.map(|timeout| timeout.as_millis() as u64);
-        let echo = Echo::new(flags.max_frame_size.0, flags.compress, idle_timeout);
-        let server = Server::new(App::Echo(echo), flags.limits, 1 << 18);
-        tokio::task::spawn_local(server::keep_time(Rc::clone(&server)));
-        tokio::task::spawn_local(server::keep_house(Rc::clone(&server)));
-        acceptor::run(server, Some(listeners)).await;
+        let echo = Rc::new(Echo::new(flags.max_frame_size.0, flags.compress, idle_timeout));
+        let house = House::new(Rc::clone(&echo) as Rc<dyn Application>, &flags.limits, ECHO_WINDOW);
+        tokio::task::spawn_local(echo::answer(echo, Rc::clone(&house.streams), FLUSHED_AT_ONCE));
+        house.accept(listener, Some(listeners), Box::new(|_| {})).await;
         Ok(())
     })
+}
+
+/// The parts that serve clients, put together.
+struct House {
+    gate: Rc<Gate>,
+    streams: Rc<Streams>,
+    http: Rc<http::Server>,
+}
+
+impl House {
+    fn new(app: Rc<dyn Application>, limits: &config::Limits, window: usize) -> Self {
+        let gate = Rc::new(Gate::new(&limits.gate()));
+        let streams = Streams::new(app, limits.streams(window));
+        let http = http::Server::new(Rc::clone(&streams), Rc::clone(&gate), limits.http());
+        tokio::task::spawn_local(streams::keep_time(Rc::clone(&streams)));
+        tokio::task::spawn_local(streams::keep_house(Rc::clone(&streams)));
+        Self { gate, streams, http }
+    }
+
+    /// Takes clients in, for ever.
+    fn accept(
+        &self,
+        options: listener::Options,
+        listeners: Option<Vec<Listener>>,
+        tell: Tell,
+    ) -> impl Future<Output = ()> + use<> {
+        let http = Rc::clone(&self.http);
+        let acceptor = Acceptor {
+            options,
+            gate: Rc::clone(&self.gate),
+            app: Rc::clone(&self.streams.app),
+            serve: Box::new(move |socket, connection, any| {
+                let permits = Permits { connection, socket: any };
+                tokio::task::spawn_local(http::serve(Rc::clone(&http), socket, permits));
+            }),
+            tell,
+        };
+        acceptor::run(acceptor, listeners)
+    }
+
+    /// Carries out a command of the VM.
+    fn command(&self, port: &Port, id: StreamId, command: Command<'_>) {
+        if id != SIDECAR {
+            return self.streams.command(id, command);
+        }
+        match command {
+            Command::Ping(payload) => port.pong(SIDECAR, payload),
+            Command::Suspend => self.gate.suspend(true),
+            Command::Resume => self.gate.suspend(false),
+            Command::Drain => self.gate.drain(),
+            Command::MaxConnections(max) => {
+                self.gate.connections.set_max(max.map(|max| usize::try_from(max).unwrap_or(usize::MAX)));
+            }
+            _ => tracing::error!("a command that is not for the sidecar itself"),
+        }
+    }
+
+    /// Sends all clients away: WebSockets with 1001, HTTP connections with the rest of an answer that the VM has finished.
+    /// Waits, for a bounded time, until they have it.
+    async fn go_away(&self) {
+        self.streams.flush(usize::MAX); // What the VM has said before.
+        self.gate.drain();
+        self.streams.go_away();
+        let gone = async {
+            self.gate.connections.emptied().await;
+            self.streams.go_away(); // Those that have come of HTTP since.
+            self.streams.emptied().await;
+        };
+        let _ = tokio::time::timeout(FAREWELL, gone).await;
+    }
 }
 
 /// Runs a future, and the tasks that it spawns, in this thread.
 fn event_loop(main: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .max_blocking_threads(FILE_READERS)
+        .max_blocking_threads(http::FILE_THREADS)
         .thread_stack_size(FILE_READER_STACK)
         .enable_all()
         .build()?;
@@ -183,7 +260,7 @@ async fn hello(packets: &mut stdio::Packets) -> Result<bool, Failure> {
             return match decode::hello(packet) {
                 Ok(VERSION) => Ok(true),
                 Ok(theirs) => Err(Failure::Version(theirs)),
-                Err(decode::Undecodable) => Err(Failure::packet(packet)),
+                Err(Undecodable) => Err(Failure::packet(packet)),
             };
         }
         if !packets.read().await? {
@@ -197,13 +274,13 @@ async fn hello(packets: &mut stdio::Packets) -> Result<bool, Failure> {
 /// Between two shares of the clients that are to be written to, the loop turns, and commands that have come meanwhile are
 /// carried out: who has not had his turn gets them in the same write. So the more there is to do the fewer system calls it
 /// takes, and a broadcast to thousands does not keep the others waiting.
-async fn relay(server: &Server, port: &Port, packets: &mut stdio::Packets) -> Result<(), Failure> {
+async fn relay(house: &House, port: &Port, packets: &mut stdio::Packets) -> Result<(), Failure> {
     loop {
         while let Some(packet) = packets.pop().map_err(|length| Failure::Packet(Vec::new(), length))? {
-            decode::commands(packet, |stream, command| server.command(stream, command))
-                .map_err(|decode::Undecodable| Failure::packet(packet))?;
+            decode::commands(packet, |stream, command| house.command(port, stream, command))
+                .map_err(|Undecodable| Failure::packet(packet))?;
         }
-        let open = if server.flush(FLUSHED_AT_ONCE) {
+        let open = if house.streams.flush(FLUSHED_AT_ONCE) {
             tokio::task::yield_now().await;
             packets.try_read()?
         } else {

@@ -7,11 +7,12 @@
 use std::rc::Rc;
 
 use hyper::Version;
-use hyper::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderName, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 
 use crate::port::{TermWriter, endpoint_term};
-use crate::socket::Endpoint;
+use crate::streams::application::Head;
+use crate::transport::Endpoint;
 
 /// What all requests of one connection share.
 #[derive(Debug)]
@@ -28,15 +29,16 @@ pub struct ConnectionInfo {
 #[derive(Debug)]
 pub struct RequestHead {
     parts: Parts,
+    /// Path and query, where hyper was not given them.
+    target: Option<Box<[u8]>>,
     connection: Rc<ConnectionInfo>,
     /// Requests of this connection, from 1.
     number: u64,
 }
 
 impl RequestHead {
-    #[allow(missing_docs)]
-    pub fn new(parts: Parts, connection: Rc<ConnectionInfo>, number: u64) -> Self {
-        Self { parts, connection, number }
+    pub fn new(parts: Parts, target: Option<Box<[u8]>>, connection: Rc<ConnectionInfo>, number: u64) -> Self {
+        Self { parts, target, connection, number }
     }
 
     /// Whether a body follows the head, in Cowboy's reading: any length but the literal `0`.
@@ -60,51 +62,12 @@ impl RequestHead {
         !self.is_http10() && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
     }
 
-    /// All values of a header, joined with commas.
-    pub fn header(&self, name: HeaderName) -> Option<Box<[u8]>> {
-        let values: Vec<&[u8]> = self.parts.headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
-        if values.is_empty() { None } else { Some(values.join(&b", "[..]).into()) }
-    }
-
-    #[allow(missing_docs)]
     pub fn is_http10(&self) -> bool {
         self.parts.version == Version::HTTP_10
     }
 
-    #[allow(missing_docs)]
     pub fn method(&self) -> &hyper::Method {
         &self.parts.method
-    }
-
-    /// Appends the `Req` map, all keys but `ref` and `pid`.
-    pub fn encode(&self, w: &mut TermWriter<'_>) {
-        let (host, port) = self.host_and_port();
-        let uri = &self.parts.uri;
-        w.map(14 + usize::from(self.connection.proxy_header.is_some()));
-        if let Some(header) = &self.connection.proxy_header {
-            w.atom("proxy_header").binary(header);
-        }
-        w.atom("method").binary(self.parts.method.as_str().as_bytes());
-        w.atom("version").atom(if self.is_http10() { "HTTP/1.0" } else { "HTTP/1.1" });
-        w.atom("scheme").binary(b"http");
-        w.atom("host").binary(host.to_ascii_lowercase().as_bytes());
-        w.atom("port").integer(u64::from(port));
-        w.atom("path").binary(uri.path().as_bytes());
-        w.atom("qs").binary(uri.query().unwrap_or("").as_bytes());
-        w.atom("headers");
-        self.encode_headers(w);
-        w.atom("peer");
-        endpoint_term(w, &self.connection.peer);
-        w.atom("sock");
-        endpoint_term(w, &self.connection.sock);
-        w.atom("cert").atom("undefined");
-        w.atom("has_body").bool(self.has_body());
-        w.atom("body_length");
-        match self.body_length() {
-            Some(length) => w.integer(length),
-            None => w.atom("undefined"),
-        };
-        w.atom("streamid").integer(self.number);
     }
 
     /// Repeated headers become one value, joined with `, ` (cookies with `; `); `transfer-encoding` is ours to know.
@@ -128,6 +91,16 @@ impl RequestHead {
         }
     }
 
+    fn path_and_query(&self) -> (&[u8], &[u8]) {
+        let uri = &self.parts.uri;
+        let Some(target) = &self.target else {
+            return (uri.path().as_bytes(), uri.query().unwrap_or("").as_bytes());
+        };
+        let mut parts = target.splitn(2, |b| *b == b'?');
+        let path = parts.next().filter(|path| !path.is_empty()).unwrap_or(b"/");
+        (path, parts.next().unwrap_or(b""))
+    }
+
     /// From an absolute request target, else the Host header; empty and 80 where neither says.
     fn host_and_port(&self) -> (&str, u16) {
         let authority = match self.parts.uri.authority() {
@@ -140,5 +113,42 @@ impl RequestHead {
             Some(at) => (&authority[..at], authority[at + 1..].parse().unwrap_or(80)),
             None => (authority, 80),
         }
+    }
+}
+
+impl Head for RequestHead {
+    fn header(&self, name: &str) -> Option<Box<[u8]>> {
+        let values: Vec<&[u8]> = self.parts.headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
+        if values.is_empty() { None } else { Some(values.join(&b", "[..]).into()) }
+    }
+
+    fn encode(&self, w: &mut TermWriter<'_>) {
+        let (host, port) = self.host_and_port();
+        let (path, query) = self.path_and_query();
+        w.map(14 + usize::from(self.connection.proxy_header.is_some()));
+        if let Some(header) = &self.connection.proxy_header {
+            w.atom("proxy_header").binary(header);
+        }
+        w.atom("method").binary(self.parts.method.as_str().as_bytes());
+        w.atom("version").atom(if self.is_http10() { "HTTP/1.0" } else { "HTTP/1.1" });
+        w.atom("scheme").binary(b"http");
+        w.atom("host").binary(host.to_ascii_lowercase().as_bytes());
+        w.atom("port").integer(u64::from(port));
+        w.atom("path").binary(path);
+        w.atom("qs").binary(query);
+        w.atom("headers");
+        self.encode_headers(w);
+        w.atom("peer");
+        endpoint_term(w, &self.connection.peer);
+        w.atom("sock");
+        endpoint_term(w, &self.connection.sock);
+        w.atom("cert").atom("undefined");
+        w.atom("has_body").bool(self.has_body());
+        w.atom("body_length");
+        match self.body_length() {
+            Some(length) => w.integer(length),
+            None => w.atom("undefined"),
+        };
+        w.atom("streamid").integer(self.number);
     }
 }

@@ -1,20 +1,10 @@
-//! A response on its way to the client: the VM's commands in, hyper's response out.
+//! A response's head on its way to the client: the VM's status and headers in, hyper's or bytes out. Pure.
 
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use bytes::{Bytes, BytesMut};
-use hyper::body::{Frame, SizeHint};
+use hyper::StatusCode;
 use hyper::ext::ReasonPhrase;
-use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Response, StatusCode};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 
-use super::exchange::{End, Next};
-use super::service::Ongoing;
-use crate::port::message::{Body, CHUNK, Headers, Status};
+use crate::port::message::{Headers, Status};
 
 /// What a response may not be made of: an invalid status, or a header that would break the message.
 #[derive(Debug)]
@@ -28,30 +18,34 @@ impl std::fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
-/// A response's head, checked.
+/// A final response's head, checked. What hyper would refuse, and what it would make something else of, is refused here.
 pub fn head(status: Status, headers: Headers) -> Result<(ResponseStatus, HeaderMap), Invalid> {
-    let code = StatusCode::from_u16(status.code).map_err(|_| Invalid)?;
-    let phrase = status.phrase.or_else(|| phrase(status.code).map(|text| Bytes::from_static(text.as_bytes())));
-    let phrase = phrase.map(ReasonPhrase::try_from).transpose().map_err(|_| Invalid)?;
-    Ok((ResponseStatus { code, phrase }, header_map(headers)?))
+    let code = StatusCode::from_u16(status.code).ok().filter(|code| !code.is_informational()).ok_or(Invalid)?;
+    let phrase = match (status.phrase, phrase(status.code), code.canonical_reason()) {
+        (Some(phrase), _, _) => Some(ReasonPhrase::try_from(phrase).map_err(|_| Invalid)?),
+        (None, Some(phrase), _) => Some(ReasonPhrase::from_static(phrase.as_bytes())),
+        (None, None, Some(_)) => None,
+        (None, None, None) => Some(ReasonPhrase::from_static(b"")), // Where hyper would write a word of its own.
+    };
+    let mut headers = header_map(headers)?;
+    check_framing(&mut headers)?;
+    Ok((ResponseStatus { code, phrase }, headers))
+}
+
+/// Where the body ends must be said once (RFC 9112, 6.3). Which coding it is sent in is hyper's to say.
+fn check_framing(headers: &mut HeaderMap) -> Result<(), Invalid> {
+    let coding = headers.remove(TRANSFER_ENCODING);
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else { return Ok(()) };
+    let is_number = length.to_str().is_ok_and(|text| !text.starts_with('+') && text.parse::<u64>().is_ok());
+    if is_number && coding.is_none() && lengths.all(|other| other == length) { Ok(()) } else { Err(Invalid) }
 }
 
 /// The status line's content.
 pub struct ResponseStatus {
-    code: StatusCode,
+    pub code: StatusCode,
     /// Only where it is not hyper's.
-    phrase: Option<ReasonPhrase>,
-}
-
-/// hyper's response, whose body the exchange's further commands are.
-pub fn response(status: ResponseStatus, headers: HeaderMap, exchange: Ongoing) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::new(exchange, &headers));
-    *response.status_mut() = status.code;
-    *response.headers_mut() = headers;
-    if let Some(phrase) = status.phrase {
-        response.extensions_mut().insert(phrase);
-    }
-    response
+    pub phrase: Option<ReasonPhrase>,
 }
 
 /// A response's head as it goes over the wire: for those that hyper does not write, interim responses and the 101.
@@ -76,17 +70,30 @@ pub fn head_bytes(status: &Status, headers: &Headers) -> Vec<u8> {
     bytes
 }
 
+/// The answer to an upgrade, ready to be written.
+pub fn switching_protocols(headers: &Headers) -> Vec<u8> {
+    head_bytes(&Status { code: 101, phrase: None }, headers)
+}
+
+/// Whether this is an interim response, other than the one that ends HTTP, and safe to write as it is.
+pub fn is_interim(status: &Status, headers: &Headers) -> bool {
+    let phrase_is_good = status.phrase.as_deref().is_none_or(|phrase| ReasonPhrase::try_from(phrase).is_ok());
+    matches!(status.code, 100 | 102..=199) && phrase_is_good && is_sendable(headers)
+}
+
 /// Whether these headers are safe to write as they are.
 pub fn is_sendable(headers: &Headers) -> bool {
     let name = |name| HeaderName::from_bytes(name).is_ok();
     headers.iter().all(|(n, value)| name(n) && HeaderValue::from_bytes(value).is_ok())
 }
 
-fn header_map(headers: Headers) -> Result<HeaderMap, Invalid> {
-    let mut map = HeaderMap::with_capacity(headers.len());
+/// The same for hyper.
+pub fn header_map(headers: Headers) -> Result<HeaderMap, Invalid> {
+    let mut map = HeaderMap::try_with_capacity(headers.len()).map_err(|_| Invalid)?;
     for (name, value) in headers {
         let name = HeaderName::from_bytes(&name).map_err(|_| Invalid)?;
-        map.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| Invalid)?);
+        let value = HeaderValue::from_maybe_shared(value).map_err(|_| Invalid)?;
+        map.try_append(name, value).map_err(|_| Invalid)?;
     }
     Ok(map)
 }
@@ -102,118 +109,4 @@ fn phrase(code: u16) -> Option<&'static str> {
         425 => "Unordered Collection",
         _ => return None,
     })
-}
-
-/// The response's body: hyper asks, the exchange's commands answer.
-pub struct ResponseBody {
-    exchange: Ongoing,
-    /// The whole body where it came in one piece: its length is then known to hyper.
-    whole: Option<Bytes>,
-    /// What the `content-length` header promises; more is an error, less as well.
-    left: Option<u64>,
-    file: Option<Pin<Box<dyn Future<Output = io::Result<FileRead>>>>>,
-    ended: bool,
-}
-
-/// A block that was read from a file, and how to go on.
-struct FileRead {
-    file: tokio::fs::File,
-    block: Bytes,
-    left: u64,
-}
-
-impl ResponseBody {
-    #[allow(missing_docs)]
-    pub fn new(exchange: Ongoing, headers: &HeaderMap) -> Self {
-        let left = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        Self { whole: exchange.take_whole_body(left), left, exchange, file: None, ended: false }
-    }
-
-    fn take(&mut self, bytes: Bytes) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if let Some(left) = &mut self.left {
-            let Some(rest) = left.checked_sub(bytes.len() as u64) else {
-                return Poll::Ready(Some(Err(io::Error::other("the body is longer than its content-length"))));
-            };
-            *left = rest;
-            if rest == 0 {
-                self.exchange.mark_sent(); // hyper asks for no more, though the VM may have its end still to say.
-            }
-        }
-        Poll::Ready(Some(Ok(Frame::data(bytes))))
-    }
-}
-
-impl hyper::body::Body for ResponseBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        if let Some(bytes) = self.whole.take() {
-            self.ended = true;
-            return self.take(bytes);
-        }
-        loop {
-            if self.file.is_some() {
-                ready!(self.exchange.poll_room(cx));
-            }
-            if let Some(read) = &mut self.file {
-                let FileRead { file, block, left } = ready!(read.as_mut().poll(cx))?;
-                self.file = (left > 0).then(|| Box::pin(read_block(file, left)) as _);
-                self.exchange.hand(block.len());
-                return self.take(block);
-            }
-            if self.ended {
-                return Poll::Ready(None);
-            }
-            ready!(self.exchange.poll_room(cx));
-            match ready!(self.exchange.poll_body(cx)) {
-                Next::Piece(Body::Bytes(bytes), cost) => {
-                    self.exchange.taken(cost);
-                    if !bytes.is_empty() {
-                        return self.take(bytes);
-                    }
-                }
-                Next::Piece(Body::File { length: 0, .. }, cost) => self.exchange.taken(cost),
-                Next::Piece(Body::File { path, offset, length }, cost) => {
-                    self.exchange.taken(cost);
-                    self.file = Some(Box::pin(async move {
-                        let mut file = tokio::fs::File::open(path).await?;
-                        file.seek(io::SeekFrom::Start(offset)).await?;
-                        read_block(file, length).await
-                    }));
-                }
-                Next::End(End::Plain) => self.ended = true,
-                Next::End(End::Trailers(headers)) => {
-                    self.ended = true;
-                    let trailers = header_map(headers).map_err(|Invalid| io::Error::other("an invalid trailer"))?;
-                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                }
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.whole.is_none() && self.ended && self.file.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match (&self.whole, self.left) {
-            (Some(bytes), _) => SizeHint::with_exact(bytes.len() as u64),
-            (None, Some(left)) => SizeHint::with_exact(left),
-            (None, None) => SizeHint::default(),
-        }
-    }
-}
-
-/// Reads the next block of a file, of which `left` bytes are wanted. A file that ends before is an error: the client was
-/// promised more.
-async fn read_block(mut file: tokio::fs::File, left: u64) -> io::Result<FileRead> {
-    let size = CHUNK.min(usize::try_from(left).unwrap_or(CHUNK));
-    let mut block = BytesMut::with_capacity(size);
-    while block.len() < size {
-        if (&mut file).take((size - block.len()) as u64).read_buf(&mut block).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    Ok(FileRead { file, block: block.freeze(), left: left - size as u64 })
 }

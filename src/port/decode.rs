@@ -9,7 +9,7 @@ use super::etf::{
     ATOM, ATOM_UTF8, BINARY, INTEGER, LARGE_TUPLE, LIST, MAP, NIL, SMALL_ATOM, SMALL_ATOM_UTF8, SMALL_BIG,
     SMALL_INTEGER, SMALL_TUPLE, STRING, VERSION,
 };
-use super::message::{Command, StreamId};
+use super::message::{Command, StreamId, Undecodable};
 use crate::ws::Kind;
 
 /// Terms inside terms; our own deepest is a header in a list in a tuple.
@@ -17,10 +17,6 @@ const MAX_DEPTH: usize = 8;
 
 /// The tags of what can hold a client's bytes, or a handler's.
 pub const CONTENT: [u8; 2] = [BINARY, STRING];
-
-/// A packet that is not of the protocol: a bug on one of the two sides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Undecodable;
 
 /// The VM's first packet: the version that it speaks.
 pub fn hello(packet: &[u8]) -> Result<u64, Undecodable> {

@@ -40,7 +40,6 @@ pub type Headers = Vec<(Bytes, Bytes)>;
 /// A status: its code, and the reason phrase if the handler gave one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    #[allow(missing_docs)]
     pub code: u16,
     /// The text after the code; `None` for the standard one.
     pub phrase: Option<Bytes>,
@@ -49,15 +48,11 @@ pub struct Status {
 /// A response body, or a piece of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    #[allow(missing_docs)]
     Bytes(Bytes),
     /// A part of a file, to be read by us.
     File {
-        #[allow(missing_docs)]
         path: std::path::PathBuf,
-        #[allow(missing_docs)]
         offset: u64,
-        #[allow(missing_docs)]
         length: u64,
     },
 }
@@ -69,7 +64,6 @@ pub struct WebsocketOptions {
     pub idle_timeout: Option<u64>,
     /// Bytes of a frame and of a message; `None` is infinity.
     pub max_frame_size: Option<u64>,
-    #[allow(missing_docs)]
     pub validate_utf8: bool,
     /// Whether to read from the client at once.
     pub active: bool,
@@ -94,7 +88,6 @@ impl Default for WebsocketOptions {
 
 /// What the VM orders. Payloads of WebSocket frames lie in the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Command<'a> {
     Inform(Status, Headers),
     Response(Status, Headers, Body),
@@ -115,10 +108,11 @@ pub enum Command<'a> {
     Cut(u16),
     Deflate(bool),
     Active(bool),
-    /// New `idle_timeout`, new `max_frame_size`: the outer `None` leaves it as it is.
+    /// New `idle_timeout`, `max_frame_size`, `chunked`: the outer `None` leaves it as it is.
     SetOptions {
         idle_timeout: Option<Option<u64>>,
         max_frame_size: Option<Option<u64>>,
+        chunked: Option<bool>,
     },
     Credit(u64),
     Finish,
@@ -128,3 +122,7 @@ pub enum Command<'a> {
     Drain,
     MaxConnections(Option<u64>),
 }
+
+/// A packet that is not of the protocol: a bug on one of the two sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undecodable;

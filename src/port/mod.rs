@@ -15,8 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use rustc_hash::FxHashSet;
 
-use crate::http::request::RequestHead;
-use crate::socket::Endpoint;
+use crate::transport::Endpoint;
 use crate::ws::Kind;
 use etf::Writer;
 use message::{Reason, SIDECAR, StreamId};
@@ -57,14 +56,6 @@ struct Outgoing {
 }
 
 impl Port {
-    /// A request: the first event of a stream.
-    pub fn request(&self, stream: StreamId, head: &RequestHead) {
-        self.event(stream, |w| {
-            w.tuple(2).atom("request");
-            head.encode(w);
-        });
-    }
-
     /// A piece of a request's body.
     pub fn data(&self, stream: StreamId, fin: bool, bytes: &[u8]) {
         self.event(stream, |w| {
@@ -204,7 +195,8 @@ impl Port {
         congested
     }
 
-    fn event(&self, stream: StreamId, write: impl FnOnce(&mut Writer<'_>)) {
+    /// Any event: `write` appends its term.
+    pub fn event(&self, stream: StreamId, write: impl FnOnce(&mut Writer<'_>)) {
         let mut outgoing = self.outgoing.borrow_mut();
         let outgoing = &mut *outgoing;
         if outgoing.events == 0 {

@@ -69,7 +69,6 @@ pub struct Packets {
 }
 
 impl Packets {
-    #[allow(missing_docs)]
     pub fn new(pipe: pipe::Receiver) -> Self {
         Self { pipe, buffer: Vec::with_capacity(GULP), done: 0 }
     }

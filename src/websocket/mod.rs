@@ -1,7 +1,7 @@
 //! One WebSocket: the client's socket on one side, the application on the other, the protocol (`ws/`) between them.
 //!
 //! Two callers in one thread: the stream's own task, which reads, keeps time, and writes what could not be written at
-//! once; and the port's reader, which carries out the VM's commands and has their frames written at the end of its turn.
+//! once; and the port's reader, which carries out the VM's commands and has their frames written when it is their turn.
 //! An idle WebSocket holds no buffer. Its state is in `session.rs`.
 //!
 //! Nothing is unbounded: above the window of events that the application has not used up, or of frames that the client
@@ -21,26 +21,26 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::acceptor::Permit;
-use crate::alarms::Alarm;
+use crate::gate::Permit;
 use crate::port::message::{Command, OVERHEAD, Reason, StreamId};
-use crate::server::{App, Server, Stream};
-use crate::socket::Socket;
+use crate::streams::alarms::Alarm;
+use crate::streams::{Stream, Streams};
+use crate::transport::stall::Stall;
+use crate::transport::{Socket, scratch};
 use crate::ws::Event;
-use crate::{http, scratch};
 use session::{Misplaced, Phase};
 
 /// A shorter idle timeout would be over again before anything else had its turn.
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
 
-/// One WebSocket, shared by its task, the table of streams and the list of those to be flushed.
+/// One WebSocket, shared by its task, the table of streams, and the list of those to be flushed.
 pub struct Websocket {
     id: StreamId,
-    server: Rc<Server>,
+    streams: Rc<Streams>,
     socket: RefCell<Socket>,
     state: RefCell<Session>,
     task: Cell<Option<Waker>>,
-    /// In the server's list of those to be flushed.
+    /// In the list of those to be flushed.
     dirty: Cell<bool>,
     /// What this client has in the sum of what waits for all of them.
     share: Cell<usize>,
@@ -51,19 +51,21 @@ pub struct Websocket {
 }
 
 /// Runs the WebSocket from here on, in a task of its own: what HTTP needed is freed. `received` came behind the request.
+/// `max_fragments` is how many frames a message may have.
 pub fn start(
-    server: Rc<Server>,
+    streams: &Rc<Streams>,
     socket: Socket,
     received: Vec<u8>,
     id: StreamId,
     mut session: Session,
+    max_fragments: Option<u32>,
     permit: Permit,
 ) {
     session.unread = received;
-    session.decoder.set_max_fragments(server.limits.max_fragments.0.unwrap_or(u32::MAX));
+    session.decoder.set_max_fragments(max_fragments.unwrap_or(u32::MAX));
     let websocket = Rc::new(Websocket {
         id,
-        server: Rc::clone(&server),
+        streams: Rc::clone(streams),
         socket: RefCell::new(socket),
         state: RefCell::new(session),
         task: Cell::default(),
@@ -72,7 +74,7 @@ pub fn start(
         alarm: Alarm::default(),
         permit,
     });
-    server.insert(id, Stream::Websocket(Rc::clone(&websocket)));
+    streams.insert(id, Rc::clone(&websocket) as Rc<dyn Stream>);
     tokio::task::spawn_local(run(websocket));
 }
 
@@ -87,43 +89,37 @@ fn run(websocket: Rc<Websocket>) -> impl Future<Output = ()> {
 
 /// The task has ended. Where a close frame was the last, the client has time to take it, in a task of its own.
 fn end(websocket: Rc<Websocket>, phase: Phase) {
-    let server = Rc::clone(&websocket.server);
-    server.remove(websocket.id);
-    server.alarms.clear(&websocket.alarm, websocket.id);
-    server.queued.set(&websocket.share, 0);
-    if let App::Echo(echo) = &server.app {
-        echo.forget(websocket.id);
-    }
+    let streams = Rc::clone(&websocket.streams);
+    streams.remove(websocket.id);
+    streams.alarms.clear(&websocket.alarm, websocket.id);
+    streams.queued.set(&websocket.share, 0);
     if let (Phase::Ending, Ok(Websocket { socket, permit, .. })) = (phase, Rc::try_unwrap(websocket)) {
         tokio::task::spawn_local(async move {
-            http::linger(socket.into_inner(), &server).await;
+            socket.into_inner().linger(streams.options.linger_timeout).await;
             drop(permit);
         });
     }
 }
 
-impl Websocket {
-    /// Carries out a command of the VM. Its frames are written by [`Websocket::flush`].
-    pub fn command(self: &Rc<Self>, command: Command<'_>) {
+impl Stream for Websocket {
+    fn command(&self, command: Command<'_>) -> bool {
         let mut state = self.state.borrow_mut();
         if let Err(Misplaced) = state.command(command) {
             tracing::error!(stream = self.id, "a command that is not allowed here");
             self.lost(&mut state, &io::ErrorKind::Other.into());
         }
-        if !self.dirty.replace(true) {
-            self.server.flush_later(Rc::clone(self));
-        }
+        !self.dirty.replace(true)
     }
 
     /// Writes what there is, and has the task look at what the commands have changed.
-    pub fn flush(&self) {
+    fn flush(&self) {
         self.dirty.set(false);
         let mut state = self.state.borrow_mut();
         self.write(&mut state);
         // While all is well the task waits for the client and has nothing to do with what was just written.
         let undisturbed = state.phase == Phase::Open
             && state.out.is_empty()
-            && state.reading(self.server.window) == state.waits_for_client
+            && state.reading(self.streams.options.window) == state.waits_for_client
             && !state.rearm;
         if !undisturbed {
             drop(state);
@@ -131,8 +127,18 @@ impl Websocket {
         }
     }
 
-    /// Ends the stream because the whole server ends.
-    pub fn go_away(&self) {
+    fn blocked_since(&self) -> Option<Instant> {
+        let state = self.state.borrow();
+        state.stall.as_ref().filter(|_| state.phase != Phase::Gone).map(|stall| stall.since())
+    }
+
+    fn give_up(&self) {
+        self.lost(&mut self.state.borrow_mut(), &io::ErrorKind::TimedOut.into());
+        self.wake();
+    }
+
+    /// Closes with 1001.
+    fn go_away(&self) {
         let mut state = self.state.borrow_mut();
         if matches!(state.phase, Phase::Open | Phase::Closing(_)) {
             state.close(Some((1001, b"")));
@@ -141,30 +147,20 @@ impl Websocket {
         }
     }
 
-    /// Since when the client has taken nothing of what waits for it.
-    pub fn blocked_since(&self) -> Option<Instant> {
-        let state = self.state.borrow();
-        state.blocked.filter(|_| state.phase != Phase::Gone)
-    }
-
-    /// Ends the stream as if the client's `send_timeout` had passed.
-    pub fn give_up(&self) {
-        self.lost(&mut self.state.borrow_mut(), &io::ErrorKind::TimedOut.into());
-        self.wake();
-    }
-
-    /// Gives back what compression keeps between messages.
-    pub fn rest(&self, now: Instant) {
-        let mut state = self.state.borrow_mut();
-        state.encoder.rest(now.into());
-    }
-
-    /// The alarm has rung: the task looks at its deadlines.
-    pub fn ring(&self) {
+    /// The task looks at its deadlines.
+    fn ring(&self) {
         self.alarm.has_rung();
         self.wake();
     }
 
+    /// Gives back what compression keeps between messages.
+    fn rest(&self, now: Instant) {
+        let mut state = self.state.borrow_mut();
+        state.encoder.rest(now.into());
+    }
+}
+
+impl Websocket {
     fn wake(&self) {
         if let Some(task) = self.task.take() {
             task.wake();
@@ -174,7 +170,7 @@ impl Websocket {
     /// The task's turn: read, write, look at the clock, until there is nothing to do. Ready at the end.
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Phase> {
         loop {
-            self.server.shed();
+            self.streams.shed();
             let mut state = self.state.borrow_mut();
             self.task.set(Some(cx.waker().clone()));
             self.write(&mut state);
@@ -186,8 +182,8 @@ impl Websocket {
             if !state.out.is_empty() {
                 again |= self.socket.borrow().poll_write_ready(cx).is_ready();
             }
-            state.waits_for_client = state.reading(self.server.window);
-            if state.waits_for_client && !self.server.app.poll_congested(cx) {
+            state.waits_for_client = state.reading(self.streams.options.window);
+            if state.waits_for_client && !self.streams.app.poll_congested(cx) {
                 again |= self.read(&mut state, cx);
             }
             if !again && self.poll_deadline(&mut state).is_pending() {
@@ -229,36 +225,21 @@ impl Websocket {
     /// Decodes, tells the application, and says how much of `input` was used: all, unless the window is full.
     fn decode(&self, state: &mut Session, input: &mut [u8]) -> usize {
         let Session { decoder, encoder, out, written, unused, pong, phase, paused, .. } = state;
-        let window = self.server.window;
+        let window = self.streams.options.window;
         let result = decoder.decode(input, &mut |event| {
-            match (&event, &self.server.app) {
-                (Event::Ping(payload), _) if encoder.is_open() => *pong = Some((*payload).into()),
-                (Event::Ping(payload), _) => encoder.pong(payload, out),
+            match event {
+                Event::Ping(payload) if encoder.is_within_frame() => *pong = Some(payload.into()),
+                Event::Ping(payload) => encoder.pong(payload, out),
                 _ => {}
             }
-            match &self.server.app {
-                App::Vm(port) => {
-                    *unused += OVERHEAD + payload(&event).len();
-                    match event {
-                        Event::Part(bytes) => port.part(self.id, bytes),
-                        Event::Message(kind, bytes) => port.message(self.id, kind, bytes),
-                        Event::Ping(payload) => port.ping(self.id, payload),
-                        Event::Pong(payload) => port.pong(self.id, payload),
-                        Event::Close(close) => {
-                            *phase = Phase::Closing(close.map(|(code, _)| code));
-                            let close = close.map(|(code, text)| (code, text.into()));
-                            port.closed(self.id, &Reason::Remote(close));
-                        }
-                    }
+            *unused += OVERHEAD + payload(&event).len();
+            match event {
+                Event::Close(close) => {
+                    *phase = Phase::Closing(close.map(|(code, _)| code));
+                    let close = close.map(|(code, text)| (code, text.into()));
+                    self.streams.app.closed(self.id, &Reason::Remote(close));
                 }
-                App::Echo(echo) => {
-                    if let Event::Close(close) = event {
-                        encoder.close(close.map(|(code, _)| (code, &b""[..])), out);
-                        *phase = Phase::Ending;
-                    } else {
-                        echo.message(self.id, event, encoder, out);
-                    }
-                }
+                event => self.streams.app.event(self.id, event),
             }
             *paused = *unused >= window || out.len() - *written >= window;
             if *paused || *phase != Phase::Open { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -275,22 +256,17 @@ impl Websocket {
 
     /// The client's side has ended: tells the application, whose `finish` sends the close frame.
     fn end(&self, state: &mut Session, reason: Reason, code: Option<u16>) {
-        match &self.server.app {
-            App::Vm(port) => {
-                port.closed(self.id, &reason);
-                state.phase = Phase::Closing(code);
-            }
-            App::Echo(_) => state.close(code.map(|code| (code, &b""[..]))),
-        }
+        self.streams.app.closed(self.id, &reason);
+        state.phase = Phase::Closing(code);
     }
 
     /// The socket has failed.
     fn lost(&self, state: &mut Session, error: &io::Error) {
-        if let (App::Vm(port), Phase::Open) = (&self.server.app, state.phase) {
-            port.closed(self.id, &Reason::Socket(posix(error)));
+        if state.phase == Phase::Open {
+            self.streams.app.closed(self.id, &Reason::Socket(posix(error)));
         }
         state.phase = Phase::Gone;
-        self.server.queued.set(&self.share, 0);
+        self.streams.queued.set(&self.share, 0);
     }
 
     /// Writes as much as the socket takes now.
@@ -298,12 +274,12 @@ impl Websocket {
         while state.written < state.out.len() {
             match self.socket.borrow().try_write(&state.out[state.written..]) {
                 Ok(n) => {
-                    state.blocked = None;
+                    state.stall = None;
                     state.has_written(n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    state.blocked.get_or_insert_with(Instant::now);
+                    state.stall.get_or_insert_with(|| Box::new(Stall::begin(&self.socket.borrow())));
                     break;
                 }
                 Err(e) => {
@@ -312,11 +288,11 @@ impl Websocket {
                 }
             }
         }
-        self.server.queued.set(&self.share, state.waiting());
-        if let (App::Vm(port), Phase::Open | Phase::Closing(_)) = (&self.server.app, state.phase)
-            && let Some(credit) = state.take_credit(self.server.window)
+        self.streams.queued.set(&self.share, state.waiting());
+        if let Phase::Open | Phase::Closing(_) = state.phase
+            && let Some(credit) = state.take_credit(self.streams.options.window)
         {
-            port.credit(self.id, credit);
+            self.streams.app.credit(self.id, credit);
         }
     }
 
@@ -328,20 +304,24 @@ impl Websocket {
                 (Phase::Open, Some(timeout)) => Some(state.received + timeout.max(LEAST_TIMEOUT)),
                 _ => None,
             };
-            let send = state.blocked.zip(self.server.limits.send_timeout.0).map(|(since, timeout)| since + timeout);
-            let Some(deadline) = idle.into_iter().chain(send).min() else { return Poll::Pending };
+            let mut send = state.stall.as_mut().zip(self.streams.options.send_timeout);
+            let look = send.as_ref().map(|(stall, timeout)| stall.deadline(*timeout));
+            let Some(deadline) = idle.into_iter().chain(look).min() else { return Poll::Pending };
             // A deadline moves with every byte; the alarm is set anew only when it has rung, or would ring too late.
-            if self.server.alarms.rings_by(&self.alarm, deadline) {
+            if self.streams.alarms.rings_by(&self.alarm, deadline) {
                 return Poll::Pending;
             }
             let now = Instant::now();
-            if send.is_some_and(|deadline| deadline <= now) {
-                self.lost(state, &io::ErrorKind::TimedOut.into());
-                return Poll::Ready(());
+            if let Some((stall, timeout)) = send.take_if(|_| look.is_some_and(|deadline| deadline <= now)) {
+                if stall.is_over(&self.socket.borrow(), timeout, now) {
+                    self.lost(state, &io::ErrorKind::TimedOut.into());
+                    return Poll::Ready(());
+                }
+                continue;
             }
             if idle.is_some_and(|deadline| deadline <= now) {
                 // We may be the ones who do not read, or have not yet.
-                let unread = !state.reading(self.server.window) || self.server.app.is_congested();
+                let unread = !state.reading(self.streams.options.window) || self.streams.app.is_congested();
                 if state.active && (unread || (!state.spared && self.socket.borrow().has_news())) {
                     state.spared = !unread;
                     state.received = now;
@@ -350,7 +330,7 @@ impl Websocket {
                 self.end(state, Reason::Timeout, Some(1000));
                 return Poll::Ready(());
             }
-            self.server.alarms.set(&self.alarm, self.id, deadline);
+            self.streams.alarms.set(&self.alarm, self.id, deadline);
             return Poll::Pending;
         }
     }

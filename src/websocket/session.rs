@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::http;
-use crate::port::message::{Command, Headers, OVERHEAD, WebsocketOptions};
+use crate::port::message::{Command, OVERHEAD, WebsocketOptions};
+use crate::transport::stall::Stall;
 use crate::ws::{self, Decoder, Encoder};
 
 /// Bytes that have been written and are not worth being forgotten while others wait behind them.
@@ -34,6 +34,8 @@ pub struct Session {
     /// Bytes at the beginning of `out` before its first frame: the upgrade's answer, or the end of a frame whose beginning
     /// has been written.
     lead: usize,
+    /// The frames before that began a message, and did not end it.
+    within: bool,
     /// Cost of the events that the application has not used up.
     pub(super) unused: usize,
     /// Cost of the commands whose frames are in `out`.
@@ -42,7 +44,7 @@ pub struct Session {
     pub(super) credit: usize,
     /// What the VM lets wait for this client, if that is less than the window.
     max_backlog: u32,
-    /// A pong that must wait for the end of a message that is being sent in pieces.
+    /// A pong that must wait for the end of a frame whose payload is still coming.
     pub(super) pong: Option<Box<[u8]>>,
     pub(super) active: bool,
     pub(super) idle_timeout: Option<Duration>,
@@ -50,8 +52,8 @@ pub struct Session {
     pub(super) received: Instant,
     /// It was kept at the end of its idle timeout, because the kernel had bytes of it; none of them have come since.
     pub(super) spared: bool,
-    /// Since when the client has taken nothing of `out`.
-    pub(super) blocked: Option<Instant>,
+    /// The client does not take all of `out`.
+    pub(super) stall: Option<Box<Stall>>,
     /// The decoder was stopped by a full window: it, or `unread`, has more.
     pub(super) paused: bool,
     /// The alarm must be looked at: `idle_timeout` has changed.
@@ -78,29 +80,25 @@ pub enum Phase {
 pub struct Misplaced;
 
 impl Session {
-    /// Negotiates compression by the request's `sec-websocket-extensions`, and begins with the answer to the upgrade.
-    pub fn new(mut headers: Headers, offers: Option<&[u8]>, options: &WebsocketOptions) -> Self {
+    /// Negotiates compression by the request's `sec-websocket-extensions`. The second value is that header of the answer.
+    pub fn new(offers: Option<&[u8]>, options: &WebsocketOptions) -> (Self, Option<String>) {
         let offers = offers.and_then(|offers| std::str::from_utf8(offers).ok());
         let agreed = match (offers, &options.deflate) {
             (Some(offers), Some(deflate)) => ws::extension::negotiate(offers, deflate),
             _ => None,
         };
-        if let Some((answer, _)) = &agreed {
-            let name = "sec-websocket-extensions";
-            let at = headers.iter().position(|(other, _)| other.as_ref() > name.as_bytes()).unwrap_or(headers.len());
-            headers.insert(at, (name.into(), answer.clone().into()));
-        }
-        let agreement = agreed.as_ref().map(|(_, agreement)| agreement);
-        let out = http::switching_protocols(&headers);
+        let (answer, agreement) = agreed.unzip();
+        let agreement = agreement.as_ref();
         let WebsocketOptions { max_frame_size, validate_utf8, .. } = *options;
         let limits = ws::Options { max_frame_size, validate_utf8, max_fragments: u32::MAX };
-        Self {
+        let session = Self {
             phase: Phase::Open,
             decoder: Decoder::new(limits, agreement),
             encoder: Encoder::new(agreement),
             unread: Vec::new(),
-            lead: out.len(),
-            out,
+            lead: 0,
+            within: false,
+            out: Vec::new(),
             written: 0,
             unused: 0,
             queued: 0,
@@ -111,11 +109,18 @@ impl Session {
             idle_timeout: options.idle_timeout.map(Duration::from_millis),
             received: Instant::now(),
             spared: false,
-            blocked: None,
+            stall: None,
             paused: true,
             rearm: false,
             waits_for_client: false,
-        }
+        };
+        (session, answer)
+    }
+
+    /// Sets what is written before the first frame: the answer to the upgrade.
+    pub fn begin(&mut self, answer: Vec<u8>) {
+        self.lead = answer.len();
+        self.out = answer;
     }
 
     /// Bytes that wait for the client to take them.
@@ -140,7 +145,7 @@ impl Session {
                 self.unused = self.unused.saturating_sub(usize::try_from(n).unwrap_or(usize::MAX))
             }
             (Command::Active(active), _) => self.active = active,
-            (Command::SetOptions { idle_timeout, max_frame_size }, _) => {
+            (Command::SetOptions { idle_timeout, max_frame_size, .. }, _) => {
                 if let Some(timeout) = idle_timeout {
                     self.idle_timeout = timeout.map(Duration::from_millis);
                     self.received = Instant::now();
@@ -193,9 +198,10 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the WebSocket with a close frame; without one in the middle of a message, where it cannot stand.
+    /// Ends the WebSocket with a close frame, behind all that waits. A frame whose payload is not complete will never be: it is
+    /// taken back, or, where some of it has been written, nothing can stand behind it.
     pub fn close(&mut self, close: Option<(u16, &[u8])>) {
-        if self.encoder.is_open() {
+        if !self.take_back() {
             self.phase = Phase::Gone;
             return;
         }
@@ -204,21 +210,60 @@ impl Session {
         self.unread = Vec::new();
     }
 
-    /// Ends the WebSocket with a close frame behind the frame that is being written: the frames after that are discarded,
+    /// Ends the WebSocket with a close frame behind the message that is being written: the frames after that are discarded,
     /// since the client does not take them.
     fn cut(&mut self, code: u16) {
-        self.out.truncate(self.boundary());
+        if !self.take_back() {
+            self.phase = Phase::Gone;
+            return;
+        }
+        let (mut at, within) = self.boundary();
+        if within {
+            at = self.message_end(at).unwrap_or(at);
+        }
+        self.out.truncate(at);
         self.out.shrink_to_fit();
         self.close(Some((code, b"")));
     }
 
-    /// Where in `out` the first frame begins of which nothing has been written.
-    fn boundary(&self) -> usize {
-        let mut at = self.lead;
+    /// Where in `out` the first frame begins of which nothing has been written, and whether that is within a message.
+    fn boundary(&self) -> (usize, bool) {
+        let (mut at, mut within) = (self.lead, self.within);
         while at < self.written {
+            within = ws::is_within_message(within, self.out[at]);
             at = at.saturating_add(ws::frame_size(&self.out[at..]));
         }
-        at
+        (at, within)
+    }
+
+    /// Takes the frame back whose payload is not complete. Says whether whole frames are left: not if some of it has been
+    /// written.
+    fn take_back(&mut self) -> bool {
+        if !self.encoder.is_within_frame() {
+            return true;
+        }
+        let (mut at, _) = self.boundary();
+        while at < self.out.len() {
+            let end = at.saturating_add(ws::frame_size(&self.out[at..]));
+            if end > self.out.len() {
+                self.out.truncate(at);
+                self.encoder.abandon();
+                return true;
+            }
+            at = end;
+        }
+        false
+    }
+
+    /// Where the message ends whose frames go on at `at`, if it does.
+    fn message_end(&self, mut at: usize) -> Option<usize> {
+        loop {
+            let within = ws::is_within_message(true, *self.out.get(at)?);
+            at = at.saturating_add(ws::frame_size(&self.out[at..]));
+            if !within {
+                return Some(at);
+            }
+        }
     }
 
     /// `n` more bytes of `out` have been written. Commands are credited in proportion: how many bytes each has become
@@ -231,10 +276,13 @@ impl Session {
         if self.written == self.out.len() {
             self.written = 0;
             self.lead = 0;
+            self.within = self.encoder.is_open() && !self.encoder.is_within_frame();
             self.out = Vec::new();
         } else if self.written >= KEPT && self.written >= self.out.len() / 2 {
             // A client that always lags a little never empties `out`. This moves no byte that it does not pay for.
-            self.lead = self.boundary() - self.written;
+            let (boundary, within) = self.boundary();
+            self.lead = boundary - self.written;
+            self.within = within;
             self.out.drain(..self.written);
             self.written = 0;
         }
@@ -292,7 +340,8 @@ mod tests {
             between in any::<prop::sample::Index>(),
             end in prop::option::of(1..70_000usize),
         ) {
-            let mut session = Session::new(Headers::new(), None, &WebsocketOptions::default());
+            let (mut session, _) = Session::new(None, &WebsocketOptions::default());
+            session.begin(b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec());
             let mut client = Vec::new();
             let send = |session: &mut Session, command: Command<'_>| session.command(command).expect("is allowed");
             for step in &steps {
@@ -308,13 +357,19 @@ mod tests {
                 }
                 prop_assert!(session.written < 2 * KEPT.max(session.out.len() - session.written));
             }
+            let mut is_begun = false;
             if let Some(size) = end {
+                let before = session.waiting();
                 send(&mut session, Command::Open(Kind::Binary, size as u64));
-                send(&mut session, Command::Cut(1013));
-                prop_assert_eq!(session.phase, Phase::Gone, "no close frame can stand inside a message");
-                return Ok(());
+                let header = session.waiting() - before;
+                write(&mut session, &between, &mut client);
+                is_begun = session.waiting() < header;
             }
             send(&mut session, Command::Cut(1013));
+            prop_assert_eq!(session.phase == Phase::Gone, is_begun, "no close frame can stand inside a frame");
+            if is_begun {
+                return Ok(());
+            }
             client.extend_from_slice(&session.out[session.written..]);
             let mut rest = client.strip_prefix(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").expect("begins with the answer");
             while rest.len() > 4 {
@@ -323,6 +378,101 @@ mod tests {
                 rest = behind;
             }
             prop_assert_eq!(rest, b"\x88\x02\x03\xf5");
+        }
+    }
+
+    /// A session whose client has agreed to compression, with the answer to the upgrade written.
+    fn compressing() -> Session {
+        let options = WebsocketOptions { deflate: Some(ws::DeflateOpts::default()), ..WebsocketOptions::default() };
+        let (mut session, _) = Session::new(Some(b"permessage-deflate"), &options);
+        session.begin(b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec());
+        session.has_written(session.waiting());
+        session
+    }
+
+    /// Bytes that do not compress.
+    fn noise(size: usize) -> Vec<u8> {
+        let mut state = 1u32;
+        std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .take(size)
+        .collect()
+    }
+
+    /// The first bytes of the frames.
+    fn kinds(mut frames: &[u8]) -> Vec<u8> {
+        let mut kinds = Vec::new();
+        while let Some(kind) = frames.first() {
+            kinds.push(*kind);
+            frames = &frames[frame_size(frames)..];
+        }
+        kinds
+    }
+
+    const PIECE: usize = 65_536;
+
+    fn pieces(session: &mut Session, size: usize, sent: usize) {
+        session.command(Command::Open(Kind::Binary, (size * PIECE) as u64)).expect("is allowed");
+        for piece in noise(sent * PIECE).chunks(PIECE) {
+            session.command(Command::Part(piece)).expect("is allowed");
+        }
+    }
+
+    #[test]
+    fn a_close_frame_stands_between_the_fragments_of_a_message_that_does_not_go_on() {
+        let mut session = compressing();
+        pieces(&mut session, 3, 2);
+        session.close(Some((1001, b"")));
+        assert_eq!((session.phase, kinds(&session.out)), (Phase::Ending, vec![0x42, 0x00, 0x88]));
+    }
+
+    #[test]
+    fn a_cut_leaves_the_message_whole_of_which_a_fragment_has_been_written() {
+        for written in 0..3 {
+            let mut session = compressing();
+            pieces(&mut session, 4, 4);
+            let ends: Vec<_> = (0..3)
+                .scan(0, |at, _| {
+                    *at += frame_size(&session.out[*at..]);
+                    Some(*at)
+                })
+                .collect();
+            session.has_written(ends[written] - 1);
+            session.command(Command::Message(Kind::Text, b"not begun")).expect("is allowed");
+            let rest = session.boundary().0;
+            session.command(Command::Cut(1013)).expect("is allowed");
+            let expected = [&[0x00, 0x00, 0x80][written..], &[0x88]].concat();
+            assert_eq!(kinds(&session.out[rest..]), expected);
+        }
+    }
+
+    #[test]
+    fn a_cut_at_the_end_of_a_fragment_leaves_the_message_whole_too() {
+        let mut session = compressing();
+        pieces(&mut session, 2, 1);
+        session.has_written(session.waiting());
+        session.command(Command::Part(&noise(PIECE))).expect("is allowed");
+        session.command(Command::Message(Kind::Text, b"not begun")).expect("is allowed");
+        session.command(Command::Cut(1013)).expect("is allowed");
+        assert_eq!(kinds(&session.out), [0x80, 0x88]);
+    }
+
+    #[test]
+    fn a_close_takes_back_a_frame_that_is_not_complete_unless_some_of_it_has_been_written() {
+        for written in [0, 1] {
+            let mut session = compressing();
+            session.command(Command::Deflate(false)).expect("is allowed");
+            session.command(Command::Message(Kind::Text, b"before")).expect("is allowed");
+            let before = session.waiting();
+            pieces(&mut session, 2, 1);
+            session.has_written(before + written);
+            session.close(Some((1001, b"")));
+            match written {
+                0 => assert_eq!(session.out[before..], *b"\x88\x02\x03\xe9"),
+                _ => assert_eq!(session.phase, Phase::Gone),
+            }
         }
     }
 }

@@ -9,12 +9,11 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-pub use zlib_rs::Strategy;
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Status};
 
 use super::Agreement;
 use super::history::History;
-use super::memo::{Memo, Source};
+use super::memo::{Memo, Settings, Source};
 
 /// How far the output buffer is enlarged at once, at most.
 const MAX_STEP: usize = 128 * 1024;
@@ -31,15 +30,6 @@ const MAX_SPARE: usize = 8;
 thread_local! {
     static SPARE: RefCell<Vec<(Settings, Deflate)>> = const { RefCell::new(Vec::new()) };
     static MEMO: RefCell<Memo> = const { RefCell::new(Memo::new()) };
-}
-
-/// What makes a compressor. Values outside their range are taken as the nearest that is inside.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Settings {
-    pub level: i32,
-    pub mem_level: i32,
-    pub strategy: Strategy,
-    pub window_bits: u8,
 }
 
 /// The compression of the messages to one client.
@@ -193,6 +183,7 @@ fn bound(size: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Strategy;
     use super::*;
 
     const HELLO: &[u8] = b"\xf2\x48\xcd\xc9\xc9\x07\x00";

@@ -4,7 +4,7 @@
 //! the same bytes. In goes all that these bytes depend on, a [`Source`]; out they come, remembered or made. Memory and time
 //! are bounded: few messages are remembered, and long ones are not. Each thread has one, in `deflate`. Pure.
 
-use super::deflate::Settings;
+use zlib_rs::Strategy;
 
 /// How many messages a memo remembers: enough for two rooms at a time, and members that have come to each meanwhile.
 const ENTRIES: usize = 4;
@@ -12,6 +12,15 @@ const ENTRIES: usize = 4;
 /// Bytes of an entry at most: a text of 64 KiB with what it may refer to, if it becomes 24 KiB or less. What is longer
 /// is compressed each time.
 const MAX_ENTRY: usize = 96 * 1024;
+
+/// What makes a compressor. Values outside their range are taken as the nearest that is inside.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Settings {
+    pub level: i32,
+    pub mem_level: i32,
+    pub strategy: Strategy,
+    pub window_bits: u8,
+}
 
 /// All that the compressed bytes of a message depend on.
 #[derive(Clone, Copy)]
@@ -100,7 +109,6 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::deflate::Strategy;
     use super::*;
 
     const SETTINGS: Settings = Settings { level: 6, mem_level: 8, strategy: Strategy::Default, window_bits: 15 };

@@ -5,9 +5,8 @@
 
 use std::ops::ControlFlow;
 
-use super::decoder::Options;
 use super::utf8::Utf8;
-use super::{CHUNK, Error, Event, Kind};
+use super::{CHUNK, Error, Event, Kind, Options};
 
 /// A piece of a long message that is at least this long (in bytes) is given as it is. Shorter ones are gathered first,
 /// because each event has a price of its own.
@@ -21,7 +20,7 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Sink for F {}
 /// A message of which the first frame's header has been read.
 pub struct Message {
     kind: Kind,
-    /// The first frame had RSV1.
+    /// The first frame had RSV1; or the last one, where each is compressed for itself.
     pub compressed: bool,
     /// Frames so far.
     fragments: u32,

@@ -18,47 +18,24 @@ mod decoder;
 mod deflate;
 mod encoder;
 mod error;
+mod event;
 pub mod extension;
 mod frame;
 mod history;
 mod inflate;
+mod limits;
 mod mask;
 mod memo;
 mod message;
+mod names;
 mod offers;
 mod utf8;
 
-pub use decoder::{Decoder, Options};
-pub use deflate::Strategy;
+pub use decoder::Decoder;
 pub use encoder::{Encoder, Overrun};
 pub use error::{Error, Reason};
-pub use extension::{Agreement, DeflateOpts};
-pub use frame::{derive_accept_key, frame_size};
-
-/// The most payload that one event carries, in bytes. Longer messages come in pieces.
-pub const CHUNK: usize = 64 * 1024;
-
-/// What a message is made of (RFC 6455, 5.6).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
-    /// UTF-8 text.
-    Text,
-    /// Bytes.
-    Binary,
-}
-
-/// What a client has sent. Payloads are unmasked, inflated and, if text, valid UTF-8 so far.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Event<'a> {
-    /// A piece of a message that is not its last: at most [`CHUNK`] bytes.
-    Part(&'a [u8]),
-    /// A whole message, or the last piece of one: at most [`CHUNK`] bytes, and none at all where the end of a long
-    /// message became known late.
-    Message(Kind, &'a [u8]),
-    /// A ping, at most 125 bytes. The caller owes a pong with the same payload.
-    Ping(&'a [u8]),
-    /// A pong, at most 125 bytes.
-    Pong(&'a [u8]),
-    /// A close frame: code and reason, or nothing. The last event.
-    Close(Option<(u16, &'a [u8])>),
-}
+pub use event::{CHUNK, Event, Kind};
+pub use extension::{Agreement, DeflateOpts, Strategy};
+pub use frame::{frame_size, is_within_message};
+pub use limits::Options;
+pub use names::derive_accept_key;

@@ -1,0 +1,302 @@
+%%% The process of one stream until its upgrade: what Cowboy's connection process is to a request.
+%%%
+%%% Spawned by the sidecar's process with the request's head. It hosts the real chain of cowboy_stream handlers, whose
+%%% cowboy_stream_h spawns the request process; the envelope messages {{Pid, StreamId}, Message} of cowboy_req come here,
+%%% and the chain's commands go to the sidecar (outrider_response says how). One stream, one process: it ends with the
+%%% stream, or becomes the handler's WebSocket process (outrider_websocket).
+%%%
+%%% Left to the sidecar: HTTP/1.1 itself, its limits and timeouts, keep-alive, and the skipping of an unread body.
+-module(outrider_stream).
+
+-export([start/3]).
+-export([system_continue/3, system_terminate/4, system_code_change/4]).
+
+-define(INACTIVITY_TIMEOUT_MS, 300000).
+
+-record(stream, {
+    context :: outrider_context:context(),
+    number :: pos_integer(),
+    id :: cowboy_stream:streamid(),
+    monitor :: reference(),
+    opts :: cowboy:opts(),
+    chain = undefined :: undefined | {module(), term()},
+    children = cowboy_children:init() :: cowboy_children:children(),
+    %% The stream is about to end; only its answer is still missing.
+    ending = false :: boolean(),
+    %% The stop or the drain that this stream was told of, for what it becomes.
+    stop = none :: none | shutdown | {drain, Code :: pos_integer()},
+    response :: outrider_response:response()
+}).
+
+%% The process. The link to the parent is made before anything else; if the parent is gone, its exit signal arrives at
+%% once. A stream of a port that is gone finds the monitor's message, likewise.
+-spec start(outrider_context:context(), pos_integer(), map()) -> no_return().
+start(Context = #{ref := Ref, port := Port, parent := Parent, ancestors := Ancestors}, Number, Head) ->
+    process_flag(trap_exit, true),
+    link(Parent),
+    put('$ancestors', Ancestors),
+    %% What proc_lib has put there, as a literal.
+    put('$initial_call', {?MODULE, start, 3}),
+    Monitor = monitor(port, Port),
+    Opts = outrider_registry:effective_options(Ref),
+    Req = #{streamid := Id} = proxy_header(Head#{ref => Ref, pid => self()}),
+    Stream = #stream{
+        context = Context,
+        number = Number,
+        id = Id,
+        monitor = Monitor,
+        opts = Opts,
+        response = outrider_response:new(Number, Req, outrider_writer:new(Context, Monitor), Opts)
+    },
+    try cowboy_stream:init(Id, Req, Opts) of
+        {Commands, Chain} -> loop(commands(Commands, Stream#stream{chain = Chain}))
+    catch
+        Class:Reason:Stacktrace ->
+            log(cowboy_stream:make_error_log(init, [Id, Req, Opts], Class, Reason, Stacktrace), Stream),
+            early_error({internal_error, {Class, Reason}, 'Unhandled exception in cowboy_stream:init/3.'}, Req, Stream)
+    end.
+
+%% The sidecar only finds the end of a PROXY header. A bad one ends the connection, without noise, as in Cowboy 2.18.
+proxy_header(Req = #{proxy_header := Header}) ->
+    case ranch_proxy_header:parse(Header) of
+        {ok, Info, <<>>} -> Req#{proxy_header := Info};
+        _ -> exit({shutdown, bad_proxy_header})
+    end;
+proxy_header(Req) ->
+    Req.
+
+loop(Stream = #stream{context = #{port := Port, parent := Parent}, monitor = Monitor, id = Id, opts = Opts}) ->
+    case outrider_response:is_full(Stream#stream.response) of
+        true -> loop(respond(fun outrider_response:wait/1, Stream));
+        false -> ok
+    end,
+    Self = self(),
+    receive
+        {Port, Event} ->
+            loop(event(Event, Stream));
+        {{Self, Id}, Message} ->
+            loop(info(Message, Stream));
+        {{Self, Other}, Message} ->
+            log(warning, "Received message ~p for unknown stream ~p.~n", [Message, Other], Stream),
+            loop(Stream);
+        {'DOWN', Monitor, port, _, _} ->
+            lost(closed, Stream);
+        %% The request that is being answered may finish; its connection is not kept.
+        {'EXIT', Parent, Reason} when Reason =:= shutdown; element(1, Reason) =:= drain ->
+            loop(Stream#stream{stop = Reason, response = outrider_response:closing(Stream#stream.response)});
+        {'EXIT', Parent, Reason} ->
+            gone({stop, {exit, Reason}, 'Parent process terminated.'}, Stream);
+        {'EXIT', Pid, _} = Exit ->
+            loop(down(Pid, Exit, Stream));
+        {system, From, Request} ->
+            sys:handle_system_msg(Request, From, Parent, ?MODULE, [], Stream);
+        {'$gen_call', From, Call} ->
+            ok = cowboy_children:handle_supervisor_call(Call, From, Stream#stream.children, ?MODULE),
+            loop(Stream);
+        Message ->
+            log(warning, "Received stray message ~p.~n", [Message], Stream),
+            loop(Stream)
+    after maps:get(inactivity_timeout, Opts, ?INACTIVITY_TIMEOUT_MS) ->
+        gone({internal_error, timeout, 'No message or data received before timeout.'}, Stream)
+    end.
+
+%% The sidecar's events.
+
+event({data, IsFin, Data}, Stream = #stream{id = Id, chain = Chain0}) ->
+    try cowboy_stream:data(Id, IsFin, Data, Chain0) of
+        {Commands, Chain} -> commands(Commands, Stream#stream{chain = Chain})
+    catch
+        Class:Reason:Stacktrace ->
+            log(cowboy_stream:make_error_log(data, [Id, IsFin, Data, Chain0], Class, Reason, Stacktrace), Stream),
+            finish({internal_error, {Class, Reason}, 'Unhandled exception in cowboy_stream:data/4.'}, Stream)
+    end;
+event({credit, Bytes}, Stream = #stream{response = Response}) ->
+    Stream#stream{response = outrider_response:credit(Bytes, Response)};
+event({closed, timeout}, Stream) ->
+    over({connection_error, timeout, 'Connection idle longer than configuration allows.'}, Stream);
+event({closed, {error, Reason}}, Stream) ->
+    lost(Reason, Stream).
+
+%% Messages for the chain.
+
+info(Message, Stream = #stream{id = Id, chain = Chain0}) ->
+    try cowboy_stream:info(Id, Message, Chain0) of
+        {Commands, Chain} -> commands(Commands, Stream#stream{chain = Chain})
+    catch
+        Class:Reason:Stacktrace ->
+            log(cowboy_stream:make_error_log(info, [Id, Message, Chain0], Class, Reason, Stacktrace), Stream),
+            finish({internal_error, {Class, Reason}, 'Unhandled exception in cowboy_stream:info/3.'}, Stream)
+    end.
+
+down(Pid, Exit, Stream = #stream{children = Children0}) ->
+    case cowboy_children:down(Children0, Pid) of
+        {ok, _, Children} ->
+            info(Exit, Stream#stream{children = Children});
+        error ->
+            log(warning, "Received EXIT signal ~p for unknown process ~p.~n", [Exit, Pid], Stream),
+            Stream
+    end.
+
+%% The chain's commands, in order.
+
+commands([], Stream) ->
+    Stream;
+commands([{spawn, Pid, Shutdown} | Tail], Stream = #stream{id = Id, children = Children}) ->
+    commands(Tail, Stream#stream{children = cowboy_children:up(Children, Pid, Id, Shutdown)});
+commands([{log, _, _, _} = Log | Tail], Stream) ->
+    log(Log, Stream),
+    commands(Tail, Stream);
+commands([Command | _], Stream = #stream{ending = true}) when Command =:= stop; element(1, Command) =:= internal_error ->
+    Stream;
+commands([{internal_error, _, _} = Error | _], Stream) ->
+    finish(Error, Stream);
+commands([{switch_protocol, Headers, Module, InitialState} | _], Stream) ->
+    upgrade(Headers, Module, InitialState, Stream);
+commands([stop | _], Stream) ->
+    finish(normal, Stream);
+commands([Command | Tail], Stream) ->
+    commands(Tail, respond(fun(Response) -> outrider_response:command(Command, Response) end, Stream)).
+
+respond(Fun, Stream = #stream{response = Response0}) ->
+    case Fun(Response0) of
+        {ok, Response} ->
+            Stream#stream{response = Response};
+        {error, Reason} ->
+            lost(Reason, Stream);
+        {unsupported, Command} ->
+            log(error, "Outrider cannot carry out the stream command ~0p; the request is answered with 500.~n",
+                [Command], Stream),
+            finish({internal_error, {unsupported, Command}, 'Unsupported command.'}, Stream);
+        {misuse, Reason} ->
+            gone(Reason, Stream)
+    end.
+
+%% The ways in which a stream ends.
+
+%% By itself: answer what is still unanswered.
+-spec finish(cowboy_stream:reason(), #stream{}) -> no_return().
+finish(Reason, Stream = #stream{ending = true}) ->
+    %% The chain fails at the answer, too.
+    gone(Reason, Stream);
+finish(Reason, Stream = #stream{response = Response}) ->
+    case outrider_response:missing(Reason, Response) of
+        nothing -> over(Reason, Stream);
+        misuse -> gone(response_body_too_small, Stream);
+        Message -> over(Reason, info(Message, Stream#stream{ending = true}))
+    end.
+
+%% With the client.
+-spec lost(atom(), #stream{}) -> no_return().
+lost(closed, Stream) ->
+    over({socket_error, closed, 'The socket has been closed.'}, Stream);
+lost(Reason, Stream) ->
+    over({socket_error, Reason, 'An error has occurred on the socket.'}, Stream).
+
+%% By force: the client's connection is closed.
+-spec gone(term(), #stream{}) -> no_return().
+gone(Reason, Stream = #stream{response = Response}) ->
+    ok = outrider_response:abort(Response),
+    over(Reason, Stream).
+
+-spec over(term(), #stream{}) -> no_return().
+over(Reason, Stream = #stream{children = Children}) ->
+    terminate_chain(Reason, Stream),
+    ok = cowboy_children:terminate(Children),
+    exit(normal).
+
+-spec early_error(cowboy_stream:reason(), cowboy_req:req(), #stream{}) -> no_return().
+early_error(Reason, Req, Stream = #stream{id = Id, opts = Opts}) ->
+    Default = {response, 500, #{<<"content-length">> => <<"0">>}, <<>>},
+    Response =
+        try
+            cowboy_stream:early_error(Id, Reason, Req, Default, Opts)
+        catch
+            Class:Exception:Stacktrace ->
+                Arguments = [Id, Reason, Req, Default, Opts],
+                log(cowboy_stream:make_error_log(early_error, Arguments, Class, Exception, Stacktrace), Stream),
+                Default
+        end,
+    _ = respond(fun(R) -> outrider_response:command(Response, R) end, Stream),
+    exit(normal).
+
+terminate_chain(Reason, Stream = #stream{id = Id, chain = Chain}) ->
+    try
+        cowboy_stream:terminate(Id, Reason, Chain)
+    catch
+        Class:Exception:Stacktrace ->
+            log(cowboy_stream:make_error_log(terminate, [Id, Reason, Chain], Class, Exception, Stacktrace), Stream)
+    end.
+
+%% The upgrade: 101, then the end of everything that belongs to the request.
+
+upgrade(Headers0, cowboy_websocket, InitialState, Stream0 = #stream{response = Response, id = Id}) ->
+    {Init, Options} = outrider_upgrade:read(InitialState, Id),
+    case outrider_response:is_unsent(Response) of
+        true ->
+            %% The chain sees the 101 as an interim response and may change its headers. Nothing of it is sent yet.
+            {Headers, Stream} = inform(outrider_upgrade:headers(Headers0), Stream0),
+            takeover(Headers, Options, outrider_upgrade:is_told(InitialState), Init, Stream);
+        false ->
+            log(error, "Outrider cannot upgrade to WebSocket after a response was sent.~n", [], Stream0),
+            gone({internal_error, {unsupported, upgrade_after_response}, 'Unsupported upgrade.'}, Stream0)
+    end;
+upgrade(_, Module, _, Stream) ->
+    log(error, "Outrider cannot switch to the protocol ~p: it has no socket to give to ~p:takeover/7.~n",
+        [Module, Module], Stream),
+    finish({internal_error, {unsupported, Module}, 'Unsupported protocol.'}, Stream).
+
+inform(Headers0, Stream0 = #stream{id = Id, chain = Chain0}) ->
+    {Commands, Chain} = cowboy_stream:info(Id, {inform, 101, Headers0}, Chain0),
+    {Informs, Others} = lists:partition(fun(Command) -> element(1, Command) =:= inform end, Commands),
+    Headers =
+        case Informs of
+            [{inform, _, H} | _] -> H;
+            [] -> Headers0
+        end,
+    {Headers, commands(Others, Stream0#stream{chain = Chain})}.
+
+takeover(Headers, Options0, IsTold, Init, Stream) ->
+    #stream{
+        context = Context, number = Number, monitor = Monitor, children = Children, stop = Stop, response = Response
+    } = Stream,
+    #{parent := Parent, window := Window} = Context,
+    {Options, Backlog} = outrider_backlog:options(Options0, Window),
+    Writer = outrider_backlog:writer(Backlog, outrider_response:upgrade(Headers, Options, Response)),
+    terminate_chain(switch_protocol, Stream),
+    ok = cowboy_children:terminate(Children),
+    flush(Parent),
+    %% A stop that was asked for meanwhile holds for the WebSocket.
+    _ = Stop =/= none andalso (self() ! {'EXIT', Parent, Stop}),
+    process_flag(trap_exit, false),
+    ok = outrider_context:upgraded(Number, IsTold, Context),
+    outrider_websocket:start(Context, Number, Monitor, Writer, Backlog, Init).
+
+%% What was meant for the request goes; every other message is the WebSocket handler's.
+flush(Parent) ->
+    Self = self(),
+    receive
+        {timeout, _, _} -> flush(Parent);
+        {{Self, _}, _} -> flush(Parent);
+        {'EXIT', Pid, _} when Pid =/= Parent -> flush(Parent)
+    after 0 -> ok
+    end.
+
+log({log, Level, Format, Args}, Stream) ->
+    log(Level, Format, Args, Stream).
+
+log(Level, Format, Args, #stream{opts = Opts}) ->
+    cowboy:log(Level, Format, Args, Opts).
+
+%% Callbacks of module sys.
+
+-spec system_continue(pid(), [sys:dbg_opt()], #stream{}) -> no_return().
+system_continue(_Parent, _Debug, Stream) ->
+    loop(Stream).
+
+-spec system_terminate(term(), pid(), [sys:dbg_opt()], #stream{}) -> no_return().
+system_terminate(Reason, _Parent, _Debug, Stream) ->
+    gone({stop, {exit, Reason}, 'sys:terminate/2,3 was called.'}, Stream).
+
+-spec system_code_change(#stream{}, module(), term(), term()) -> {ok, #stream{}}.
+system_code_change(Stream, _Module, _OldVsn, _Extra) ->
+    {ok, Stream}.

@@ -1,0 +1,70 @@
+//! What the connections of this process share, and what the requests of one connection do.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::exchange::Exchange;
+use super::head::HeadLimits;
+use super::refused::Refusals;
+use super::request::ConnectionInfo;
+use super::wire::Wire;
+use crate::gate::Gate;
+use crate::streams::Streams;
+
+/// How HTTP is spoken, by Cowboy's names; `None` is infinity.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub head: Rc<HeadLimits>,
+    /// Each connection begins with a header of the PROXY protocol (version 1 or 2).
+    pub proxy_header: bool,
+    /// From the accept, or the end of the last request, to the end of a request's head.
+    pub request_timeout: Option<Duration>,
+    /// How long a client may send nothing while a request is being answered.
+    pub idle_timeout: Option<Duration>,
+    /// Bytes sent put `idle_timeout` off too, not only bytes received.
+    pub reset_idle_timeout_on_send: bool,
+    /// Requests on one connection.
+    pub max_keepalive: Option<u64>,
+    /// Bytes of an unread request body to skip for the sake of keep-alive.
+    pub max_skip_body_length: Option<u64>,
+    /// Bytes of a request's body to pass on before the handler asks for them.
+    pub initial_stream_flow_size: Option<u64>,
+    /// Keep HTTP/1.0 connections open when the client asks for it.
+    pub http10_keepalive: bool,
+    /// Send a response of unknown length in chunks; if not, its body ends with the connection.
+    pub chunked: bool,
+    /// Frames of one message of a WebSocket that a request has become.
+    pub max_fragments: Option<u32>,
+}
+
+/// What all connections share.
+pub struct Server {
+    pub streams: Rc<Streams>,
+    pub gate: Rc<Gate>,
+    pub options: Options,
+    pub(super) refusals: Refusals,
+}
+
+impl Server {
+    /// One for this process.
+    pub fn new(streams: Rc<Streams>, gate: Rc<Gate>, options: Options) -> Rc<Self> {
+        Rc::new(Self { streams, gate, options, refusals: Refusals::default() })
+    }
+}
+
+/// One connection, as its requests share it.
+pub struct Connection {
+    pub(super) server: Rc<Server>,
+    pub(super) wire: Rc<RefCell<Wire>>,
+    pub(super) info: Rc<ConnectionInfo>,
+    /// Requests so far.
+    pub(super) requests: Cell<u64>,
+    pub(super) current: RefCell<Option<Rc<Exchange>>>,
+    /// The exchange that goes on, or has just ended, is the last.
+    pub(super) last: Cell<bool>,
+    /// A deadline that has passed, and what it was put off to.
+    pub(super) put_off: Cell<Option<(Instant, Instant)>>,
+}

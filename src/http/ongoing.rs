@@ -1,0 +1,68 @@
+//! An exchange in hyper's hands: what of it has been written, and how it ends.
+
+use std::ops::Deref;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::connection::Connection;
+use super::exchange::Exchange;
+use crate::port::message::Reason;
+
+/// An exchange that hyper has not done with. Its end, whatever the reason, is noticed here.
+pub struct Ongoing {
+    pub(super) connection: Rc<Connection>,
+    pub(super) exchange: Rc<Exchange>,
+}
+
+impl Ongoing {
+    /// Ready when hyper holds so little of the response that it may have more.
+    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        self.connection.wire.borrow_mut().poll_room(cx)
+    }
+
+    /// Hyper is given so many bytes of the response.
+    pub fn hand(&self, bytes: usize) {
+        self.connection.wire.borrow_mut().hand(bytes);
+    }
+
+    /// A piece of the response has left: gives the VM its part of the window back.
+    pub fn taken(&self, cost: usize) {
+        self.hand(cost);
+        let streams = &self.connection.server.streams;
+        if let Some(credit) = self.exchange.credit(cost, streams.options.window / 2) {
+            streams.app.credit(self.id, credit);
+        }
+    }
+}
+
+impl Deref for Ongoing {
+    type Target = Exchange;
+
+    fn deref(&self) -> &Exchange {
+        &self.exchange
+    }
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        let Self { connection, exchange } = self;
+        connection.current.replace(None);
+        let skip = connection.server.options.max_skip_body_length.unwrap_or(u64::MAX);
+        if !connection.wire.borrow_mut().end_exchange(skip) {
+            connection.last.set(true);
+        }
+        if connection.last.get() {
+            exchange.abandon_body();
+        }
+        if exchange.is_upgraded() {
+            return; // The stream goes on as a WebSocket.
+        }
+        let complete = exchange.end();
+        let streams = &connection.server.streams;
+        streams.remove(exchange.id);
+        if !complete {
+            let reason = if exchange.is_given_up() { "timeout" } else { "closed" };
+            streams.app.closed(exchange.id, &Reason::Socket(reason));
+        }
+    }
+}

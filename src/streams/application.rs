@@ -1,0 +1,99 @@
+//! Who answers requests and messages: the VM's handlers, or an application in this process that takes their place.
+//!
+//! It is told what happens on each stream, in order, and answers by commands ([`super::Streams::command`]).
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use crate::port::message::{Reason, SIDECAR, StreamId};
+use crate::port::{Port, TermWriter};
+use crate::ws::Event;
+
+/// The head of a request.
+pub trait Head {
+    /// All values of a header, by its name in lower case, joined with commas.
+    fn header(&self, name: &str) -> Option<Box<[u8]>>;
+
+    /// Appends the `Req` map, all keys but `ref` and `pid` (docs/port-protocol.md, "request").
+    fn encode(&self, w: &mut TermWriter<'_>);
+}
+
+/// What there is to say to whoever answers. No call may carry out a command before it returns.
+pub trait Application {
+    /// The first event of a stream.
+    fn request(&self, stream: StreamId, head: &dyn Head);
+
+    /// A piece of a request's body.
+    fn data(&self, stream: StreamId, fin: bool, bytes: &[u8]);
+
+    /// What a WebSocket's client has sent; never a close, which is the end. A ping has been answered.
+    fn event(&self, stream: StreamId, event: Event<'_>);
+
+    /// So many bytes have reached the client's socket.
+    fn credit(&self, stream: StreamId, bytes: usize);
+
+    /// The last event of a stream.
+    fn closed(&self, stream: StreamId, reason: &Reason);
+
+    /// So many requests were refused since the last call, and the last of them with this status; `known` appends the map of
+    /// what is known of it.
+    fn refused(&self, _count: u64, _status: u16, _known: &dyn Fn(&mut TermWriter<'_>)) {}
+
+    /// Whether so much waits for the application that no client should be read; if so the task is woken later.
+    fn poll_congested(&self, cx: &mut Context<'_>) -> bool;
+
+    /// The same, without being woken.
+    fn is_congested(&self) -> bool;
+}
+
+/// Waits until clients may be read.
+pub async fn ready(app: &dyn Application) {
+    poll_fn(|cx| if app.poll_congested(cx) { Poll::Pending } else { Poll::Ready(()) }).await;
+}
+
+/// The VM: what there is to say becomes events of the port.
+impl Application for Port {
+    fn request(&self, stream: StreamId, head: &dyn Head) {
+        self.event(stream, |w| {
+            w.tuple(2).atom("request");
+            head.encode(w);
+        });
+    }
+
+    fn data(&self, stream: StreamId, fin: bool, bytes: &[u8]) {
+        self.data(stream, fin, bytes);
+    }
+
+    fn event(&self, stream: StreamId, event: Event<'_>) {
+        match event {
+            Event::Part(bytes) => self.part(stream, bytes),
+            Event::Message(kind, bytes) => self.message(stream, kind, bytes),
+            Event::Ping(payload) => self.ping(stream, payload),
+            Event::Pong(payload) => self.pong(stream, payload),
+            Event::Close(_) => {}
+        }
+    }
+
+    fn credit(&self, stream: StreamId, bytes: usize) {
+        self.credit(stream, bytes);
+    }
+
+    fn closed(&self, stream: StreamId, reason: &Reason) {
+        self.closed(stream, reason);
+    }
+
+    fn refused(&self, count: u64, status: u16, known: &dyn Fn(&mut TermWriter<'_>)) {
+        self.event(SIDECAR, |w| {
+            w.tuple(4).atom("refused").integer(count).integer(u64::from(status));
+            known(w);
+        });
+    }
+
+    fn poll_congested(&self, cx: &mut Context<'_>) -> bool {
+        self.poll_congested(cx)
+    }
+
+    fn is_congested(&self) -> bool {
+        self.is_congested()
+    }
+}

@@ -1,0 +1,196 @@
+//! The table from number to stream, and what all streams share: the application behind them, when they want to be woken
+//! ([`alarms`]), what waits for their clients ([`queued`]), and who is to be written to.
+//!
+//! What a stream is lies above: a request ([`crate::http`]) or a WebSocket ([`crate::websocket`]). Everything runs in one
+//! thread, in one event loop; [`Streams`] is shared by reference count, without locks.
+
+pub mod alarms;
+pub mod application;
+pub mod queued;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use crate::port::message::{Command, StreamId};
+use alarms::Alarms;
+use application::Application;
+use queued::Queued;
+
+/// How often idle compression contexts are looked for.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// What commands can be sent to. Each call is short: it changes the stream's state, and wakes its task if that has to act.
+pub trait Stream {
+    /// Carries out a command. Says whether the stream has something to be written: it is then flushed at its turn.
+    fn command(&self, command: Command<'_>) -> bool;
+
+    /// Writes what the commands have left to be written.
+    fn flush(&self) {}
+
+    /// Since when the client has taken nothing of what waits for it.
+    fn blocked_since(&self) -> Option<Instant>;
+
+    /// Ends the stream as if the client's `send_timeout` had passed.
+    fn give_up(&self);
+
+    /// Ends the stream because the whole process ends, as politely as it allows.
+    fn go_away(&self);
+
+    /// The alarm that it has set has rung.
+    fn ring(&self) {}
+
+    /// Gives back what is kept for a client that is idle.
+    fn rest(&self, _now: Instant) {}
+}
+
+/// What holds for all streams; `None` is infinity.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of payload on their way, for each stream and direction (docs/port-protocol.md, "Credit").
+    pub window: usize,
+    /// Bytes that wait for all clients together to take them.
+    pub max_queued: Option<usize>,
+    /// How long a client may take nothing of what is written to it.
+    pub send_timeout: Option<Duration>,
+    /// How long to read on and discard after the last byte was sent.
+    pub linger_timeout: Option<Duration>,
+}
+
+/// The streams of this process.
+pub struct Streams {
+    pub options: Options,
+    pub app: Rc<dyn Application>,
+    /// Bytes that wait for clients to take them.
+    pub queued: Rc<Queued>,
+    /// When streams want to be woken.
+    pub alarms: Alarms,
+    table: RefCell<FxHashMap<StreamId, Rc<dyn Stream>>>,
+    last_id: Cell<StreamId>,
+    /// Streams with something of the commands that no write has been tried for, in the order of their first one.
+    dirty: RefCell<VecDeque<Rc<dyn Stream>>>,
+    /// Waits for the table to become empty.
+    farewell: Cell<Option<Waker>>,
+}
+
+impl Streams {
+    /// An empty table.
+    pub fn new(app: Rc<dyn Application>, options: Options) -> Rc<Self> {
+        Rc::new(Self {
+            app,
+            queued: Queued::new(options.max_queued),
+            alarms: Alarms::new(Instant::now()),
+            options,
+            table: RefCell::default(),
+            last_id: Cell::new(0),
+            dirty: RefCell::default(),
+            farewell: Cell::default(),
+        })
+    }
+
+    /// A number for a new stream.
+    pub fn next_id(&self) -> StreamId {
+        self.last_id.set(self.last_id.get() + 1);
+        self.last_id.get()
+    }
+
+    /// From here on commands for this number go to `stream`.
+    pub fn insert(&self, id: StreamId, stream: Rc<dyn Stream>) {
+        self.table.borrow_mut().insert(id, stream);
+    }
+
+    /// From here on commands for this number are ignored.
+    pub fn remove(&self, id: StreamId) {
+        let removed = self.table.borrow_mut().remove(&id);
+        drop(removed); // The last that holds it may be the table, and its end may look at the table.
+        if self.table.borrow().is_empty()
+            && let Some(waker) = self.farewell.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Carries out a command of the application.
+    pub fn command(&self, id: StreamId, command: Command<'_>) {
+        if let Some(stream) = self.table.borrow().get(&id) // Else it crossed the stream's end.
+            && stream.command(command)
+        {
+            self.dirty.borrow_mut().push_back(Rc::clone(stream));
+        }
+    }
+
+    /// Has at most `most` streams write what the commands have left. Says whether others have to wait for the next call.
+    pub fn flush(&self, most: usize) -> bool {
+        for _ in 0..most {
+            let Some(stream) = self.dirty.borrow_mut().pop_front() else { break };
+            stream.flush();
+        }
+        self.shed();
+        !self.dirty.borrow().is_empty()
+    }
+
+    /// Where more waits for the clients than may: closes those that have taken nothing for longest, until it is less.
+    pub fn shed(&self) {
+        if !self.queued.is_exceeded() {
+            return;
+        }
+        let blocked = |stream: &Rc<dyn Stream>| Some((stream.blocked_since()?, Rc::clone(stream)));
+        let mut blocked: Vec<_> = self.table.borrow().values().filter_map(blocked).collect();
+        blocked.sort_unstable_by_key(|(since, _)| *since);
+        for (_, stream) in blocked {
+            if !self.queued.is_exceeded() {
+                return;
+            }
+            stream.give_up();
+        }
+    }
+
+    /// Tells all streams that the process ends.
+    pub fn go_away(&self) {
+        self.each(|stream| stream.go_away());
+    }
+
+    /// Waits until there is no stream.
+    pub async fn emptied(&self) {
+        std::future::poll_fn(|cx| {
+            if self.table.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            self.farewell.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Calls `f` for each stream, which may change the table.
+    fn each(&self, f: impl FnMut(&Rc<dyn Stream>)) {
+        let streams: Vec<_> = self.table.borrow().values().cloned().collect();
+        streams.iter().for_each(f);
+    }
+}
+
+/// Wakes streams at their time for ever: one timer for all of them.
+pub async fn keep_time(streams: Rc<Streams>) {
+    loop {
+        while let Some(id) = streams.alarms.pop(Instant::now()) {
+            if let Some(stream) = streams.table.borrow().get(&id) {
+                stream.ring();
+            }
+        }
+        streams.alarms.wait().await;
+    }
+}
+
+/// Looks after idle streams for ever.
+pub async fn keep_house(streams: Rc<Streams>) {
+    let mut clock = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        let now = clock.tick().await;
+        streams.each(|stream| stream.rest(now));
+    }
+}

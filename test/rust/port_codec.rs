@@ -1,0 +1,220 @@
+//! The port's own codec against a general one (the crate `eetf`): what we write it can read, what it writes we can read.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use eetf::{Atom, BigInteger, Binary, FixInteger, List, Map, Term, Tuple};
+use outrider::port::Port;
+use outrider::port::decode;
+use outrider::port::message::{Body, Command, Reason, Status, Undecodable};
+use outrider::ws::Kind;
+use proptest::prelude::*;
+
+fn atom(name: &str) -> Term {
+    Term::from(Atom::from(name))
+}
+
+fn binary(bytes: &[u8]) -> Term {
+    Term::from(Binary::from(bytes.to_vec()))
+}
+
+fn tuple<const N: usize>(terms: [Term; N]) -> Term {
+    Term::from(Tuple::from(terms.to_vec()))
+}
+
+fn integer(value: u64) -> Term {
+    match i32::try_from(value) {
+        Ok(value) => Term::from(FixInteger::from(value)),
+        Err(_) => Term::from(BigInteger::from(value)),
+    }
+}
+
+/// A packet down, by the general encoder.
+fn packet(bundles: Vec<(u64, Vec<Term>)>) -> Vec<u8> {
+    let bundle = |(stream, commands)| tuple([integer(stream), Term::from(List::from(commands))]);
+    let mut bytes = Vec::new();
+    Term::from(List::from(bundles.into_iter().map(bundle).collect::<Vec<_>>())).encode(&mut bytes).expect("encodes");
+    bytes
+}
+
+fn packet_of_one(stream: u64, commands: Vec<Term>) -> Vec<u8> {
+    packet(vec![(stream, commands)])
+}
+
+/// What our decoder makes of a packet, as text: commands borrow from it.
+fn decoded(packet: &[u8]) -> Result<Vec<(u64, String)>, Undecodable> {
+    let mut commands = Vec::new();
+    decode::commands(packet, |stream, command| commands.push((stream, format!("{command:?}"))))?;
+    Ok(commands)
+}
+
+/// The events of the packets that are waiting in a port, by the general decoder.
+fn events(port: &Port) -> Vec<Term> {
+    let mut bytes = Vec::new();
+    port.take(&mut bytes);
+    let mut rest = bytes.as_slice();
+    let mut events = Vec::new();
+    while let Some((head, tail)) = rest.split_first_chunk() {
+        let (packet, tail) = tail.split_at(u32::from_be_bytes(*head) as usize);
+        let Term::List(list) = Term::decode(packet).expect("decodes") else { panic!("not a list") };
+        events.extend(list.elements);
+        rest = tail;
+    }
+    events
+}
+
+/// A WebSocket command, as the term that the VM sends and as what we should make of it.
+fn websocket_command() -> impl Strategy<Value = (Term, String)> {
+    let payload = |range: Range<usize>| prop::collection::vec(any::<u8>(), range);
+    let kind = prop_oneof![Just((Kind::Text, "text")), Just((Kind::Binary, "binary"))];
+    let debug = |command: Command<'_>| format!("{command:?}");
+    prop_oneof![
+        (kind.clone(), payload(0..300))
+            .prop_map(move |((kind, name), p)| (tuple([atom(name), binary(&p)]), debug(Command::Message(kind, &p)))),
+        (kind, any::<u64>()).prop_map(move |((kind, name), size)| {
+            (tuple([atom("open"), atom(name), integer(size)]), debug(Command::Open(kind, size)))
+        }),
+        payload(0..300).prop_map(move |p| (tuple([atom("part"), binary(&p)]), debug(Command::Part(&p)))),
+        payload(1..126).prop_map(move |p| (tuple([atom("ping"), binary(&p)]), debug(Command::Ping(&p)))),
+        payload(1..126).prop_map(move |p| (tuple([atom("pong"), binary(&p)]), debug(Command::Pong(&p)))),
+        Just((atom("ping"), debug(Command::Ping(b"")))),
+        Just((atom("pong"), debug(Command::Pong(b"")))),
+        Just((atom("close"), debug(Command::Close(None)))),
+        Just((atom("finish"), debug(Command::Finish))),
+        Just((atom("abort"), debug(Command::Abort))),
+        (any::<u16>(), payload(0..124)).prop_map(move |(code, p)| {
+            (tuple([atom("close"), integer(code.into()), binary(&p)]), debug(Command::Close(Some((code, &p)))))
+        }),
+        any::<u16>().prop_map(move |code| (tuple([atom("cut"), integer(code.into())]), debug(Command::Cut(code)))),
+        any::<bool>().prop_map(move |b| (tuple([atom("active"), atom(&b.to_string())]), debug(Command::Active(b)))),
+        any::<bool>().prop_map(move |b| (tuple([atom("deflate"), atom(&b.to_string())]), debug(Command::Deflate(b)))),
+        any::<u64>().prop_map(move |n| (tuple([atom("credit"), integer(n)]), debug(Command::Credit(n)))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_websocket_command_is_read_as_it_was_written(
+        bundles in prop::collection::vec((any::<u64>(), prop::collection::vec(websocket_command(), 0..4)), 0..4),
+    ) {
+        let expected: Vec<_> = bundles
+            .iter()
+            .flat_map(|(stream, commands)| commands.iter().map(|(_, command)| (*stream, command.clone())))
+            .collect();
+        let terms = |commands: Vec<(Term, String)>| commands.into_iter().map(|(term, _)| term).collect();
+        let packet = packet(bundles.into_iter().map(|(stream, commands)| (stream, terms(commands))).collect());
+        prop_assert_eq!(decoded(&packet), Ok(expected));
+    }
+
+    #[test]
+    fn a_packet_cut_short_is_refused(commands in prop::collection::vec(websocket_command(), 1..4)) {
+        let packet = packet_of_one(7, commands.into_iter().map(|(term, _)| term).collect());
+        for end in 0..packet.len() {
+            prop_assert_eq!(decoded(&packet[..end]), Err(Undecodable), "cut at {}", end);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_commands_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decoded(&bytes);
+        let _ = decode::hello(&bytes);
+    }
+
+    #[test]
+    fn a_damaged_packet_is_commands_or_refused(
+        commands in prop::collection::vec(websocket_command(), 1..4),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut packet = packet_of_one(7, commands.into_iter().map(|(term, _)| term).collect());
+        let at = at.index(packet.len());
+        packet[at] = byte;
+        let _ = decoded(&packet);
+    }
+
+    #[test]
+    fn every_event_can_be_read_by_a_general_decoder(
+        stream in any::<u64>(),
+        payload in prop::collection::vec(any::<u8>(), 0..2000),
+        code in any::<u16>(),
+        credit in any::<u32>(),
+    ) {
+        let port = Port::default();
+        port.message(stream, Kind::Text, &payload);
+        port.message(stream, Kind::Binary, &payload);
+        port.part(stream, &payload);
+        port.ping(stream, &payload);
+        port.pong(stream, &payload);
+        port.data(stream, true, &payload);
+        port.credit(stream, credit as usize);
+        port.closed(stream, &Reason::Remote(Some((code, payload.clone().into()))));
+        let control = |name| if payload.is_empty() { atom(name) } else { tuple([atom(name), binary(&payload)]) };
+        let expected = [
+            tuple([atom("text"), binary(&payload)]),
+            tuple([atom("binary"), binary(&payload)]),
+            tuple([atom("part"), binary(&payload)]),
+            control("ping"),
+            control("pong"),
+            tuple([atom("data"), atom("fin"), binary(&payload)]),
+            tuple([atom("credit"), integer(credit.into())]),
+            tuple([atom("closed"), tuple([atom("remote"), integer(code.into()), binary(&payload)])]),
+        ];
+        let expected: Vec<_> = expected.into_iter().map(|event| tuple([integer(stream), event])).collect();
+        prop_assert_eq!(events(&port), expected);
+    }
+}
+
+#[test]
+fn the_hello_is_its_version() {
+    let mut bytes = Vec::new();
+    tuple([atom("hello"), integer(1)]).encode(&mut bytes).expect("encodes");
+    assert_eq!(decode::hello(&bytes), Ok(1));
+    bytes.push(0);
+    assert_eq!(decode::hello(&bytes), Err(Undecodable));
+}
+
+#[test]
+fn a_response_is_read_with_its_headers_and_body() {
+    let headers = Term::from(List::from(vec![tuple([binary(b"content-length"), binary(b"2")])]));
+    let phrase = tuple([atom("response"), binary(b"200 Fine"), headers.clone(), binary(b"hi")]);
+    let sendfile = tuple([atom("sendfile"), integer(3), integer(5_000_000_000), binary(b"/srv/file")]);
+    let file = tuple([atom("response"), integer(404), headers, sendfile]);
+    let headers = vec![(Bytes::from("content-length"), Bytes::from("2"))];
+    let expected = [
+        Command::Response(
+            Status { code: 200, phrase: Some("Fine".into()) },
+            headers.clone(),
+            Body::Bytes(Bytes::from("hi")),
+        ),
+        Command::Response(
+            Status { code: 404, phrase: None },
+            headers,
+            Body::File { path: "/srv/file".into(), offset: 3, length: 5_000_000_000 },
+        ),
+    ];
+    let expected = expected.iter().map(|command| (1, format!("{command:?}"))).collect();
+    assert_eq!(decoded(&packet_of_one(1, vec![phrase, file])), Ok(expected));
+}
+
+#[test]
+fn an_unknown_option_is_refused_and_not_ignored() {
+    let options = Term::from(Map::from([(atom("idle_timeuot"), integer(1))]));
+    assert_eq!(decoded(&packet_of_one(1, vec![tuple([atom("set_options"), options])])), Err(Undecodable));
+}
+
+#[test]
+fn a_lying_length_allocates_nothing() {
+    // {1, [{response, …}]} whose list of headers claims four thousand million elements.
+    let lying = b"\x83\x68\x02\x61\x01\x6c\x00\x00\x00\x01\x68\x04\x77\x08response\x61\xc8\x6c\xff\xff\xff\xff";
+    assert_eq!(decoded(lying), Err(Undecodable));
+}
+
+#[test]
+fn many_events_are_several_packets_in_order() {
+    let port = Port::default();
+    let payload = vec![7; 60_000];
+    (1..=20).for_each(|stream| port.message(stream, Kind::Binary, &payload));
+    let expected: Vec<_> =
+        (1..=20).map(|stream| tuple([integer(stream), tuple([atom("binary"), binary(&payload)])])).collect();
+    assert_eq!(events(&port), expected);
+}
