@@ -120,10 +120,13 @@ an_unknown_socket_option(_) ->
         end
     end, refused).
 
-%% Supervisors know an embedded listener by the same id.
+%% Supervisors know an embedded listener by the same id, that of Ranch 2. Ranch 1 has another, in a tuple.
 the_id_of_a_child_spec(_) ->
-    #{id := Id} = ranch:child_spec(?REF, ranch_tcp, #{}, cowboy_clear, #{}),
-    #{id := Id} = outrider:child_spec(?REF, ranch_tcp, #{}, #{}),
+    #{id := {ranch_embedded_sup, ?REF} = Id} = outrider:child_spec(?REF, ranch_tcp, #{}, #{}),
+    case ranch:child_spec(?REF, ranch_tcp, #{}, cowboy_clear, #{}) of
+        #{id := Ranchs} -> Id = Ranchs;
+        Spec -> ranch_listener_sup = element(1, element(1, Spec))
+    end,
     ok.
 
 %%% Options of a listener that runs

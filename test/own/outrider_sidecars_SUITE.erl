@@ -75,7 +75,7 @@ all_are_killed_at_once(Config) ->
     ok = lists:foreach(fun echoes/1, clients_of_each(Server)).
 
 %% It ends in good order: its other sidecars leave, and their clients get 1001.
-one_that_cannot_live_ends_the_listener(_) ->
+one_that_cannot_live_ends_the_listener(Config) ->
     Probe = probe:start(),
     Ref = {?MODULE, embedded},
     Protocol = own_case:protocol(routes(), Probe),
@@ -88,7 +88,11 @@ one_that_cannot_live_ends_the_listener(_) ->
     [#{os_pid := Killed, all_connections := Lost} | _] = sidecars(Ref),
     OsPids = os_pids(Ref),
     Executable = application:get_env(outrider, executable),
-    ok = application:set_env(outrider, executable, os:find_executable("false")),
+    Program = application:get_env(outrider, executable, filename:join([code:priv_dir(outrider), "bin", "outrider"])),
+    Script = filename:join(proplists:get_value(priv_dir, Config), "dies_soon"),
+    ok = file:write_file(Script, ["#!/bin/sh\nexec timeout --foreground -s KILL 0.1 ", Program, " \"$@\"\n"]),
+    ok = file:change_mode(Script, 8#755),
+    ok = application:set_env(outrider, executable, Script),
     kill(Killed),
     receive {'DOWN', Monitor, process, Pid, Reason} -> shutdown = Reason end,
     _ = case Executable of

@@ -7,9 +7,10 @@
 -module(outrider_listener_sup).
 -behaviour(supervisor).
 
--export([child_spec/3, id/1, start_link/3, sidecars/1]).
+-export([child_spec/3, id/1, start_link/3, restart_link/3, sidecars/1]).
 -export([init/1]).
 
+%% Of a listener below a user's supervisor; outrider_keeper has that of the others.
 -spec child_spec(ranch:ref(), map(), cowboy:opts()) -> supervisor:child_spec().
 child_spec(Ref, TransOpts, ProtoOpts) ->
     #{id => id(Ref), start => {?MODULE, start_link, [Ref, TransOpts, ProtoOpts]}, type => supervisor}.
@@ -21,16 +22,22 @@ id(Ref) ->
 -spec start_link(ranch:ref(), map(), cowboy:opts()) -> {ok, pid()} | {error, term()}.
 start_link(Ref, TransOpts, ProtoOpts) ->
     case outrider_options:check(TransOpts, ProtoOpts) of
-        ok ->
-            case lists:member(Ref, outrider_registry:refs()) of
-                true -> {error, {already_started, outrider_registry:supervisor(Ref)}};
-                false -> supervisor:start_link(?MODULE, {Ref, TransOpts, ProtoOpts})
-            end;
-        {error, _} = Error ->
-            Error
+        ok -> start_link(first, Ref, TransOpts, ProtoOpts);
+        {error, _} = Error -> Error
     end.
 
-%% The processes of the sidecars that run: none while their supervisor is being restarted, or has gone.
+%% Again, with the options that it had last. What its sidecars need is waited for.
+-spec restart_link(ranch:ref(), map(), cowboy:opts()) -> {ok, pid()} | {error, term()}.
+restart_link(Ref, TransOpts, ProtoOpts) ->
+    start_link(again, Ref, TransOpts, ProtoOpts).
+
+start_link(Start, Ref, TransOpts, ProtoOpts) ->
+    case lists:member(Ref, outrider_registry:refs()) of
+        true -> {error, {already_started, outrider_registry:supervisor(Ref)}};
+        false -> supervisor:start_link(?MODULE, {Start, Ref, TransOpts, ProtoOpts})
+    end.
+
+%% The processes of the sidecars: none while their supervisor is being restarted, or has gone.
 -spec sidecars(pid()) -> [pid()].
 sidecars(Supervisor) ->
     try
@@ -40,9 +47,10 @@ sidecars(Supervisor) ->
         exit:_ -> []
     end.
 
--spec init({ranch:ref(), map(), cowboy:opts()}) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init({Ref, TransOpts, ProtoOpts}) ->
+-spec init({first | again, ranch:ref(), map(), cowboy:opts()}) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init({Start, Ref, TransOpts, ProtoOpts}) ->
     ok = outrider_registry:add(Ref, self(), TransOpts, ProtoOpts, outrider_handler:in_place(ProtoOpts)),
+    ok = outrider_registry:set_started(Ref, Start =:= again),
     Streams = #{
         id => outrider_streams_sup,
         start => {outrider_streams_sup, start_link, [Ref]},

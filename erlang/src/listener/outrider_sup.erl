@@ -1,6 +1,6 @@
 %%% The top supervisor: its children are the listeners started with outrider:start_clear/3, and the drains of listeners.
 %%%
-%%% It owns the registry's table, so that the table lives as long as any listener of the application.
+%%% Both are temporary, so that the end of none can end the others; outrider_keeper has listeners started again. It owns the registry's table, so that the table lives as long as any listener of the application.
 -module(outrider_sup).
 -behaviour(supervisor).
 
@@ -13,19 +13,16 @@ start_link() ->
 
 -spec start_listener(ranch:ref(), map(), cowboy:opts()) -> supervisor:startchild_ret().
 start_listener(Ref, TransOpts, ProtoOpts) ->
-    supervisor:start_child(?MODULE, outrider_listener_sup:child_spec(Ref, TransOpts, ProtoOpts)).
+    supervisor:start_child(?MODULE, outrider_keeper:child_spec(Ref, TransOpts, ProtoOpts)).
 
-%% Stop a listener and forget it; not_found for one of another supervisor.
+%% Stop a listener and forget it, also one that has just ended and is to be started again; not_found for one of another
+%% supervisor, and for one that somebody else stops at the same time.
 -spec stop_listener(ranch:ref()) -> ok | {error, not_found}.
 stop_listener(Ref) ->
-    Id = outrider_listener_sup:id(Ref),
-    case supervisor:terminate_child(?MODULE, Id) of
-        ok ->
-            %% Unless somebody else, who stops it at the same time, has done so already.
-            _ = supervisor:delete_child(?MODULE, Id),
-            outrider_registry:remove(Ref);
-        {error, not_found} = Error ->
-            Error
+    WasKept = outrider_registry:forget(Ref),
+    case {supervisor:terminate_child(?MODULE, outrider_listener_sup:id(Ref)), WasKept} of
+        {{error, not_found}, false} -> {error, not_found};
+        _ -> outrider_registry:remove(Ref)
     end.
 
 %% At the end of the application drains end first, for what is left of their work is done by the listeners' own end.
@@ -36,4 +33,5 @@ start_drain(Start) ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     ok = outrider_registry:new(),
-    {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, []}}.
+    Keeper = #{id => outrider_keeper, start => {outrider_keeper, start_link, [self()]}},
+    {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, [Keeper]}}.

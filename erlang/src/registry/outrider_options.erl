@@ -45,7 +45,10 @@ check_sidecars(_, _) -> ok.
 %% Once, when a listener starts. Options that are not the user's to set are Ranch's to name, in its words.
 -spec log_unsupported(ranch:ref(), map(), cowboy:opts()) -> ok.
 log_unsupported(Ref, TransOpts, ProtoOpts) ->
-    _ = ranch:filter_options(socket_opts(TransOpts), ranch_tcp:disallowed_listen_options(), [], logger(TransOpts)),
+    _ = [
+        ranch:log(warning, "Transport option ~p unknown or invalid.~n", [Opt], logger(TransOpts))
+     || Opt <- socket_opts(TransOpts), not is_users(Opt)
+    ],
     Keys =
         [Key || {Key, Value} <- maps:to_list(TransOpts), unsupported(transport(Key), Value)] ++
             [element(1, Opt) || Opt <- socket_opts(TransOpts), unsupported_socket_opt(Opt)] ++
@@ -57,6 +60,11 @@ log_unsupported(Ref, TransOpts, ProtoOpts) ->
             Format = "Outrider listener ~p cannot honour these options: ~0p~n",
             ranch:log(warning, Format, [Ref, Keys], logger(TransOpts))
     end.
+
+%% As ranch:filter_options, whose arity is not the same in all versions.
+is_users({Key, _}) -> not lists:member(Key, ranch_tcp:disallowed_listen_options());
+is_users({raw, _, _, _}) -> true;
+is_users(Opt) -> Opt =:= inet orelse Opt =:= inet6.
 
 %% A sidecar's command line. LastPort is the port of the listener's sidecar before this one: port 0 means that one again.
 -spec arguments(ranch:ref(), map(), cowboy:opts(), inet:port_number() | undefined) -> [string()].

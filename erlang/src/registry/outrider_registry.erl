@@ -11,6 +11,7 @@
 -export([transport_options/1, set_transport_options/2]).
 -export([protocol_options/1, set_protocol_options/3, effective_options/1]).
 -export([address/1, last_address/1, set_address/2, status/1, set_status/2]).
+-export([keep/3, forget/1, is_kept/1, is_kept/2, kept/0, last_options/1, set_started/2, has_started/1]).
 -export([streams_sup/1, set_streams_sup/2, share/3]).
 -export([drain/1, set_drain/3, remove_drain/1]).
 
@@ -38,7 +39,7 @@ put(Ref, Supervisor, TransOpts, ProtoOpts, Effective) ->
 
 -spec remove(ranch:ref()) -> ok.
 remove(Ref) ->
-    [true = ets:delete(?TABLE, {Key, Ref}) || Key <- [listener, address, status, streams_sup]],
+    [true = ets:delete(?TABLE, {Key, Ref}) || Key <- [listener, address, status, started, kept, streams_sup]],
     _ = [persistent_term:erase(Key) || {Key, _} <- persistent_term:get(), is_listeners(Ref, Key)],
     ok.
 
@@ -111,6 +112,49 @@ status(Ref) ->
 set_status(Ref, Status) ->
     true = ets:insert(?TABLE, {{status, Ref}, Status}),
     ok.
+
+%% The listeners that are to be started again when they end, each with its last supervisor, and who hears of that.
+
+-spec keep(ranch:ref(), pid(), Logger :: module()) -> ok.
+keep(Ref, Supervisor, Logger) ->
+    true = ets:insert(?TABLE, {{kept, Ref}, Supervisor, Logger}),
+    ok.
+
+%% Whether it was kept until now.
+-spec forget(ranch:ref()) -> boolean().
+forget(Ref) ->
+    ets:take(?TABLE, {kept, Ref}) =/= [].
+
+-spec is_kept(ranch:ref()) -> boolean().
+is_kept(Ref) ->
+    ets:member(?TABLE, {kept, Ref}).
+
+-spec is_kept(ranch:ref(), pid()) -> boolean().
+is_kept(Ref, Supervisor) ->
+    case ets:lookup(?TABLE, {kept, Ref}) of
+        [{_, Supervisor, _}] -> true;
+        _ -> false
+    end.
+
+-spec kept() -> [{ranch:ref(), pid(), Logger :: module()}].
+kept() ->
+    [{Ref, Pid, Logger} || [Ref, Pid, Logger] <- ets:match(?TABLE, {{kept, '$1'}, '$2', '$3'})].
+
+%% Transport and protocol options of a listener, whether it runs or has ended.
+-spec last_options(ranch:ref()) -> {map(), cowboy:opts()}.
+last_options(Ref) ->
+    [{_, _, TransOpts, ProtoOpts}] = ets:lookup(?TABLE, {listener, Ref}),
+    {TransOpts, ProtoOpts}.
+
+%% Whether all of its sidecars have run once: its start has succeeded.
+-spec set_started(ranch:ref(), boolean()) -> ok.
+set_started(Ref, HasStarted) ->
+    true = ets:insert(?TABLE, {{started, Ref}, HasStarted}),
+    ok.
+
+-spec has_started(ranch:ref()) -> boolean().
+has_started(Ref) ->
+    ets:lookup_element(?TABLE, {started, Ref}, 2).
 
 -spec streams_sup(ranch:ref()) -> pid().
 streams_sup(Ref) ->

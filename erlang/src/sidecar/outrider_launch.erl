@@ -1,14 +1,14 @@
 %%% Starts a sidecar's OS process as a port, up to its hello, and lets it go.
 %%%
-%%% Runs in the process of outrider_sidecar, which owns the port. What comes in is a command line; what goes out is a port
-%%% whose sidecar listens, or the reason why there is none, with no message of the port left behind.
+%%% Runs in the process of outrider_sidecar, which owns the port. What comes in is the name of a listener; what goes out is a
+%%% port whose sidecar listens, or the reason why there is none, with no message of the port left behind.
 -module(outrider_launch).
 
--export([open/1, reopen/1, close/1, describe/1]).
+-export([start/2, close/1, describe/1]).
 
 %% How long a sidecar may take to bind and say hello.
 -define(HELLO_TIMEOUT_MS, 10000).
-%% How long a restarted sidecar tries to get its address back, which its predecessor may still hold, and how often.
+%% How long a listener that starts again tries to get its address back, which its last sidecars may still hold, and how often.
 -define(REBIND_MS, 5000).
 -define(REBIND_PAUSE_MS, 50).
 %% What may wait in the VM for the sidecar to read it before a process that writes is suspended: {resume, suspend}. The
@@ -30,7 +30,28 @@
 
 -type hello() :: #{vsn := binary(), os_pid := pos_integer(), listening := [outrider_registry:address()]}.
 
--spec open([string()]) -> {ok, port(), hello()} | {error, reason()}.
+%% The first sidecar of a listener gets the address now or not at all. One after it goes there, too. While the listener is
+%% suspended it listens nowhere.
+-spec start(first | again, ranch:ref()) -> {ok, port(), hello()} | {error, reason()}.
+start(When, Ref) ->
+    TransOpts = outrider_registry:transport_options(Ref),
+    ProtoOpts = outrider_registry:protocol_options(Ref),
+    case outrider_registry:last_address(Ref) of
+        undefined ->
+            ok = outrider_options:log_unsupported(Ref, TransOpts, ProtoOpts),
+            open(outrider_options:arguments(Ref, TransOpts, ProtoOpts, undefined));
+        Last ->
+            Suspended = atom_to_list(outrider_registry:status(Ref) =:= suspended),
+            Arguments = outrider_options:arguments(Ref, TransOpts, ProtoOpts, last_port(Last)) ++ ["--suspended", Suspended],
+            case When of
+                first -> reopen(Arguments, now_ms() + ?REBIND_MS);
+                again -> open(Arguments)
+            end
+    end.
+
+last_port({local, _}) -> undefined;
+last_port({_Ip, Port}) -> Port.
+
 open(Arguments) ->
     Options = [
         {args, Arguments}, {packet, 4}, binary, exit_status, use_stdio, hide,
@@ -53,11 +74,7 @@ open(Arguments) ->
         error:Posix -> {error, {executable, executable(), Posix}}
     end.
 
-%% Open, and be patient where the address is in use: by the sidecar before this one, which is about to leave.
--spec reopen([string()]) -> {ok, port(), hello()} | {error, reason()}.
-reopen(Arguments) ->
-    reopen(Arguments, now_ms() + ?REBIND_MS).
-
+%% Open, and be patient where the address is in use: by a sidecar that is about to leave.
 reopen(Arguments, Deadline) ->
     case {open(Arguments), now_ms() < Deadline} of
         {{error, {listen_error, _, eaddrinuse}}, true} ->

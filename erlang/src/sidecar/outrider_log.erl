@@ -1,7 +1,7 @@
 %%% What the log says of a sidecar: what it says itself, and how it began or ended badly, in words such as Ranch's.
 -module(outrider_log).
 
--export([said/4, not_started/2, lost/2]).
+-export([said/4, not_started/2, not_started_again/2, lost/2]).
 
 %% A line of the sidecar's own, from one of its parts.
 -spec said(ranch:ref(), logger:level(), Target :: binary(), Text :: binary()) -> ok.
@@ -13,6 +13,12 @@ not_started(Ref, Reason) ->
     TransOpts = outrider_registry:transport_options(Ref),
     ranch:log(error, "Failed to start Outrider listener ~p with ~999999p for reason ~999999p (~s)~n",
         [Ref, TransOpts, Reason, outrider_launch:describe(Reason)], outrider_options:logger(TransOpts)).
+
+-spec not_started_again(ranch:ref(), outrider_launch:reason()) -> ok.
+not_started_again(Ref, Reason) ->
+    Logger = outrider_options:logger(outrider_registry:transport_options(Ref)),
+    ranch:log(warning, "Outrider listener ~p cannot start a sidecar again for reason ~0p (~s); it is tried again~n",
+        [Ref, Reason, outrider_launch:describe(Reason)], Logger).
 
 -spec lost(ranch:ref(), outrider_launch:reason()) -> ok.
 lost(Ref, Reason) ->

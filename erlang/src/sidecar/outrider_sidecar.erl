@@ -5,15 +5,20 @@
 %%% is outrider_listening's, and its orderly end outrider_farewell's. Streams write to the port themselves, or by
 %%% outrider_collector, so nothing that goes to a client passes here.
 %%%
+%%% A sidecar that cannot be started ends its listener's start. Later, when the listener has been up, whatever the next one
+%%% needs is waited for: this process tries again, with growing pauses.
+%%%
 %%% If this process or the port ends, the other follows. The streams are not linked to it; they monitor the port.
 -module(outrider_sidecar).
 -behaviour(gen_server).
 
 -export([start_link/2, info/1, follow/1, drain/1, tell/2, set_max_connections/2]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 %% How long a sidecar may take to answer whoever asks something of all of them.
 -define(ANSWER_MS, 5000).
+%% How long the address may still be held by the sidecar before this one without that being worth a warning.
+-define(REBIND_MS, 5000).
 %% Processes that tell stream handlers of refused requests, which may take any time for it.
 -define(MOST_TELLING, 100).
 
@@ -31,16 +36,23 @@
     telling = 0 :: non_neg_integer()
 }).
 
+%% Has not been started yet.
+-record(starting, {
+    ref :: ranch:ref(),
+    number :: pos_integer(),
+    patience = outrider_patience:new() :: outrider_patience:patience()
+}).
+
 -spec start_link(ranch:ref(), pos_integer()) -> {ok, pid()} | {error, term()}.
 start_link(Ref, Number) ->
     gen_server:start_link(?MODULE, {Ref, Number}, [{spawn_opt, [{message_queue_data, off_heap}]}]).
 
-%% The functions below ask all of a listener's sidecars at once. One that dies meanwhile has nothing to answer: the next
-%% one in its place reads the registry when it starts.
+%% The functions below ask all of a listener's sidecars at once. One that dies meanwhile, or has not started yet, has nothing
+%% to answer: the next one reads the registry when it starts.
 
 -spec info([pid()]) -> [#{atom() => term()}].
 info(Pids) ->
-    lists:sort(fun(#{number := A}, #{number := B}) -> A =< B end, [Info || {reply, Info} <- ask(Pids, info)]).
+    lists:sort(fun(#{number := A}, #{number := B}) -> A =< B end, [Info || {reply, Info = #{}} <- ask(Pids, info)]).
 
 %% Listen, or do not, as the registry says.
 -spec follow([pid()]) -> ok | {error, inet:posix() | timeout}.
@@ -59,7 +71,7 @@ drain(Pids) ->
 %% Tell handlers of a drain: those that asked for it, now and after their upgrade. Returns all streams.
 -spec tell([pid()], Drain :: map()) -> [pid()].
 tell(Pids, Drain) ->
-    lists:append([Streams || {reply, Streams} <- ask(Pids, {tell, Drain})]).
+    lists:append([Streams || {reply, Streams} <- ask(Pids, {tell, Drain}), is_list(Streams)]).
 
 -spec set_max_connections([pid()], ranch:max_conns()) -> ok.
 set_max_connections(Pids, Max) ->
@@ -71,19 +83,48 @@ ask(Pids, Request) ->
     Deadline = {abs, erlang:monotonic_time(millisecond) + ?ANSWER_MS},
     [gen_server:receive_response(Id, Deadline) || Id <- Requests].
 
+outcome({reply, starting}) -> ok;
 outcome({reply, Result}) -> Result;
 outcome({error, _}) -> ok;
 outcome(timeout) -> {error, timeout}.
 
--spec init({ranch:ref(), pos_integer()}) -> {ok, #sidecar{}} | {stop, term()}.
+-spec init({ranch:ref(), pos_integer()}) -> {ok, #sidecar{}} | {ok, #starting{}, {continue, start}} | {stop, term()}.
 init({Ref, Number}) ->
     process_flag(trap_exit, true),
     _ = outrider_protocol:atoms(),
-    TransOpts = outrider_registry:transport_options(Ref),
-    ProtoOpts = outrider_registry:protocol_options(Ref),
-    Last = outrider_registry:last_address(Ref),
-    case start(Ref, TransOpts, ProtoOpts, Last) of
+    case outrider_registry:has_started(Ref) of
+        true ->
+            {ok, #starting{ref = Ref, number = Number}, {continue, start}};
+        false ->
+            case start(first, Ref, Number) of
+                {ok, _} = Started ->
+                    Started;
+                {error, Reason} ->
+                    ok = outrider_log:not_started(Ref, Reason),
+                    {stop, reason(Ref, Reason)}
+            end
+    end.
+
+-spec handle_continue(start, #starting{}) -> {noreply, #starting{} | #sidecar{}}.
+handle_continue(start, State = #starting{ref = Ref, number = Number, patience = Patience0}) ->
+    case start(again, Ref, Number) of
+        {ok, Sidecar} ->
+            {noreply, Sidecar};
+        {error, Reason} ->
+            Now = erlang:monotonic_time(millisecond),
+            {Pause, IsToWarn, Patience} = outrider_patience:failed(Now, grace(Reason), Patience0),
+            _ = IsToWarn andalso outrider_log:not_started_again(Ref, Reason),
+            _ = erlang:send_after(Pause, self(), start),
+            {noreply, State#starting{patience = Patience}}
+    end.
+
+grace({listen_error, _, eaddrinuse}) -> ?REBIND_MS;
+grace(_) -> 0.
+
+start(When, Ref, Number) ->
+    case outrider_launch:start(When, Ref) of
         {ok, Port, Hello = #{listening := Listening}} ->
+            TransOpts = outrider_registry:transport_options(Ref),
             %% The link says when it fails; this, also when another process or a cut link ends it.
             _ = monitor(port, Port),
             ok = outrider_watchdog:start_link(Ref, Port, TransOpts),
@@ -98,28 +139,14 @@ init({Ref, Number}) ->
                 listening = outrider_listening:new(Ref, Collector, Listening),
                 streams = outrider_streams:new(Context)
             }};
-        {error, Reason} ->
-            ok = outrider_log:not_started(Ref, Reason),
-            {stop, reason(Ref, Reason)}
+        {error, _} = Error ->
+            Error
     end.
 
-%% The first sidecar of a listener gets the address now or not at all. One after it goes there, too; it may be about to be
-%% left by the sidecar before it. While the listener is suspended it listens nowhere.
-start(Ref, TransOpts, ProtoOpts, undefined) ->
-    ok = outrider_options:log_unsupported(Ref, TransOpts, ProtoOpts),
-    outrider_launch:open(outrider_options:arguments(Ref, TransOpts, ProtoOpts, undefined));
-start(Ref, TransOpts, ProtoOpts, Last) ->
-    LastPort =
-        case Last of
-            {local, _} -> undefined;
-            {_Ip, Port} -> Port
-        end,
-    Suspended = outrider_registry:status(Ref) =:= suspended,
-    outrider_launch:reopen(
-        outrider_options:arguments(Ref, TransOpts, ProtoOpts, LastPort) ++ ["--suspended", atom_to_list(Suspended)]
-    ).
-
--spec handle_call(term(), gen_server:from(), #sidecar{}) -> {reply, term(), #sidecar{}} | {noreply, #sidecar{}}.
+-spec handle_call(term(), gen_server:from(), State) -> {reply, term(), State} | {noreply, State} when
+    State :: #starting{} | #sidecar{}.
+handle_call(_Request, _From, State = #starting{}) ->
+    {reply, starting, State};
 handle_call(follow, From, State = #sidecar{listening = Listening}) ->
     {noreply, State#sidecar{listening = outrider_listening:follow(From, Listening)}};
 handle_call(drain, From, State = #sidecar{listening = Listening}) ->
@@ -135,11 +162,15 @@ handle_call(info, _From, State = #sidecar{number = Number, hello = Hello, stream
 handle_call(_Request, _From, State) ->
     {reply, {error, ?MODULE}, State}.
 
--spec handle_cast(term(), #sidecar{}) -> {noreply, #sidecar{}}.
+-spec handle_cast(term(), State) -> {noreply, State} when State :: #starting{} | #sidecar{}.
 handle_cast(_Message, State) ->
     {noreply, State}.
 
--spec handle_info(term(), #sidecar{}) -> {noreply, #sidecar{}} | {stop, term(), #sidecar{}}.
+-spec handle_info(term(), #starting{} | #sidecar{}) -> {noreply, #starting{} | #sidecar{}} | {stop, term(), #sidecar{}}.
+handle_info(start, State = #starting{}) ->
+    handle_continue(start, State);
+handle_info(_Message, State = #starting{}) ->
+    {noreply, State};
 handle_info({Port, {data, Packet}}, State = #sidecar{port = Port, streams = Streams0}) ->
     try
         {Own, Streams} = outrider_streams:dispatch(outrider_protocol:decode(Packet), Streams0),
@@ -196,7 +227,9 @@ tell_handlers(Status, Known, State = #sidecar{ref = Ref, context = #{parent := P
     {_, _} = proc_lib:spawn_opt(outrider_refused, start, Arguments, [{monitor, [{tag, refused}]}]),
     State#sidecar{telling = Telling + 1}.
 
--spec terminate(term(), #sidecar{}) -> ok.
+-spec terminate(term(), #starting{} | #sidecar{}) -> ok.
+terminate(_Reason, #starting{}) ->
+    ok;
 terminate(shutdown, #sidecar{context = Context, listening = Listening, streams = Streams}) ->
     outrider_farewell:say(Context, Listening, Streams);
 terminate(_Reason, #sidecar{port = Port}) ->

@@ -1,8 +1,8 @@
 %%% The parent of a listener's sidecars: as many as the transport option sidecars says, all on the same address.
 %%%
 %%% simple_one_for_one: a sidecar that dies is restarted alone, and at the end all of them leave at the same time, not one
-%%% after the other, so that none still takes clients in while another says good-bye. If they die too often, this
-%%% supervisor gives up, and the listener with it.
+%%% after the other, so that none still takes clients in while another says good-bye. One that cannot start again is tried
+%%% again by its own process; if they start and die too often, this supervisor gives up, and the listener with it.
 -module(outrider_sidecars_sup).
 -behaviour(supervisor).
 
@@ -16,21 +16,22 @@
 -spec start_link(ranch:ref(), map()) -> {ok, pid()} | {error, term()}.
 start_link(Ref, TransOpts) ->
     {ok, Supervisor} = supervisor:start_link(?MODULE, {Ref, TransOpts}),
-    start_sidecars(lists:seq(1, outrider_options:sidecars(TransOpts)), Supervisor).
+    start_sidecars(lists:seq(1, outrider_options:sidecars(TransOpts)), Ref, Supervisor).
 
-start_sidecars([], Supervisor) ->
+start_sidecars([], Ref, Supervisor) ->
+    ok = outrider_registry:set_started(Ref, true),
     {ok, Supervisor};
-start_sidecars([Number | Numbers], Supervisor) ->
+start_sidecars([Number | Numbers], Ref, Supervisor) ->
     case supervisor:start_child(Supervisor, [Number]) of
         {ok, _} ->
-            start_sidecars(Numbers, Supervisor);
+            start_sidecars(Numbers, Ref, Supervisor);
         {error, _} = Error ->
             unlink(Supervisor),
             ok = gen_server:stop(Supervisor, shutdown, infinity),
             Error
     end.
 
-%% Their processes. One that is being restarted is waited for, unless it is restarted again and again.
+%% Their processes, also of those that are being started again.
 -spec sidecars(pid()) -> [pid()].
 sidecars(Supervisor) ->
     [Pid || {_, Pid, _, _} <- supervisor:which_children(Supervisor), is_pid(Pid)].

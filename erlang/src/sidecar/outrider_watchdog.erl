@@ -85,15 +85,20 @@ counters(Port) ->
 is_alive({Input, Left, Waiting}, {Input, NowLeft, _}) -> Waiting > 0 andalso NowLeft > Left;
 is_alive(_, _) -> true.
 
-%% The number is that of a process of ours as long as the port has not been told of its end.
+%% The number is that of a process of ours as long as the port has not been told of its end. A VM that has no descriptor for
+%% the command at this moment tries again at the next tick: nobody else ends a process that stands still.
 -spec kill(#watchdog{}) -> no_return().
-kill(#watchdog{ref = Ref, port = Port, logger = Logger, period = Period}) ->
+kill(State = #watchdog{ref = Ref, port = Port, logger = Logger, period = Period}) ->
     case erlang:port_info(Port, os_pid) of
         {os_pid, OsPid} ->
-            Format = "Outrider listener ~p: its sidecar (OS process ~b) has been silent for ~b ms and is killed~n",
-            ranch:log(error, Format, [Ref, OsPid, Period], Logger),
-            _ = os:cmd("kill -9 " ++ integer_to_list(OsPid)),
-            exit({shutdown, sidecar_silent});
+            try os:cmd("kill -9 " ++ integer_to_list(OsPid)) of
+                _ ->
+                    Format = "Outrider listener ~p: its sidecar (OS process ~b) has been silent for ~b ms and is killed~n",
+                    ranch:log(error, Format, [Ref, OsPid, Period], Logger),
+                    exit({shutdown, sidecar_silent})
+            catch
+                error:_ -> ?MODULE:loop(State)
+            end;
         undefined ->
             exit(normal)
     end.
