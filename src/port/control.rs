@@ -1,4 +1,5 @@
-//! The control plane's commands: HTTP responses, the upgrade, options. The only user of the crate `eetf`.
+//! The control plane's commands: HTTP responses, the upgrade, options; those of TLS are read by `tls.rs`.
+//! The only users of the crate `eetf`.
 //!
 //! Comes in: the bytes of one term, whose structure `decode.rs` has checked. Goes out: a command with its own data.
 
@@ -6,6 +7,8 @@ use bytes::Bytes;
 use eetf::Term;
 
 use super::message::{Body, Command, Headers, Status, Undecodable, WebsocketOptions};
+use super::tls;
+use crate::transport;
 use crate::ws::DeflateOpts;
 
 /// Decodes one command. `term` is one term of integers, atoms, binaries, tuples, lists and maps, complete.
@@ -28,9 +31,19 @@ pub fn command(term: &[u8]) -> Result<Command<'static>, Undecodable> {
         "websocket" => Command::Websocket(headers(next()?)?, Box::new(websocket_options(next()?)?)),
         "max_connections" => Command::MaxConnections(or_infinity(&next()?)?),
         "set_options" => set_options(next()?)?,
+        "tls" => Command::Tls(integer(&next()?)?, Box::new(tls::settings(next()?)?)),
+        "host" => Command::Host(tls::text(next()?)?, host(next()?)?),
         _ => return Err(Undecodable),
     };
     if args.next().is_some() { Err(Undecodable) } else { Ok(command) }
+}
+
+/// `undefined`: the default's.
+fn host(term: Term) -> Result<Option<Box<transport::tls::Options>>, Undecodable> {
+    match term {
+        Term::Atom(atom) if atom.name == "undefined" => Ok(None),
+        term => tls::options(term).map(|options| Some(Box::new(options))),
+    }
 }
 
 fn status(term: Term) -> Result<Status, Undecodable> {
@@ -112,7 +125,7 @@ fn set_options(term: Term) -> Result<Command<'static>, Undecodable> {
     Ok(Command::SetOptions { idle_timeout, max_frame_size, chunked })
 }
 
-fn map(term: Term) -> Result<Vec<(String, Term)>, Undecodable> {
+pub(super) fn map(term: Term) -> Result<Vec<(String, Term)>, Undecodable> {
     let Term::Map(map) = term else { return Err(Undecodable) };
     map.map.into_iter().map(|(key, value)| Ok((atom(&key)?.to_owned(), value))).collect()
 }
@@ -132,7 +145,7 @@ fn or_infinity(term: &Term) -> Result<Option<u64>, Undecodable> {
     }
 }
 
-fn boolean(term: &Term) -> Result<bool, Undecodable> {
+pub(super) fn boolean(term: &Term) -> Result<bool, Undecodable> {
     match atom(term)? {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -140,7 +153,7 @@ fn boolean(term: &Term) -> Result<bool, Undecodable> {
     }
 }
 
-fn integer(term: &Term) -> Result<u64, Undecodable> {
+pub(super) fn integer(term: &Term) -> Result<u64, Undecodable> {
     match term {
         Term::FixInteger(number) => u64::try_from(number.value).map_err(|_| Undecodable),
         Term::BigInteger(number) => u64::try_from(&number.value).map_err(|_| Undecodable),
@@ -148,14 +161,14 @@ fn integer(term: &Term) -> Result<u64, Undecodable> {
     }
 }
 
-fn atom(term: &Term) -> Result<&str, Undecodable> {
+pub(super) fn atom(term: &Term) -> Result<&str, Undecodable> {
     match term {
         Term::Atom(atom) => Ok(&atom.name),
         _ => Err(Undecodable),
     }
 }
 
-fn binary(term: Term) -> Result<Bytes, Undecodable> {
+pub(super) fn binary(term: Term) -> Result<Bytes, Undecodable> {
     match term {
         Term::Binary(binary) => Ok(binary.bytes.into()),
         _ => Err(Undecodable),
