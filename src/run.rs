@@ -236,8 +236,8 @@ impl House {
                 let result: Result<(), String> = self.tls(|tls| tls.hosts.set(&settings));
                 port.tls(number, &result);
             }
-            Command::Host(name, options) => {
-                if let Err(reason) = self.tls(|tls| tls.hosts.answer(&name, options.as_deref())) {
+            Command::Host(name, answer) => {
+                if let Err(reason) = self.tls(|tls| tls.hosts.answer(&name, &answer)) {
                     tracing::error!(name, "the certificate of a host cannot be used: {reason}");
                 }
             }

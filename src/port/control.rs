@@ -7,8 +7,9 @@ use bytes::Bytes;
 use eetf::Term;
 
 use super::message::{Body, Command, Headers, Status, Undecodable, WebsocketOptions};
+use super::terms::{atom, binary, boolean, integer, map, or_infinity};
 use super::tls;
-use crate::transport;
+use crate::transport::tls::Answer;
 use crate::ws::DeflateOpts;
 
 /// Decodes one command. `term` is one term of integers, atoms, binaries, tuples, lists and maps, complete.
@@ -38,11 +39,12 @@ pub fn command(term: &[u8]) -> Result<Command<'static>, Undecodable> {
     if args.next().is_some() { Err(Undecodable) } else { Ok(command) }
 }
 
-/// `undefined`: the default's.
-fn host(term: Term) -> Result<Option<Box<transport::tls::Options>>, Undecodable> {
+/// Options, `undefined` or `refused`.
+fn host(term: Term) -> Result<Answer, Undecodable> {
     match term {
-        Term::Atom(atom) if atom.name == "undefined" => Ok(None),
-        term => tls::options(term).map(|options| Some(Box::new(options))),
+        Term::Atom(atom) if atom.name == "undefined" => Ok(Answer::Default),
+        Term::Atom(atom) if atom.name == "refused" => Ok(Answer::Refused),
+        term => tls::options(term).map(|options| Answer::Options(Box::new(options))),
     }
 }
 
@@ -125,52 +127,10 @@ fn set_options(term: Term) -> Result<Command<'static>, Undecodable> {
     Ok(Command::SetOptions { idle_timeout, max_frame_size, chunked })
 }
 
-pub(super) fn map(term: Term) -> Result<Vec<(String, Term)>, Undecodable> {
-    let Term::Map(map) = term else { return Err(Undecodable) };
-    map.map.into_iter().map(|(key, value)| Ok((atom(&key)?.to_owned(), value))).collect()
-}
-
 fn fin(term: &Term) -> Result<bool, Undecodable> {
     match atom(term)? {
         "fin" => Ok(true),
         "nofin" => Ok(false),
-        _ => Err(Undecodable),
-    }
-}
-
-fn or_infinity(term: &Term) -> Result<Option<u64>, Undecodable> {
-    match term {
-        Term::Atom(atom) if atom.name == "infinity" => Ok(None),
-        number => integer(number).map(Some),
-    }
-}
-
-pub(super) fn boolean(term: &Term) -> Result<bool, Undecodable> {
-    match atom(term)? {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(Undecodable),
-    }
-}
-
-pub(super) fn integer(term: &Term) -> Result<u64, Undecodable> {
-    match term {
-        Term::FixInteger(number) => u64::try_from(number.value).map_err(|_| Undecodable),
-        Term::BigInteger(number) => u64::try_from(&number.value).map_err(|_| Undecodable),
-        _ => Err(Undecodable),
-    }
-}
-
-pub(super) fn atom(term: &Term) -> Result<&str, Undecodable> {
-    match term {
-        Term::Atom(atom) => Ok(&atom.name),
-        _ => Err(Undecodable),
-    }
-}
-
-pub(super) fn binary(term: Term) -> Result<Bytes, Undecodable> {
-    match term {
-        Term::Binary(binary) => Ok(binary.bytes.into()),
         _ => Err(Undecodable),
     }
 }

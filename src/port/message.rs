@@ -125,7 +125,7 @@ pub enum Command<'a> {
     /// New settings, with the number by which they are answered.
     Tls(u64, Box<tls::Settings>),
     /// The answer about a host.
-    Host(String, Option<Box<tls::Options>>),
+    Host(String, tls::Answer),
 }
 
 /// A packet that is not of the protocol: a bug on one of the two sides.

@@ -9,6 +9,7 @@ pub mod decode;
 mod etf;
 pub mod message;
 pub mod stdio;
+mod terms;
 mod tls;
 
 use std::cell::{Cell, RefCell};

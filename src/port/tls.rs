@@ -4,8 +4,8 @@
 
 use eetf::Term;
 
-use super::control::{atom, binary, boolean, integer, map};
 use super::message::Undecodable;
+use super::terms::{atom, binary, boolean, integer, map};
 use crate::transport::tls::{Clients, Identity, Key, Options, Revocation, Settings, Tickets, Verify};
 
 /// `#{default => Options, hosts => [{Name, Options}], ask => boolean()}`

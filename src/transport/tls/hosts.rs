@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use tokio::sync::Notify;
 
 use super::config::{self, Invalid, Memory};
-use super::options::{Clients, Options, Settings};
+use super::options::{self, Clients, Options, Settings};
 
 /// How long an answer holds: as long as OTP keeps a file's content.
 const HOLDS: Duration = Duration::from_secs(120);
@@ -81,11 +81,14 @@ impl Hosts {
         Ok(())
     }
 
-    /// The application's answer about a name; `None` is the default.
-    pub fn answer(&self, name: &str, options: Option<&Options>) -> Result<(), Invalid> {
-        let built = match options {
-            Some(options) => Memory::new(options).and_then(|memory| config::build(options, &memory)).map(Some),
-            None => Ok(self.table.borrow().default.clone()),
+    /// The application's answer about a name.
+    pub fn answer(&self, name: &str, answer: &options::Answer) -> Result<(), Invalid> {
+        let built = match answer {
+            options::Answer::Options(options) => {
+                Memory::new(options).and_then(|memory| config::build(options, &memory)).map(Some)
+            }
+            options::Answer::Default => Ok(self.table.borrow().default.clone()),
+            options::Answer::Refused => Ok(None),
         };
         let mut table = self.table.borrow_mut();
         if let Some(Answer::Awaited) = table.answers.remove(name) {

@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 
 pub use alerts::TARGET as ALERTS;
 pub use config::Invalid;
-pub use options::{Clients, Identity, Key, Options, Revocation, Settings, Tickets, Verify};
+pub use options::{Answer, Clients, Identity, Key, Options, Revocation, Settings, Tickets, Verify};
 pub use session::LEAST_BUFFER;
 pub use stream::Stream;
 

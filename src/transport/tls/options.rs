@@ -19,6 +19,16 @@ pub struct Settings {
     pub ask: bool,
 }
 
+/// What the application says of a host that it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The default holds.
+    Default,
+    /// Clients that name it are turned away.
+    Refused,
+    Options(Box<Options>),
+}
+
 /// What holds for a host; what is not said is the provider's choice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
