@@ -24,8 +24,12 @@ connect(Server) ->
 
 -spec connect(same_test:server(), [gen_tcp:connect_option()]) -> gen_tcp:socket().
 connect(#{port := Port}, Options) ->
-    {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, Port,
-        [binary, {active, false}, {nodelay, true}, {buffer, 65536} | Options], ?TIMEOUT),
+    All = [binary, {active, false}, {nodelay, true}, {buffer, 65536} | Options],
+    {ok, Socket} =
+        case same_test:is_tls() of
+            true -> tls_tunnel:connect({127, 0, 0, 1}, Port, All);
+            false -> gen_tcp:connect({127, 0, 0, 1}, Port, All, ?TIMEOUT)
+        end,
     Socket.
 
 -spec send(gen_tcp:socket(), iodata()) -> ok | {error, term()}.
