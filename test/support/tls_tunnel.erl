@@ -27,14 +27,15 @@ certificate() ->
 san() ->
     {'Extension', {2, 5, 29, 17}, false, [{dNSName, "localhost"}]}.
 
-%% As gen_tcp:connect/4.
--spec connect(inet:ip_address() | {local, term()}, inet:port_number(), [gen_tcp:connect_option()]) -> {ok, gen_tcp:socket()} | {error, term()}.
+%% As gen_tcp:connect/3, but that a server which cannot be reached shows as one that closes.
+-spec connect(inet:ip_address() | {local, term()}, inet:port_number(), [gen_tcp:connect_option()]) ->
+    {ok, gen_tcp:socket()}.
 connect(Address, Port, Options) ->
     connect(Address, Port, Options, [{verify, verify_none}]).
 
 %% The same with options of TLS.
 -spec connect(inet:ip_address() | {local, term()}, inet:port_number(), [gen_tcp:connect_option()], [term()]) ->
-    {ok, gen_tcp:socket()} | {error, term()}.
+    {ok, gen_tcp:socket()}.
 connect(Address, Port, Options, TlsOptions) ->
     Raw = [binary, {active, false}, {nodelay, true}],
     {ok, Listener} = gen_tcp:listen(0, Raw ++ [{ip, {127, 0, 0, 1}}]),
@@ -42,33 +43,19 @@ connect(Address, Port, Options, TlsOptions) ->
     {ok, Client} = gen_tcp:connect({127, 0, 0, 1}, Entry, Options),
     {ok, Inside} = gen_tcp:accept(Listener),
     gen_tcp:close(Listener),
-    Owner = self(),
-    {Pid, Monitor} = spawn_monitor(fun() ->
+    Pid = spawn(fun() ->
+        receive
+            go -> ok
+        end,
         Buffers = [Option || {Name, _} = Option <- Options, lists:member(Name, [recbuf, sndbuf, buffer])],
-        case ssl:connect(Address, Port, Raw ++ Buffers ++ TlsOptions, 5000) of
-            {ok, Outside} ->
-                Owner ! {self(), ok},
-                receive
-                    go -> ok
-                end,
-                carry(Inside, Outside);
-            {error, _} = Error ->
-                Owner ! {self(), Error}
+        case ssl:connect(Address, Port, Raw ++ Buffers ++ TlsOptions) of
+            {ok, Outside} -> carry(Inside, Outside);
+            {error, _} -> gen_tcp:close(Inside)
         end
     end),
-    receive
-        {Pid, ok} ->
-            demonitor(Monitor, [flush]),
-            ok = gen_tcp:controlling_process(Inside, Pid),
-            Pid ! go,
-            {ok, Client};
-        {Pid, {error, _} = Error} ->
-            demonitor(Monitor, [flush]),
-            gen_tcp:close(Client),
-            Error;
-        {'DOWN', Monitor, process, Pid, Reason} ->
-            {error, Reason}
-    end.
+    ok = gen_tcp:controlling_process(Inside, Pid),
+    Pid ! go,
+    {ok, Client}.
 
 %% A process for each direction, since either may wait for its reader.
 carry(Inside, Outside) ->
