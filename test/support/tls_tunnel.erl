@@ -5,14 +5,14 @@
 %% direction is a close_notify, and the other way round; a connection that is cut is cut.
 -module(tls_tunnel).
 
--export([certificate/0, connect/3, connect/4]).
+-export([certificate/0, through/2]).
 
 %% The options of a listener that has the test's certificate, for localhost: made once, of P-256.
 -spec certificate() -> [{atom(), term()}].
 certificate() ->
     case persistent_term:get(?MODULE, undefined) of
         undefined ->
-            Key = [{key, {namedCurve, secp256r1}}],
+            Key = [{digest, sha256}, {key, {namedCurve, secp256r1}}],
             #{server_config := Config} = public_key:pkix_test_data(#{
                 server_chain => #{root => Key, intermediates => [], peer => [{extensions, [san()]} | Key]},
                 client_chain => #{root => Key, intermediates => [], peer => Key}
@@ -27,35 +27,28 @@ certificate() ->
 san() ->
     {'Extension', {2, 5, 29, 17}, false, [{dNSName, "localhost"}]}.
 
-%% As gen_tcp:connect/3, but that a server which cannot be reached shows as one that closes.
--spec connect(inet:ip_address() | {local, term()}, inet:port_number(), [gen_tcp:connect_option()]) ->
-    {ok, gen_tcp:socket()}.
-connect(Address, Port, Options) ->
-    connect(Address, Port, Options, [{verify, verify_none}]).
-
-%% The same with options of TLS.
--spec connect(inet:ip_address() | {local, term()}, inet:port_number(), [gen_tcp:connect_option()], [term()]) ->
-    {ok, gen_tcp:socket()}.
-connect(Address, Port, Options, TlsOptions) ->
-    Raw = [binary, {active, false}, {nodelay, true}],
-    {ok, Listener} = gen_tcp:listen(0, Raw ++ [{ip, {127, 0, 0, 1}}]),
+%% A connection whose bytes come and go encrypted on the one that is given, to which it belongs from here on. A handshake that
+%% fails shows as a server that closes.
+-spec through(gen_tcp:socket(), [gen_tcp:connect_option()]) -> gen_tcp:socket().
+through(Raw, Options) ->
+    {ok, Listener} = gen_tcp:listen(0, [binary, {active, false}, {nodelay, true}, {ip, {127, 0, 0, 1}}]),
     {ok, Entry} = inet:port(Listener),
-    {ok, Client} = gen_tcp:connect({127, 0, 0, 1}, Entry, Options),
+    Own = [Option || Option <- Options, Option =/= inet6],
+    {ok, Client} = gen_tcp:connect({127, 0, 0, 1}, Entry, [binary, {active, false}, {nodelay, true} | Own]),
     {ok, Inside} = gen_tcp:accept(Listener),
     gen_tcp:close(Listener),
     Pid = spawn(fun() ->
         receive
             go -> ok
         end,
-        Buffers = [Option || {Name, _} = Option <- Options, lists:member(Name, [recbuf, sndbuf, buffer])],
-        case ssl:connect(Address, Port, Raw ++ Buffers ++ TlsOptions) of
+        case ssl:connect(Raw, [{verify, verify_none}]) of
             {ok, Outside} -> carry(Inside, Outside);
             {error, _} -> gen_tcp:close(Inside)
         end
     end),
-    ok = gen_tcp:controlling_process(Inside, Pid),
+    [ok = gen_tcp:controlling_process(Socket, Pid) || Socket <- [Raw, Inside]],
     Pid ! go,
-    {ok, Client}.
+    Client.
 
 %% A process for each direction, since either may wait for its reader.
 carry(Inside, Outside) ->

@@ -129,9 +129,9 @@ impl Identities {
 }
 
 impl ResolvesServerCert for Identities {
-    /// The first whose key can sign so that the client can verify it.
+    /// The first whose key can sign so that the client can verify it; if there is none the handshake fails by any.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let fits = |identity: &&Arc<CertifiedKey>| identity.key.choose_scheme(hello.signature_schemes()).is_some();
-        self.0.iter().find(fits).cloned()
+        self.0.iter().find(fits).or(self.0.first()).cloned()
     }
 }
