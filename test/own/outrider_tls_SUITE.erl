@@ -4,7 +4,7 @@
 -compile([export_all, nowarn_export_all]).
 
 all() ->
-    same_test:cases(?MODULE).
+    same_test:cases(?MODULE) -- [certificate, drained].
 
 init_per_testcase(_, Config) ->
     {ok, _} = application:ensure_all_started(outrider),
@@ -14,9 +14,6 @@ end_per_testcase(_, _) ->
     application:unset_env(ssl, ssl_pem_cache_clean),
     _ = (catch outrider:stop_listener(?MODULE)),
     ok.
-
-start(SocketOpts) ->
-    start(SocketOpts, #{}).
 
 start(SocketOpts, TransOpts) ->
     Dispatch = cowboy_router:compile([{'_', [{'_', http_script_h, #{silent => true, init => fun(Req, State) ->
@@ -57,7 +54,7 @@ a_changed_file_is_served_without_a_call(Config) ->
     {Path, Write} = file(Config, "unasked.pem"),
     Old = Write(),
     ok = application:set_env(ssl, ssl_pem_cache_clean, 100),
-    Server = start([{certfile, Path}]),
+    Server = start([{certfile, Path}], #{}),
     Old = certificate(Server),
     New = Write(),
     New = await(New, Server, 100).
@@ -73,7 +70,7 @@ await(Cert, Server, Tries) ->
 a_broken_file_changes_nothing_and_is_said_once(Config) ->
     {Path, Write} = file(Config, "broken.pem"),
     Old = Write(),
-    Server = start([{certfile, Path}]),
+    Server = start([{certfile, Path}], #{}),
     Probe = probe:start(),
     ok = probe_log:attach(Probe),
     try
@@ -96,7 +93,7 @@ a_broken_file_changes_nothing_and_is_said_once(Config) ->
 a_sidecar_that_is_started_again_serves_what_was_reloaded(Config) ->
     {Path, Write} = file(Config, "again.pem"),
     _ = Write(),
-    Server = start([{certfile, Path}]),
+    Server = start([{certfile, Path}], #{}),
     New = Write(),
     ok = outrider:reload_certificates(?MODULE),
     [#{os_pid := Pid}] = maps:get(sidecars, outrider:info(?MODULE)),
@@ -105,30 +102,31 @@ a_sidecar_that_is_started_again_serves_what_was_reloaded(Config) ->
 
 %% Whoever is resumed is not judged again: so with other judges nobody is.
 other_authorities_forget_sessions(Config) ->
-    Authorities = filename:join(proplists:get_value(priv_dir, Config), "authorities.pem"),
-    Client = #{cacerts := [Root | _]} = tls_case:chain("client"),
-    _ = tls_case:pem(Authorities, [Root]),
-    Server = start([{verify, verify_peer}, {fail_if_no_peer_cert, true}, {cacertfile, Authorities} | tls_tunnel:certificate()]),
-    Connect = fun() -> resumed(Server, tls_case:server(Client)) end,
-    [false, true, true] = [Connect(), Connect(), Connect()],
+    Dir = proplists:get_value(priv_dir, Config),
+    Path = fun(Name) -> filename:join(Dir, Name) end,
+    #{cert := Cert, key := Key, cacerts := [Root, Between]} = tls_case:chain("client", rsa),
+    _ = tls_case:pem(Path("authorities.pem"), [Root]),
+    _ = tls_case:write(Path("client.pem"), [{'Certificate', Der, not_encrypted} || Der <- [Cert, Between]],
+        [tls_case:pem_key(Key, none)]),
+    #{port := Port} = start([{verify, verify_peer}, {fail_if_no_peer_cert, true}, {cacertfile, Path("authorities.pem")}
+        | tls_tunnel:certificate()], #{}),
+    Connect = fun(Flag) ->
+        Said = os:cmd("(sleep 0.5) | openssl s_client -tls1_2 " ++ Flag ++ Path("session") ++ " -cert " ++ Path("client.pem") ++
+            " -cert_chain " ++ Path("client.pem") ++ " -key " ++ Path("client.pem") ++
+            " -connect 127.0.0.1:" ++ integer_to_list(Port) ++ " 2>/dev/null"),
+        case {string:find(Said, "Reused, TLSv1.2"), string:find(Said, "New, TLSv1.2")} of
+            {nomatch, nomatch} -> refused;
+            {nomatch, _} -> new;
+            {_, nomatch} -> resumed
+        end
+    end,
+    [new, resumed] = [Connect("-sess_out "), Connect("-sess_in ")],
     ok = outrider:reload_certificates(?MODULE),
-    true = Connect(),
-    #{cacerts := [Other | _]} = tls_case:chain("other"),
-    _ = tls_case:pem(Authorities, [Other]),
+    resumed = Connect("-sess_in "),
+    #{cacerts := [Other | _]} = tls_case:chain("other", rsa),
+    _ = tls_case:pem(Path("authorities.pem"), [Other]),
     ok = outrider:reload_certificates(?MODULE),
-    {error, unknown_ca} = Connect().
-
-resumed(Server, Options) ->
-    case tls_case:connect(Server, [{versions, ['tlsv1.2']}, {reuse_sessions, true} | Options]) of
-        {ok, Socket} ->
-            {ok, [{session_resumption, Again}]} = ssl:connection_information(Socket, [session_resumption]),
-            %% OTP's client keeps a session that it has seen once for those after it.
-            ssl:close(Socket),
-            timer:sleep(100),
-            Again;
-        Error ->
-            Error
-    end.
+    refused = Connect("-sess_in ").
 
 %%% Options
 
@@ -153,7 +151,7 @@ options_without_effect(_) ->
         {reuse_sessions, true}, {dhfile, "x"}, {client_renegotiation, false}, {hibernate_after, 5000},
         {ciphers, ["ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES256-GCM-SHA384", "DHE-RSA-AES256-GCM-SHA384"]},
         {versions, ['tlsv1.2']} | tls_tunnel:certificate()
-    ]),
+    ], #{}),
     probe_log:detach(),
     [] = probe:stop(Probe).
 
@@ -161,7 +159,7 @@ certs_keys(_) ->
     Rsa = #{cert := RsaCert, key := RsaKey} = tls_case:chain("localhost", {rsa, 2048, 65537}),
     #{cert := EcCert, key := EcKey} = tls_case:chain("localhost"),
     true = is_map(Rsa),
-    Server = start([{certs_keys, [#{cert => EcCert, key => EcKey}, #{cert => RsaCert, key => RsaKey}]}]),
+    Server = start([{certs_keys, [#{cert => EcCert, key => EcKey}, #{cert => RsaCert, key => RsaKey}]}], #{}),
     EcCert = certificate(Server),
     RsaCert = tls_case:peer(tls_case:connect(Server, [{versions, ['tlsv1.2']},
         {ciphers, [ssl:str_to_suite("ECDHE-RSA-AES128-GCM-SHA256")]}])).
@@ -169,7 +167,7 @@ certs_keys(_) ->
 a_fun_for_names_is_asked_once(_) ->
     Self = self(),
     #{cert := Cert} = Chain = tls_case:chain("one.example"),
-    Server = start([{sni_fun, fun(Name) -> Self ! {asked, Name}, tls_case:server(Chain) end}]),
+    Server = start([{sni_fun, fun(Name) -> Self ! {asked, Name}, tls_case:server(Chain) end}], #{}),
     Connect = fun(Name) -> tls_case:peer(tls_case:connect(Server, [{server_name_indication, Name}])) end,
     [Cert, Cert, Cert] = [Connect("one.example"), Connect("one.example"), Connect("two.example")],
     ok = outrider:reload_certificates(?MODULE),
@@ -187,7 +185,7 @@ a_fun_for_names_that_fails_turns_its_clients_away(_) ->
         ("crash") -> error(oops);
         ("nonsense") -> [{verify, maybe_so}];
         (_) -> undefined
-    end} | tls_tunnel:certificate()]),
+    end} | tls_tunnel:certificate()], #{}),
     Connect = fun(Name) -> tls_case:peer(tls_case:connect(Server, [{server_name_indication, Name}])) end,
     [{error, unrecognized_name} = Connect(Name) || Name <- ["crash", "nonsense"]],
     true = is_binary(Connect("other")).
@@ -202,7 +200,7 @@ no_secret_is_shown(Config) ->
     _ = tls_case:write(Path, [{'Certificate', Cert, not_encrypted}], [tls_case:pem_key(Key, Password)]),
     Probe = probe:start(),
     ok = probe_log:attach(Probe),
-    _ = start([{certfile, Path}, {password, Password}, {certs_keys, [#{cert => Cert, key => Key}]}]),
+    _ = start([{certfile, Path}, {password, Password}, {certs_keys, [#{cert => Cert, key => Key}]}], #{}),
     [#{os_pid := Pid}] = maps:get(sidecars, outrider:info(?MODULE)),
     {ok, Arguments} = file:read_file("/proc/" ++ integer_to_list(Pid) ++ "/cmdline"),
     {ok, Environment} = file:read_file("/proc/" ++ integer_to_list(Pid) ++ "/environ"),
@@ -214,8 +212,8 @@ no_secret_is_shown(Config) ->
     _ = outrider_launch_again(Certificates, 100),
     _ = sys:get_status(outrider_registry:certificates(?MODULE)),
     probe_log:detach(),
-    Shown = [Arguments, Environment, Info, io_lib:format("~p ~w", [L, L]) || L <- [probe:stop(Probe)]],
-    Text = unicode:characters_to_binary(Shown),
+    Logged = probe:stop(Probe),
+    Text = unicode:characters_to_binary([Arguments, Environment, Info, io_lib:format("~p ~w", [Logged, Logged])]),
     <<Part:8/binary, _/binary>> = binary:part(Der, 20, 20),
     [nomatch = binary:match(Text, Secret) || Secret <- [
         list_to_binary(Password), Part, iolist_to_binary(lists:join(",", [integer_to_list(B) || <<B>> <= Part]))
@@ -236,7 +234,7 @@ outrider_launch_again(Old, Tries) ->
 failed_handshakes_are_logged_but_not_without_end(_) ->
     Probe = probe:start(),
     ok = probe_log:attach(Probe),
-    #{port := Port} = start(tls_tunnel:certificate()),
+    #{port := Port} = start(tls_tunnel:certificate(), #{}),
     [begin
         {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false}]),
         ok = gen_tcp:send(Socket, <<22, 3, 1, 0, 4, 1, 0, 0, 0>>),
@@ -265,6 +263,14 @@ drained(Socket) ->
         Error -> Error
     end.
 
+%% The end of a connection is said inside TLS: nobody can have cut it. Cowboy says so only sometimes.
+a_clean_end(_) ->
+    #{port := Port} = start(tls_tunnel:certificate(), #{}),
+    Said = os:cmd("printf 'GET / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' | "
+        "openssl s_client -quiet -ign_eof -connect 127.0.0.1:" ++ integer_to_list(Port) ++ " 2>&1"),
+    nomatch = string:find(Said, "unexpected eof"),
+    true = string:find(Said, "HTTP/1.1 200") =/= nomatch.
+
 %%% Lists of withdrawn certificates
 
 withdrawn_certificates(Config) ->
@@ -283,7 +289,7 @@ withdrawn_certificates(Config) ->
     Ca = {filename:join(Dir, "ca.crt"), filename:join(Dir, "ca.key")},
     ok = tls_case:crl(Dir, Ca, []),
     Server = start([{verify, verify_peer}, {fail_if_no_peer_cert, true}, {cacertfile, element(1, Ca)}, {crl_check, peer},
-        {crl_cache, {ssl_crl_hash_dir, {internal, [{dir, Dir}]}}} | tls_tunnel:certificate()]),
+        {crl_cache, {ssl_crl_hash_dir, {internal, [{dir, Dir}]}}} | tls_tunnel:certificate()], #{}),
     Get = fun(Options) -> tls_case:get(Server, Options) end,
     {<<>>, <<>>} = {Get(Good), Get(Bad)},
     ok = tls_case:crl(Dir, Ca, [<<16#0b>>]),
