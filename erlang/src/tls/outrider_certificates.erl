@@ -61,6 +61,9 @@ init({Ref, TransOpts}) ->
     end.
 
 -spec handle_call(term(), gen_server:from(), #certificates{}) -> {reply, term(), #certificates{}}.
+%% A sidecar that has to be tried again comes more than once.
+handle_call(join, {Pid, _}, State = #certificates{settings = Settings, sidecars = Sidecars}) when is_map_key(Pid, Sidecars) ->
+    {reply, Settings, State};
 handle_call(join, {Pid, _}, State = #certificates{settings = Settings, sidecars = Sidecars}) ->
     {reply, Settings, State#certificates{sidecars = Sidecars#{Pid => monitor(process, Pid)}}};
 handle_call(reload, _From, State0) ->
