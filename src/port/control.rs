@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use eetf::Term;
 
-use super::message::{Body, Command, Headers, Status, Undecodable, WebsocketOptions};
+use super::message::{Body, Command, Headers, OnBacklog, Pid, Status, Undecodable, WebsocketOptions};
 use crate::ws::DeflateOpts;
 
 /// Decodes one command. `term` is one term of integers, atoms, binaries, tuples, lists and maps, complete.
@@ -77,6 +77,8 @@ fn websocket_options(term: Term) -> Result<WebsocketOptions, Undecodable> {
             "validate_utf8" => options.validate_utf8 = boolean(&value)?,
             "active" => options.active = boolean(&value)?,
             "max_backlog" => options.max_backlog = Some(integer(&value)?),
+            "on_backlog" => options.on_backlog = on_backlog(&value)?,
+            "pid" => options.pid = Some(pid(&value)?),
             "compress" => compress = boolean(&value)?,
             "deflate_opts" => deflate = deflate_options(value)?,
             _ => return Err(Undecodable),
@@ -84,6 +86,22 @@ fn websocket_options(term: Term) -> Result<WebsocketOptions, Undecodable> {
     }
     options.deflate = compress.then_some(deflate);
     Ok(options)
+}
+
+fn on_backlog(term: &Term) -> Result<OnBacklog, Undecodable> {
+    Ok(match atom(term)? {
+        "block" => OnBacklog::Block,
+        "close" => OnBacklog::Close,
+        "drop" => OnBacklog::Drop,
+        _ => return Err(Undecodable),
+    })
+}
+
+fn pid(term: &Term) -> Result<Pid, Undecodable> {
+    match term {
+        Term::Pid(pid) => Ok(Pid(u64::from(pid.id) << 32 | u64::from(pid.serial))),
+        _ => Err(Undecodable),
+    }
 }
 
 /// Cowboy's `deflate_opts`.
