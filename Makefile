@@ -14,7 +14,7 @@ RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
 PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
 
 .PHONY: help build demo test lint deny advisories autobahn autobahn-quick soak soak-quick fuzz bench bench-quick clean
-.PHONY: setup-demo setup-test format clippy test-rust xref dialyzer test-units test-suites test-clients test-taskboard test-dependency
+.PHONY: setup-demo setup-test format clippy floors test-rust xref dialyzer test-units test-suites test-clients test-taskboard test-dependency
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -29,7 +29,7 @@ demo: build ## run the chat of examples/chat; PORT=8080
 test: ## every check and test, with a summary
 	@scripts/test.sh
 
-lint: format clippy xref dialyzer ## formatting, warnings, undefined calls, types
+lint: format clippy floors xref dialyzer ## formatting, warnings, imports upwards, undefined calls, types
 
 deny: setup-test ## licences, versions, sources and documented reasons of all dependencies
 	scripts/deny.sh rules
@@ -38,17 +38,17 @@ advisories: setup-test ## known holes of the dependencies; needs github.com, and
 	scripts/deny.sh advisories
 
 autobahn: build setup-test ## all 517 cases of Autobahn, through the VM and on the engine alone (about an hour)
-	$(RUN) test/autobahn/run.py vm full
-	$(RUN) test/autobahn/run.py engine full
+	$(RUN) test/both/autobahn/run.py vm full
+	$(RUN) test/both/autobahn/run.py engine full
 
 autobahn-quick: build setup-test ## 306 cases of Autobahn through the VM
-	$(RUN) test/autobahn/run.py vm quick
+	$(RUN) test/both/autobahn/run.py vm quick
 
 soak: build ## clients and faults at random for SECONDS=600; CLIENTS=2000, SEED as printed by an earlier run
-	test/soak/run $(if $(filter file,$(origin SECONDS)),600,$(SECONDS))
+	test/faults/soak/run $(if $(filter file,$(origin SECONDS)),600,$(SECONDS))
 
 soak-quick: build ## the same for 20 seconds with 300 clients
-	CLIENTS=300 test/soak/run 20
+	CLIENTS=300 test/faults/soak/run 20
 
 fuzz: ## every fuzz target; SECONDS=60 for each
 	scripts/fuzz.sh $(SECONDS)
@@ -80,6 +80,10 @@ clippy:
 	cargo clippy --quiet --locked --all-targets -- -D warnings
 	cargo clippy --quiet --locked --all-targets --manifest-path bench/Cargo.toml -- -D warnings
 
+floors:
+	test/own/test_floors.py
+	scripts/floors.py
+
 test-rust:
 	cargo test --locked
 
@@ -96,10 +100,10 @@ test-suites: build
 	rebar3 ct
 
 test-clients: build setup-test
-	$(RUN) $(PYTEST) test/clients
+	$(RUN) $(PYTEST) test/both/clients
 
 test-taskboard: build setup-test
 	examples/taskboard/test.sh
 
 test-dependency: build setup-test
-	test/dependency.sh
+	test/own/dependency.sh

@@ -7,7 +7,7 @@
 
 #![no_main]
 
-#[path = "../../test/ws_support.rs"]
+#[path = "../../test/rust/ws_support.rs"]
 mod ws_support;
 
 use libfuzzer_sys::fuzz_target;

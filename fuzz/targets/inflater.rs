@@ -5,7 +5,7 @@
 
 #![no_main]
 
-#[path = "../../test/ws_support.rs"]
+#[path = "../../test/rust/ws_support.rs"]
 mod ws_support;
 
 use flate2::{Decompress, FlushDecompress, Status};

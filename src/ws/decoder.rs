@@ -14,9 +14,10 @@
 use std::mem;
 use std::ops::ControlFlow;
 
-use super::frame::{Context, Control, Data, Header, MAX_HEADER, OpCode, Payload};
+use super::frame::{Context, Header, MAX_HEADER, Payload};
 use super::inflate::{self, Inflater};
 use super::message::{Message, Sink};
+use super::names::{Control, Data, OpCode};
 use super::{Agreement, Error, Event, Kind, Options, close};
 
 /// How many compressed bytes are unmasked at once: what does not find room in the output has been unmasked in vain.

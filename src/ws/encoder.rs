@@ -7,7 +7,8 @@ use std::fmt;
 use std::time::Instant;
 
 use super::deflate::Deflater;
-use super::frame::{Control, Data, MAX_CONTROL, OpCode, Written};
+use super::frame::{MAX_CONTROL, Written};
+use super::names::{Control, Data, OpCode};
 use super::{Agreement, Kind};
 
 /// The sending half of one WebSocket.

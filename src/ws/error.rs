@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::frame::CloseCode;
+use super::names::CloseCode;
 
 /// A violation of the protocol or of a limit by the client. The WebSocket is over: the decoder ignores what follows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -247,7 +247,8 @@ mod tests {
     /// The file holds what Cowlib answers; `extensions.escript` beside it writes it.
     #[test]
     fn answers_are_those_of_cowlib() {
-        let lines = include_str!("../../test/vectors/ws/extensions.txt").lines().filter(|line| !line.starts_with('#'));
+        let lines =
+            include_str!("../../test/rust/vectors/ws/extensions.txt").lines().filter(|line| !line.starts_with('#'));
         let mut ours = [0; 2];
         for line in lines {
             let (settings, line) = line.split_once('\t').unwrap();

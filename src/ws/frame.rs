@@ -1,10 +1,8 @@
-//! Frame headers (RFC 6455, 5.2): read from clients, written to them. The only importer of tungstenite.
+//! Frame headers (RFC 6455, 5.2): read from clients, written to them.
 
 use std::ops::RangeInclusive;
 
-pub use tungstenite::handshake::derive_accept_key;
-pub use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
-
+use super::names::{Control, Data, OpCode};
 use super::{Error, mask};
 
 /// Two bytes, the longest length, the mask.

@@ -27,6 +27,7 @@ mod limits;
 mod mask;
 mod memo;
 mod message;
+mod names;
 mod offers;
 mod utf8;
 
@@ -35,5 +36,6 @@ pub use encoder::{Encoder, Overrun};
 pub use error::{Error, Reason};
 pub use event::{CHUNK, Event, Kind};
 pub use extension::{Agreement, DeflateOpts, Strategy};
-pub use frame::{derive_accept_key, frame_size};
+pub use frame::frame_size;
 pub use limits::Options;
+pub use names::derive_accept_key;

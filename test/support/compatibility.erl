@@ -18,7 +18,7 @@ tests() ->
 -spec suites() -> binary().
 suites() ->
     Root = filename:dirname(filename:dirname(page())),
-    Texts = [file:read_file(File) || File <- filelib:wildcard(filename:join([Root, "test", "*_SUITE.erl"]))],
+    Texts = [file:read_file(File) || File <- filelib:wildcard(filename:join([Root, "test", "{both,own,faults}", "*_SUITE.erl"]))],
     iolist_to_binary([Text || {ok, Text} <- Texts]).
 
 names(Pattern, Text) ->

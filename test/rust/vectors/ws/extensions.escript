@@ -1,8 +1,8 @@
 #!/usr/bin/env escript
-%% Prints what Cowlib answers to offers of compression, for test/vectors/ws/extensions.txt. Run by hand with Cowlib and
+%% Prints what Cowlib answers to offers of compression, for test/rust/vectors/ws/extensions.txt. Run by hand with Cowlib and
 %% Cowboy on ERL_LIBS:
 %%
-%%     escript test/vectors/ws/extensions.escript > test/vectors/ws/extensions.txt
+%%     escript test/rust/vectors/ws/extensions.escript > test/rust/vectors/ws/extensions.txt
 %%
 %% A line is Options TAB Offers TAB Answer. Options are `key=value`, separated by spaces. The answer is a header, or
 %% `none`, or `malformed`. Cowlib's version is in the first line, because 2.14 changed a rule.

@@ -66,7 +66,7 @@ fn close() -> impl Strategy<Value = Sent> {
 }
 
 /// The bytes of a client that sends these, and what a server receives. The engine's own compressor stands in for the
-/// client's; test/ws_compression.rs holds it against another.
+/// client's; test/rust/ws_compression.rs holds it against another.
 fn bytes(sent: &[Sent], deflate: bool, mask: [u8; 4]) -> (Vec<u8>, Vec<Whole>) {
     let (mut bytes, mut expected) = (Vec::new(), Vec::new());
     let mut compressor = Encoder::new(Some(&Agreement::default()));

@@ -8,6 +8,6 @@ mod heads;
 mod limits;
 mod responses;
 mod support;
-#[allow(dead_code)] // Shared with test/sidecar.
+#[allow(dead_code)] // Shared with test/rust/sidecar.
 #[path = "../sidecar/vm.rs"]
 mod vm;

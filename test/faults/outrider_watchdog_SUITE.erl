@@ -1,6 +1,6 @@
 %% A sidecar that has stopped, and a VM that has: real OS processes, by SIGSTOP, with a short watchdog.
 %%
-%% The sidecar's own half, with a VM that a test plays, is in test/sidecar/silence.rs.
+%% The sidecar's own half, with a VM that a test plays, is in test/rust/sidecar/silence.rs.
 -module(outrider_watchdog_SUITE).
 
 -export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).

@@ -21,7 +21,7 @@ struct Peer {
 }
 
 static PEER: LazyLock<Mutex<Peer>> = LazyLock::new(|| {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/test/ws_zlib_peer.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/test/rust/ws_zlib_peer.py");
     let mut process = Command::new("python3")
         .arg(script)
         .stdin(Stdio::piped())

@@ -5,7 +5,7 @@ mod flow;
 mod silence;
 mod turns;
 mod urgent;
-#[allow(dead_code)] // Shared with test/hostile.
+#[allow(dead_code)] // Shared with test/rust/hostile.
 mod vm;
 
 use std::io::{Read, Write};

@@ -1,6 +1,6 @@
 %% The soak: thousands of clients that talk, vanish and misbehave at random, faults meanwhile, and at the end the accounts.
 %%
-%% usage: erl ... -s soak main, with SOAK_SECONDS, CLIENTS and SEED in the environment (test/soak/run)
+%% usage: erl ... -s soak main, with SOAK_SECONDS, CLIENTS and SEED in the environment (test/faults/soak/run)
 %%
 %% This VM has the clients (soak_client), the faults (soak_faults) and their books (soak_books); the listener is in a VM of
 %% its own (soak_server), with the ledger of its handlers. A first part, a fifth of the time, does everything once and

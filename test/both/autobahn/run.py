@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent.resolve()
-ROOT = HERE.parent.parent
+ROOT = HERE.parent.parent.parent
 BUILD = ROOT / "_build" / "autobahn"
 REQUIREMENTS = HERE / "requirements.txt"
 ECHO_SERVER = HERE.parent / "clients" / "echo_server"

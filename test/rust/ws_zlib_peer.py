@@ -1,4 +1,4 @@
-"""Compresses and inflates for test/ws_compression.rs: zlib as a peer that is not ours.
+"""Compresses and inflates for test/rust/ws_compression.rs: zlib as a peer that is not ours.
 
 Reads requests from stdin and answers each on stdout. A request is a line of words,
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
+ROOT = HERE.parent.parent.parent
 SERVER = os.environ.get("SERVER", "outrider")
 
 # The example runs on Outrider alone.

@@ -1,6 +1,6 @@
 %% What a hostile or broken client can cost the VM: atoms, processes, mailboxes, memory; and what of it reaches a log.
 %%
-%% On the real listener. What it can cost the sidecar is in test/hostile.
+%% On the real listener. What it can cost the sidecar is in test/rust/hostile.
 -module(outrider_hostile_SUITE).
 
 -import(os_process, [until/1]).

@@ -6,7 +6,7 @@
 # The repository it depends on is a copy of this tree as it is, committed or not. ERL_LIBS gives Cowboy where Hex does not
 # answer; the client is the Python of _build/venv.
 set -eu
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 server=
 finish() {
