@@ -11,6 +11,7 @@ pub mod message;
 pub mod stdio;
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use rustc_hash::FxHashSet;
@@ -25,6 +26,9 @@ pub const CONGESTED: usize = 4 << 20;
 
 /// A packet is closed when it has this many bytes, so that the VM is not given all of a busy turn in one piece.
 const PACKET_LIMIT: usize = 1 << 18;
+
+/// Topics in one event.
+const TOPICS_AT_ONCE: usize = 256;
 
 /// Length, version, list tag, count: what a packet begins with before its first event.
 const PACKET_HEAD: usize = 4 + 1 + 1 + 4;
@@ -148,6 +152,24 @@ impl Port {
         self.event(SIDECAR, |w| {
             w.tuple(3).atom("listen_error").binary(address.as_bytes()).atom(posix);
         });
+    }
+
+    /// The answer to a question: how many subscribers a topic has.
+    pub fn subscribers(&self, question: u64, count: usize) {
+        self.event(SIDECAR, |w| {
+            w.tuple(3).atom("subscribers").integer(question).integer(count as u64);
+        });
+    }
+
+    /// The answer to a question: all topics that have a subscriber, in one event or several, of which the last is empty.
+    pub fn topics(&self, question: u64, names: &[Rc<[u8]>]) {
+        for names in names.chunks(TOPICS_AT_ONCE).chain([&[][..]]) {
+            self.event(SIDECAR, |w| {
+                w.tuple(3).atom("topics").integer(question).list(names.len());
+                names.iter().for_each(|name| drop(w.binary(name)));
+                w.nil();
+            });
+        }
     }
 
     /// Waits until the VM has been sent everything so far.
