@@ -14,7 +14,7 @@
 %%% is busy or the VM is, says so, and whoever hands something over then waits until it has been written.
 -module(outrider_collector).
 
--export([start_link/1, write/3, write_last/3, hand_over/2, flush/2]).
+-export([start_link/1, write/3, write_last/3, write_now/2, write_through/2, hand_over/2, flush/2]).
 -export([init/3, loop/1]).
 -export_type([collector/0, handed/0]).
 
@@ -87,6 +87,20 @@ write_last(Bundle, Handed, Collector = {Port, _, _}) ->
         false ->
             hand_over(Bundle, Collector)
     end.
+
+%% Write a bundle of a process that has handed nothing over. Waits where the port is busy.
+-spec write_now(outrider_protocol:bundle(), collector()) -> ok | {error, closed}.
+write_now(Bundle, {Port, _, _}) ->
+    result(direct(Bundle, Port)).
+
+%% Write a bundle behind all that the calling process has handed over, and wait until it is in the port.
+-spec write_through(outrider_protocol:bundle(), collector()) -> ok | {error, closed}.
+write_through(Bundle, Collector = {_, Pid, _}) ->
+    _ = hand_over(Bundle, Collector),
+    result(written(Pid, infinity)).
+
+result({ok, _}) -> ok;
+result({error, closed} = Error) -> Error.
 
 %% Hand a bundle over in any case, and do not wait.
 -spec hand_over(outrider_protocol:bundle(), collector()) -> handed().

@@ -1,0 +1,113 @@
+%%% What other nodes send to the clients of this one: one process for each node, and one that writes.
+%%%
+%%% The first takes messages and never waits; the second writes them to the sidecars, one after the other, and waits where a port
+%%% is busy. What lies between them is bounded: above it a message is dropped, which the log says once a minute with the
+%%% number. A node finds the others by pg, in a scope of our own, in the group of each listener that runs there. While two nodes
+%%% do not see each other, what one of them sends to the other is lost, as any message between nodes.
+-module(outrider_relay).
+-behaviour(gen_server).
+
+-export([start_link/0, join/1, leave/1, others/1, send/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export_type([relay/0]).
+
+-define(SCOPE, outrider).
+%% Bytes that wait to be written, with what a message takes beside its payload.
+-define(MAX_BYTES, 64 * 1024 * 1024).
+-define(AROUND, 256).
+-define(QUIET_MS, 60000).
+
+-type relay() :: pid() | {?MODULE, node()}.
+
+-record(relay, {
+    writer :: pid(),
+    %% The writer has one.
+    busy = false :: boolean(),
+    queue = queue:new() :: queue:queue({pos_integer(), outrider_broadcast:elsewhere()}),
+    bytes = 0 :: non_neg_integer(),
+    dropped = 0 :: non_neg_integer(),
+    warned = undefined :: undefined | integer()
+}).
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], [{spawn_opt, [{message_queue_data, off_heap}]}]).
+
+%% This listener runs on this node, or does so no longer.
+-spec join(ranch:ref()) -> ok.
+join(Ref) ->
+    pg:join(?SCOPE, Ref, whereis(?MODULE)).
+
+-spec leave(ranch:ref()) -> ok.
+leave(Ref) ->
+    _ = pg:leave(?SCOPE, Ref, whereis(?MODULE)),
+    ok.
+
+%% The relays of the other nodes on which it runs.
+-spec others(ranch:ref()) -> [relay()].
+others(Ref) ->
+    [Pid || Pid <- pg:get_members(?SCOPE, Ref), node(Pid) =/= node()].
+
+%% In order for one sender.
+-spec send(relay(), outrider_broadcast:elsewhere()) -> ok.
+send(Relay, Message) ->
+    Relay ! {?MODULE, Message},
+    ok.
+
+-spec init([]) -> {ok, #relay{}}.
+init([]) ->
+    Self = self(),
+    {ok, #relay{writer = proc_lib:spawn_link(fun() -> write(Self) end)}}.
+
+-spec handle_call(term(), gen_server:from(), #relay{}) -> {reply, term(), #relay{}}.
+handle_call(_Request, _From, State) ->
+    {reply, {error, ?MODULE}, State}.
+
+-spec handle_cast(term(), #relay{}) -> {noreply, #relay{}}.
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), #relay{}) -> {noreply, #relay{}}.
+handle_info({?MODULE, Message}, State = #relay{busy = false, writer = Writer}) ->
+    Writer ! Message,
+    {noreply, State#relay{busy = true}};
+handle_info({?MODULE, Message}, State = #relay{queue = Queue, bytes = Bytes, dropped = Dropped}) ->
+    Size = size(Message),
+    case Bytes + Size =< ?MAX_BYTES of
+        true -> {noreply, State#relay{queue = queue:in({Size, Message}, Queue), bytes = Bytes + Size}};
+        false -> {noreply, warn(State#relay{dropped = Dropped + 1})}
+    end;
+handle_info({written, Writer}, State = #relay{writer = Writer, queue = Queue0, bytes = Bytes}) ->
+    case queue:out(Queue0) of
+        {{value, {Size, Message}}, Queue} ->
+            Writer ! Message,
+            {noreply, State#relay{queue = Queue, bytes = Bytes - Size}};
+        {empty, _} ->
+            {noreply, State#relay{busy = false}}
+    end;
+handle_info(_Message, State) ->
+    {noreply, State}.
+
+size({publish, _, Topic, _, Data}) -> ?AROUND + byte_size(Topic) + byte_size(Data);
+size({send_many, Pids, Data}) -> ?AROUND + 16 * length(Pids) + byte_size(Data).
+
+warn(State = #relay{warned = Warned, dropped = Dropped}) ->
+    Now = erlang:monotonic_time(millisecond),
+    case Warned =:= undefined orelse Now - Warned >= ?QUIET_MS of
+        true ->
+            logger:warning(
+                "Outrider drops what other nodes send to clients: ~b messages so far, because its sidecars do not take them fast enough",
+                [Dropped], #{domain => [outrider]}
+            ),
+            State#relay{warned = Now};
+        false ->
+            State
+    end.
+
+write(Relay) ->
+    receive
+        Message ->
+            ok = outrider_broadcast:arrived(Message),
+            Relay ! {written, self()},
+            write(Relay)
+    end.
