@@ -1,0 +1,226 @@
+//! What is to be written to one client, in order: frames of its own, and frames that it shares with others. No socket.
+//!
+//! Most clients have only frames of their own, in one buffer. A shared one that must wait is held by reference, in a list
+//! before that buffer; what comes behind it begins the buffer anew. An idle client has neither.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::rc::Rc;
+
+use crate::streams::broadcast::Shared;
+use crate::ws;
+
+/// Bytes that have been written and are not worth being forgotten while others wait behind them.
+const KEPT: usize = 65_536;
+
+/// Pieces that one system call writes.
+const SLICES: usize = 16;
+
+/// Bytes to be written. What has been written and is not forgotten yet lies before them.
+#[derive(Default)]
+pub struct Outgoing {
+    /// Of the first piece, so much has been written.
+    written: usize,
+    /// Bytes at the beginning of the first piece before its first frame: the upgrade's answer, or the end of a frame whose
+    /// beginning has been written.
+    lead: usize,
+    /// The frames before that began a message, and did not end it.
+    within: bool,
+    many: Option<Box<Many>>,
+    /// The client's own frames, behind those of `many`.
+    own: Vec<u8>,
+}
+
+/// There while a shared frame waits.
+#[derive(Default)]
+struct Many {
+    /// Never within a message, but for the beginning of the first.
+    pieces: VecDeque<Piece>,
+    /// The sum of their lengths.
+    bytes: usize,
+    /// Shared frames that wait for the end of a message of the client's own.
+    held: Vec<Rc<Shared>>,
+    /// The sum of their lengths.
+    held_bytes: usize,
+}
+
+enum Piece {
+    Own(Vec<u8>),
+    Shared(Rc<Shared>),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(shared) => shared.bytes(),
+        }
+    }
+}
+
+impl Outgoing {
+    /// Sets what is written before the first frame: the answer to the upgrade.
+    pub fn begin(&mut self, answer: Vec<u8>) {
+        self.lead = answer.len();
+        self.own = answer;
+    }
+
+    /// Nothing waits to be written.
+    pub fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.many.is_none()
+    }
+
+    /// Bytes that wait to be written.
+    pub fn waiting(&self) -> usize {
+        let before = self.many.as_ref().map_or(0, |many| many.bytes + many.held_bytes);
+        before + self.own.len() - self.written
+    }
+
+    /// Bytes that wait and are the client's own: those of shared frames are counted by themselves.
+    pub fn own_waiting(&self) -> usize {
+        let Some(many) = &self.many else { return self.own.len() - self.written };
+        let own = |piece: &Piece| if let Piece::Own(bytes) = piece { bytes.len() } else { 0 };
+        many.pieces.iter().map(own).sum::<usize>() + self.own.len()
+    }
+
+    /// The end of what is to be written, for frames of the client's own. `owed` is how many bytes of a frame whose header has
+    /// been appended before are still to come.
+    pub fn own(&mut self, owed: usize) -> &mut Vec<u8> {
+        if self.is_empty() {
+            self.lead = owed;
+        }
+        &mut self.own
+    }
+
+    /// Appends shared frames; while a message of the client's own is `open`, behind that.
+    pub fn share(&mut self, shared: Rc<Shared>, open: bool) {
+        let many = self.many.get_or_insert_default();
+        if open {
+            many.held_bytes += shared.bytes().len();
+            many.held.push(shared);
+            return;
+        }
+        if !self.own.is_empty() {
+            let own = std::mem::take(&mut self.own);
+            many.bytes += own.len();
+            many.pieces.push_back(Piece::Own(own));
+        }
+        many.bytes += shared.bytes().len();
+        many.pieces.push_back(Piece::Shared(shared));
+    }
+
+    /// The open message has ended: the shared frames that have waited for that are next.
+    pub fn release(&mut self) {
+        if let Some(many) = &mut self.many {
+            many.held_bytes = 0;
+            let held = std::mem::take(&mut many.held);
+            held.into_iter().for_each(|shared| self.share(shared, false));
+        }
+    }
+
+    /// Has `write` take as much as it can of what waits, in one call. `write` says how many bytes it took.
+    pub fn write<E>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, E>) -> Result<usize, E> {
+        let Some(many) = &self.many else { return write(&[IoSlice::new(&self.own[self.written..])]) };
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut count = 0;
+        let mut skip = self.written;
+        for bytes in many.pieces.iter().map(Piece::bytes).chain([&self.own[..]]).take(SLICES) {
+            slices[count] = IoSlice::new(&bytes[skip..]);
+            skip = 0;
+            count += 1;
+        }
+        write(&slices[..count])
+    }
+
+    /// `n` more bytes have been written. `within`: a message is open and the last byte ended a frame of it, if it was the last.
+    pub fn has_written(&mut self, n: usize, within: bool) {
+        self.written += n;
+        if let Some(many) = &mut self.many {
+            while let Some(first) = many.pieces.front().map(|piece| piece.bytes().len())
+                && self.written >= first
+            {
+                many.pieces.pop_front();
+                many.bytes -= first;
+                self.written -= first;
+                self.lead = 0;
+                self.within = false;
+            }
+            if !many.pieces.is_empty() {
+                return;
+            }
+            if many.held.is_empty() {
+                self.many = None;
+            }
+        }
+        if self.written == self.own.len() {
+            self.written = 0;
+            self.lead = 0;
+            self.within = within;
+            self.own = Vec::new();
+        } else if self.written >= KEPT && self.written >= self.own.len() / 2 {
+            // A client that always lags a little never empties it. This moves no byte that it does not pay for.
+            let (boundary, within) = self.boundary(&self.own);
+            self.lead = boundary - self.written;
+            self.within = within;
+            self.own.drain(..self.written);
+            self.written = 0;
+        }
+    }
+
+    /// Discards all but the message that is being written; the client does not take the others.
+    pub fn cut(&mut self) {
+        if let Some(many) = self.many.take()
+            && let Some(first) = many.pieces.into_iter().next()
+        {
+            self.own = match first {
+                Piece::Own(bytes) => bytes,
+                Piece::Shared(shared) => shared.bytes().to_vec(),
+            };
+        }
+        let (mut at, within) = self.boundary(&self.own);
+        if within {
+            at = message_end(&self.own, at).unwrap_or(at);
+        }
+        self.own.truncate(at);
+        self.own.shrink_to_fit();
+    }
+
+    /// Takes the last frame back, whose payload is not complete. Says whether whole frames are left: not if some of it has been
+    /// written.
+    pub fn take_back(&mut self) -> bool {
+        let mut at = match self.many.as_ref().is_some_and(|many| !many.pieces.is_empty()) {
+            true => 0,
+            false => self.boundary(&self.own).0,
+        };
+        while at < self.own.len() {
+            let end = at.saturating_add(ws::frame_size(&self.own[at..]));
+            if end > self.own.len() {
+                self.own.truncate(at);
+                return true;
+            }
+            at = end;
+        }
+        false
+    }
+
+    /// Where in the first piece the first frame begins of which nothing has been written, and whether that is within a message.
+    fn boundary(&self, first: &[u8]) -> (usize, bool) {
+        let (mut at, mut within) = (self.lead, self.within);
+        while at < self.written {
+            within = ws::is_within_message(within, first[at]);
+            at = at.saturating_add(ws::frame_size(&first[at..]));
+        }
+        (at, within)
+    }
+}
+
+/// Where the message ends whose frames go on at `at`, if it does.
+fn message_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let within = ws::is_within_message(true, *bytes.get(at)?);
+        at = at.saturating_add(ws::frame_size(&bytes[at..]));
+        if !within {
+            return Some(at);
+        }
+    }
+}
