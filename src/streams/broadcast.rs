@@ -10,6 +10,8 @@ use crate::ws::Class;
 /// Frames for many clients, in the order in which each gets them.
 pub struct Broadcast<'a> {
     frames: &'a [Frame<'a>],
+    /// Bytes that may wait for a client that has set no limit of its own.
+    pub window: usize,
     queued: Rc<Queued>,
     encoded: RefCell<Vec<(Class, Rc<Shared>)>>,
 }
@@ -28,9 +30,9 @@ impl Shared {
 }
 
 impl<'a> Broadcast<'a> {
-    /// Nothing is encoded until the first client asks.
-    pub fn new(frames: &'a [Frame<'a>], queued: &Rc<Queued>) -> Self {
-        Self { frames, queued: Rc::clone(queued), encoded: RefCell::default() }
+    /// Nothing is encoded until the first client asks. `window` in bytes.
+    pub fn new(frames: &'a [Frame<'a>], queued: &Rc<Queued>, window: usize) -> Self {
+        Self { frames, window, queued: Rc::clone(queued), encoded: RefCell::default() }
     }
 
     /// How many frames these are.

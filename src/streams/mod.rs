@@ -195,7 +195,7 @@ impl Streams {
             Some(Member::Process(pid)) => self.of_process(pid),
             None => None,
         };
-        let broadcast = Broadcast::new(&publish.frames, &self.queued);
+        let broadcast = Broadcast::new(&publish.frames, &self.queued, self.options.window);
         let topics = self.topics.borrow();
         let subscribers = topics.subscribers(publish.topic).iter().copied();
         self.deliver(&broadcast, subscribers.filter(|id| Some(*id) != except));
@@ -203,7 +203,7 @@ impl Streams {
 
     /// Sends frames to the WebSockets of processes. Those that have none here are not meant.
     pub fn send_many(&self, many: &SendMany<'_>) {
-        let broadcast = Broadcast::new(&many.frames, &self.queued);
+        let broadcast = Broadcast::new(&many.frames, &self.queued, self.options.window);
         let of_process = self.of_process.borrow();
         self.deliver(&broadcast, many.pids.iter().filter_map(|pid| of_process.get(pid).copied()));
     }

@@ -10,7 +10,7 @@
 
 -export([subscribe/2, unsubscribe/2, publish/4, elsewhere/5, send_many/2]).
 -export([arrived/1, topic/1]).
--export_type([topic/0, frames/0, elsewhere/0]).
+-export_type([topic/0, frames/0]).
 
 -define(MAX_TOPIC, 255).
 %% Of the 16 MiB of a packet, less what else stands in it.
@@ -22,9 +22,6 @@
 -type topic() :: binary().
 %% What each client is sent: messages, pings and pongs. A close frame is none of them.
 -type frames() :: cow_ws:frame() | [cow_ws:frame()].
-%% What a node is sent for its sidecars.
--opaque elsewhere() ::
-    {publish, ranch:ref(), topic(), none | pid(), binary()} | {send_many, [pid()], binary()} | {subscription, iodata()}.
 
 %% The WebSocket of this process, wherever it is, from now on gets what is published to the topic.
 -spec subscribe(pid(), topic()) -> ok.
@@ -69,12 +66,12 @@ except(Pid) when is_pid(Pid), node(Pid) =:= node() -> term(Pid);
 except(_) -> <<119, 4, "none">>.
 
 to_nodes(Ref, Topic, Except, Data) ->
-    case outrider_relay:others(Ref) of
+    case outrider_nodes:others(Ref) of
         [] ->
             ok;
         Relays ->
             Message = {publish, Ref, Topic, Except, iolist_to_binary(Data)},
-            lists:foreach(fun(Relay) -> outrider_relay:send(Relay, Message) end, Relays)
+            lists:foreach(fun(Relay) -> outrider_nodes:send(Relay, Message) end, Relays)
     end.
 
 %% Send frames to the WebSockets of these processes, of any listener and node. Says how many processes that are; one that
@@ -103,7 +100,7 @@ send_everywhere(Pids, Data) ->
     maps:foreach(
         fun
             (Node, Here) when Node =:= node() -> send_here(Here, length(Here), Payload);
-            (Node, There) -> outrider_relay:send({outrider_relay, Node}, {send_many, There, Payload})
+            (Node, There) -> outrider_nodes:send(outrider_nodes:relay(Node), {send_many, There, Payload})
         end,
         ByNode
     ).
@@ -118,7 +115,7 @@ send_here(Pids, Count, Data) ->
     send_here(Rest, Count - ?PIDS_AT_ONCE, Data).
 
 %% What another node has sent. To be called by this node's relay.
--spec arrived(elsewhere()) -> ok.
+-spec arrived(outrider_nodes:elsewhere()) -> ok.
 arrived({publish, Ref, Topic, Except, Data}) ->
     try outrider_registry:collectors(Ref) of
         Collectors -> write_all(publish_command(Topic, Except, Data), Collectors)

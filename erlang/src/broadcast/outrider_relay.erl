@@ -2,28 +2,23 @@
 %%%
 %%% The first takes messages and never waits; the second writes them to the sidecars, one after the other, and waits where a port
 %%% is busy. What lies between them is bounded: above it a message is dropped, which the log says once a minute with the
-%%% number. A node finds the others by pg, in a scope of our own, in the group of each listener that runs there. While two nodes
-%%% do not see each other, what one of them sends to the other is lost, as any message between nodes.
+%%% number.
 -module(outrider_relay).
 -behaviour(gen_server).
 
--export([start_link/0, join/1, leave/1, others/1, send/2]).
+-export([start_link/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
--export_type([relay/0]).
 
--define(SCOPE, outrider).
 %% Bytes that wait to be written, with what a message takes beside its payload.
 -define(MAX_BYTES, 64 * 1024 * 1024).
 -define(AROUND, 256).
 -define(QUIET_MS, 60000).
 
--type relay() :: pid() | {?MODULE, node()}.
-
 -record(relay, {
     writer :: pid(),
     %% The writer has one.
     busy = false :: boolean(),
-    queue = queue:new() :: queue:queue({pos_integer(), outrider_broadcast:elsewhere()}),
+    queue = queue:new() :: queue:queue({pos_integer(), outrider_nodes:elsewhere()}),
     bytes = 0 :: non_neg_integer(),
     dropped = 0 :: non_neg_integer(),
     warned = undefined :: undefined | integer()
@@ -32,27 +27,6 @@
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], [{spawn_opt, [{message_queue_data, off_heap}]}]).
-
-%% This listener runs on this node, or does so no longer.
--spec join(ranch:ref()) -> ok.
-join(Ref) ->
-    pg:join(?SCOPE, Ref, whereis(?MODULE)).
-
--spec leave(ranch:ref()) -> ok.
-leave(Ref) ->
-    _ = pg:leave(?SCOPE, Ref, whereis(?MODULE)),
-    ok.
-
-%% The relays of the other nodes on which it runs.
--spec others(ranch:ref()) -> [relay()].
-others(Ref) ->
-    [Pid || Pid <- pg:get_members(?SCOPE, Ref), node(Pid) =/= node()].
-
-%% In order for one sender.
--spec send(relay(), outrider_broadcast:elsewhere()) -> ok.
-send(Relay, Message) ->
-    Relay ! {?MODULE, Message},
-    ok.
 
 -spec init([]) -> {ok, #relay{}}.
 init([]) ->
