@@ -13,8 +13,8 @@ export ERL_LIBS := $(CURDIR)/_build/erl_libs
 RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
 PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
 
-.PHONY: help build demo test lint deny advisories autobahn autobahn-quick soak soak-quick fuzz bench bench-quick clean
-.PHONY: setup-demo setup-test format clippy floors test-rust xref dialyzer test-units test-suites test-clients test-taskboard test-dependency
+.PHONY: help build demo test lint deny advisories package autobahn autobahn-quick soak soak-quick fuzz bench bench-quick clean
+.PHONY: setup-demo setup-test format clippy floors test-rust xref dialyzer test-units test-suites test-clients test-taskboard test-dependency test-package
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -49,6 +49,9 @@ soak: build ## clients and faults at random for SECONDS=600; CLIENTS=2000, SEED 
 
 soak-quick: build ## the same for 20 seconds with 300 clients
 	CLIENTS=300 test/faults/soak/run 20
+
+package: ## the sidecar for machines without Rust: a static binary, with its checksum, into _build/package
+	scripts/package.sh
 
 fuzz: ## every fuzz target; SECONDS=60 for each
 	scripts/fuzz.sh $(SECONDS)
@@ -107,3 +110,6 @@ test-taskboard: build setup-test
 
 test-dependency: build setup-test
 	test/own/dependency.sh
+
+test-package: build setup-test
+	$(PYTEST) --timeout 1200 test/own/package

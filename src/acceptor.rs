@@ -133,7 +133,7 @@ async fn accept_on(acceptor: Rc<Acceptor>, listener: Rc<Listener>) {
                 serve(socket, connection, any);
             }
             Err(error) if is_exhaustion(&error) => {
-                gate.warn(&error);
+                gate.warn_exhausted(&error);
                 tokio::time::sleep(EXHAUSTED).await;
             }
             Err(error) => debug!(%error, "a client left before it was accepted"),

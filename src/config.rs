@@ -15,11 +15,11 @@ use tracing::level_filters::LevelFilter;
 use crate::http::head::HeadLimits;
 use crate::rights::User;
 use crate::transport::listener::{self, ListenAddr};
-use crate::{gate, http, rights, streams};
+use crate::{gate, http, rights, streams, version};
 
 /// HTTP and WebSocket I/O for an Erlang VM, in a process beside it.
 #[derive(Debug, Parser)]
-#[command(name = "outrider", version, propagate_version = true)]
+#[command(name = "outrider", version = version::text(), propagate_version = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -187,6 +187,14 @@ pub struct Limits {
     /// Length of a header's value in bytes.
     #[arg(long, default_value = "4096", value_name = "BYTES")]
     pub max_header_value_length: OrInfinity<usize>,
+    /// Length of the value of `authorization` in bytes; that of any header if not given.
+    #[arg(long, value_name = "BYTES")]
+    pub max_authorization_header_value_length: Option<OrInfinity<usize>>,
+
+    /// Length of the value of `cookie` in bytes; that of any header if not given.
+    #[arg(long, value_name = "BYTES")]
+    pub max_cookie_header_value_length: Option<OrInfinity<usize>>,
+
     /// Bytes of an unread request body to skip for the sake of keep-alive.
     #[arg(long, default_value = "1000000", value_name = "BYTES")]
     pub max_skip_body_length: OrInfinity<u64>,
@@ -196,6 +204,10 @@ pub struct Limits {
     /// Keep HTTP/1.0 connections open when the client asks for it.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub http10_keepalive: bool,
+
+    /// Send a response of unknown length in chunks; if not, its body ends with the connection.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub chunked: bool,
 }
 
 impl Limits {
@@ -249,11 +261,14 @@ impl Limits {
             max_skip_body_length: self.max_skip_body_length.0,
             initial_stream_flow_size: self.initial_stream_flow_size.0,
             http10_keepalive: self.http10_keepalive,
+            chunked: self.chunked,
             max_fragments: self.max_fragments.0,
         }
     }
 
     fn head(&self) -> HeadLimits {
+        let max_value =
+            |own: Option<OrInfinity<usize>>| own.unwrap_or(self.max_header_value_length).0.unwrap_or(usize::MAX);
         HeadLimits {
             max_empty_lines: self.max_empty_lines.0.unwrap_or(usize::MAX),
             max_request_line_length: self.max_request_line_length.0.unwrap_or(usize::MAX),
@@ -261,7 +276,9 @@ impl Limits {
             max_authority_length: self.max_authority_length.0.unwrap_or(usize::MAX),
             max_headers: self.max_headers.0.unwrap_or(usize::MAX),
             max_header_name_length: self.max_header_name_length.0.unwrap_or(usize::MAX),
-            max_header_value_length: self.max_header_value_length.0.unwrap_or(usize::MAX),
+            max_header_value_length: max_value(None),
+            max_authorization_header_value_length: max_value(self.max_authorization_header_value_length),
+            max_cookie_header_value_length: max_value(self.max_cookie_header_value_length),
         }
     }
 }

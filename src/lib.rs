@@ -7,7 +7,7 @@
 //! by way of the [`streams`]' application to the [`port`]. The VM's commands come from the port to [`run`], and by the table
 //! of streams to the connection, which writes.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 // Start and end: puts the parts together.
 pub mod run;
@@ -18,9 +18,10 @@ pub mod config;
 // An application without a VM.
 pub mod echo;
 
-// The process: what it gives up, when the VM has stopped, where log events go.
+// The process: what it gives up, when the VM has stopped, where log events go, which build it is.
 pub mod log;
 pub mod rights;
+pub mod version;
 pub mod watchdog;
 
 // Takes clients in.

@@ -22,16 +22,14 @@ use crate::streams::application::Application;
 use crate::transport::{Endpoint, Listener, listener};
 use crate::{config, log, rights, streams, watchdog};
 
-/// Files that are read at a time; a thread each, which is there while it is needed. Further ones wait.
-const FILE_READERS: usize = 64;
 /// How long clients may take their close frames at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// The window of `outrider echo`, in bytes; that of `outrider serve` is a flag.
 const ECHO_WINDOW: usize = 1 << 18;
 /// So many clients are written to between two looks at what else is to be done.
 const FLUSHED_AT_ONCE: usize = 128;
-/// Stack of such a thread in bytes: more than opening and reading takes. It counts for the memory limit as a whole; with the
-/// defaults, 512 and 2 MiB, clients who ask for files would use up 1 GB of it.
+/// Stack of a thread that reads files, in bytes: more than opening and reading takes. It counts for the memory limit as a
+/// whole; with the defaults, 512 and 2 MiB, clients who ask for files would use up 1 GB of it.
 const FILE_READER_STACK: usize = 256 * 1024;
 
 /// Why the process ends before its time.
@@ -175,10 +173,10 @@ impl House {
     fn new(app: Rc<dyn Application>, limits: &config::Limits, window: usize) -> Self {
         let gate = Rc::new(Gate::new(&limits.gate()));
         let streams = Streams::new(app, limits.streams(window));
-        let http = http::Server { streams: Rc::clone(&streams), gate: Rc::clone(&gate), options: limits.http() };
+        let http = http::Server::new(Rc::clone(&streams), Rc::clone(&gate), limits.http());
         tokio::task::spawn_local(streams::keep_time(Rc::clone(&streams)));
         tokio::task::spawn_local(streams::keep_house(Rc::clone(&streams)));
-        Self { gate, streams, http: Rc::new(http) }
+        Self { gate, streams, http }
     }
 
     /// Takes clients in, for ever.
@@ -252,7 +250,7 @@ impl House {
 fn event_loop(main: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .max_blocking_threads(FILE_READERS)
+        .max_blocking_threads(http::FILE_THREADS)
         .thread_stack_size(FILE_READER_STACK)
         .enable_all()
         .build()?;

@@ -7,9 +7,11 @@
 -export([start_clear/3, stop_listener/1, drain/2, child_spec/4]).
 -export([suspend_listener/1, resume_listener/1, get_status/1]).
 -export([get_port/1, get_addr/1, info/0, info/1, procs/2]).
--export([get_max_connections/1, set_max_connections/2]).
+-export([get_max_connections/1, set_max_connections/2, wait_for_connections/3, wait_for_connections/4]).
+-export([get_transport_options/1, set_transport_options/2, get_protocol_options/1, set_protocol_options/2]).
 -export([set_env/3, get_env/2, get_env/3]).
 -export([backlog/0]).
+-export([send_many/2, subscribe/1, unsubscribe/1, publish/3, publish_from/4, subscribers/2, topics/1]).
 
 %% Start a listener for HTTP/1.1 and WebSocket over TCP or a Unix socket. It lives under Outrider's supervisor, not under
 %% the caller. {error, eaddrinuse | eacces} if the address cannot be had, {error, {bad_option, Key}} for an option that
@@ -28,10 +30,7 @@ start_clear(Ref, TransOpts0, ProtoOpts0) ->
 -spec stop_listener(ranch:ref()) -> ok | {error, not_found}.
 stop_listener(Ref) ->
     _ = outrider_registry:supervisor(Ref),
-    case outrider_sup:stop_listener(Ref) of
-        ok -> outrider_registry:remove(Ref);
-        {error, not_found} = Error -> Error
-    end.
+    outrider_sup:stop_listener(Ref).
 
 %% Stop a listener without sending all clients away at once: refuse new ones, tell the handlers that asked for it (websocket
 %% option drain), close the others' WebSockets one after the other, finish the requests, and stop when all are gone or the
@@ -43,11 +42,11 @@ drain(Ref, Options) ->
     outrider_drain:run(Ref, Options).
 
 %% The child specification of a listener for a supervisor of your own, as ranch:child_spec/5, less the protocol's module.
-%% The application outrider must run.
+%% Its id is Ranch's, by which libraries find the child. The application outrider must run.
 -spec child_spec(ranch:ref(), ranch_tcp, ranch:opts(), cowboy:opts()) -> supervisor:child_spec().
 child_spec(Ref, ranch_tcp, TransOpts0, ProtoOpts0) ->
     {TransOpts, ProtoOpts} = prepare(TransOpts0, ProtoOpts0),
-    outrider_listener_sup:child_spec(Ref, TransOpts, ProtoOpts).
+    (outrider_listener_sup:child_spec(Ref, TransOpts, ProtoOpts))#{id => {ranch_embedded_sup, Ref}}.
 
 %% Stop listening. Existing connections go on.
 -spec suspend_listener(ranch:ref()) -> ok | {error, term()}.
@@ -125,7 +124,9 @@ info(Ref) ->
         protocol_options => outrider_registry:protocol_options(Ref)
     }).
 
-%% The listener's processes: connections are its streams, acceptors those that own the sidecars.
+%% The listener's processes: connections are its streams, that is one for each request that is being answered and for each
+%% WebSocket, and none for a connection that waits for a request; acceptors those that own the sidecars. In Ranch the former
+%% are the children of ranch_conns_sup, where libraries look for them; here they have no supervisor's child list.
 -spec procs(ranch:ref(), acceptors | connections) -> [pid()].
 procs(Ref, connections) ->
     _ = outrider_registry:supervisor(Ref),
@@ -145,12 +146,67 @@ set_max_connections(Ref, Max) when Max =:= infinity; is_integer(Max), Max >= 0 -
     ok = outrider_registry:set_transport_options(Ref, TransOpts#{max_connections => Max}),
     outrider_sidecar:set_max_connections(outrider_listener_sup:sidecars(outrider_registry:supervisor(Ref)), Max).
 
+%% Wait until the number of the listener's streams (all_connections of info/1) is so; look each Interval ms, 1000 by default.
+%% A listener that does not run has none. badarg for what Ranch refuses.
+-spec wait_for_connections(ranch:ref(), '>' | '>=' | '==' | '=<' | '<', non_neg_integer()) -> ok.
+wait_for_connections(Ref, Op, Number) ->
+    wait_for_connections(Ref, Op, Number, 1000).
+
+-spec wait_for_connections(ranch:ref(), '>' | '>=' | '==' | '=<' | '<', non_neg_integer(), non_neg_integer()) -> ok.
+wait_for_connections(Ref, Op, Number, Interval) when
+    Op =:= '>' orelse Op =:= '>=' orelse Op =:= '==' orelse Op =:= '=<' orelse Op =:= '<' andalso Number > 0,
+    is_integer(Number), Number >= 0, is_integer(Interval), Interval >= 0
+->
+    case erlang:Op(connections(Ref), Number) of
+        true ->
+            ok;
+        false ->
+            ok = timer:sleep(Interval),
+            wait_for_connections(Ref, Op, Number, Interval)
+    end;
+wait_for_connections(Ref, Op, Number, Interval) ->
+    error(badarg, [Ref, Op, Number, Interval]).
+
+connections(Ref) ->
+    try
+        maps:get(all_connections, info(Ref))
+    catch
+        error:badarg -> 0
+    end.
+
+-spec get_transport_options(ranch:ref()) -> ranch:opts().
+get_transport_options(Ref) ->
+    outrider_registry:transport_options(Ref).
+
+%% For the sidecars that start from now on. As in Ranch, max_connections stays what it is: there is set_max_connections/2.
+-spec set_transport_options(ranch:ref(), ranch:opts()) -> ok | {error, {bad_option, term()}}.
+set_transport_options(Ref, TransOpts0) ->
+    TransOpts = outrider_options:normalize(TransOpts0),
+    case outrider_options:check(TransOpts, outrider_registry:protocol_options(Ref)) of
+        ok -> outrider_registry:set_transport_options(Ref, TransOpts#{max_connections => get_max_connections(Ref)});
+        {error, _} = Error -> Error
+    end.
+
+-spec get_protocol_options(ranch:ref()) -> cowboy:opts().
+get_protocol_options(Ref) ->
+    outrider_registry:protocol_options(Ref).
+
+%% For the requests that come after; what the sidecar sees to, limits and timeouts of connections, for the sidecars that start
+%% from now on.
+-spec set_protocol_options(ranch:ref(), cowboy:opts()) -> ok | {error, {bad_option, term()}}.
+set_protocol_options(Ref, ProtoOpts) ->
+    case outrider_options:check(outrider_registry:transport_options(Ref), ProtoOpts) of
+        ok -> outrider_registry:set_protocol_options(Ref, ProtoOpts, outrider_handler:in_place(ProtoOpts));
+        {error, _} = Error -> Error
+    end.
+
 %% Change the listener's env: for the requests that come after.
 -spec set_env(ranch:ref(), atom(), term()) -> ok.
 set_env(Ref, Name, Value) ->
     ProtoOpts = outrider_registry:protocol_options(Ref),
     Env = maps:get(env, ProtoOpts, #{}),
-    outrider_registry:set_protocol_options(Ref, ProtoOpts#{env => Env#{Name => Value}}).
+    New = ProtoOpts#{env => Env#{Name => Value}},
+    outrider_registry:set_protocol_options(Ref, New, outrider_handler:in_place(New)).
 
 -spec get_env(ranch:ref(), atom()) -> term().
 get_env(Ref, Name) ->
@@ -165,6 +221,48 @@ get_env(Ref, Name, Default) ->
 -spec backlog() -> outrider_backlog:info().
 backlog() ->
     outrider_backlog:info().
+
+%% Send frames to the WebSockets of these processes (pg, gproc, Phoenix.PubSub or a list of one's own may know them), here and
+%% on other nodes: as one command to each sidecar, without waking a process. Returns how many processes that are; one that is
+%% no WebSocket of Outrider's, or has ended, gets nothing, and who got it nobody says. Order, slow clients and compression:
+%% docs/broadcast.md. badarg for what is no list of processes, and for close frames.
+-spec send_many([pid()], outrider_broadcast:frames()) -> non_neg_integer().
+send_many(Pids, Frames) ->
+    outrider_broadcast:send_many(Pids, Frames).
+
+%% In a WebSocket's callback: its client from now on gets what is published to the topic (1 to 255 bytes, else badarg), until
+%% it ends. The same as the command {subscribe, Topic}, but that it comes before what the callback returns. Beyond the
+%% transport options max_topics_per_client (100) and max_topics (100000, of a sidecar), websocket_info/2 gets
+%% {outrider, {not_subscribed, Topic, Limit}}. No effect in any other process, also in Cowboy's.
+-spec subscribe(outrider_broadcast:topic()) -> ok.
+subscribe(Topic) ->
+    outrider_broadcast:subscribe(self(), Topic).
+
+-spec unsubscribe(outrider_broadcast:topic()) -> ok.
+unsubscribe(Topic) ->
+    outrider_broadcast:unsubscribe(self(), Topic).
+
+%% Send frames to all who have subscribed, on every node on which this listener runs. badarg where it does not run here.
+-spec publish(ranch:ref(), outrider_broadcast:topic(), outrider_broadcast:frames()) -> ok.
+publish(Ref, Topic, Frames) ->
+    outrider_broadcast:publish(Ref, Topic, none, Frames).
+
+%% The same, but not to the WebSocket of this process. In its own callback the command {publish, Topic, Frames} does that.
+-spec publish_from(pid(), ranch:ref(), outrider_broadcast:topic(), outrider_broadcast:frames()) -> ok.
+publish_from(Pid, Ref, Topic, Frames) when is_pid(Pid) ->
+    outrider_broadcast:publish(Ref, Topic, Pid, Frames).
+
+%% How many have subscribed on this node.
+-spec subscribers(ranch:ref(), outrider_broadcast:topic()) -> non_neg_integer().
+subscribers(Ref, Topic) ->
+    Sidecars = outrider_listener_sup:sidecars(outrider_registry:supervisor(Ref)),
+    lists:sum(outrider_sidecar:ask_sidecars(Sidecars, {subscribers, Topic})).
+
+%% The topics to which somebody on this node has subscribed, in no order.
+-spec topics(ranch:ref()) -> [outrider_broadcast:topic()].
+topics(Ref) ->
+    Sidecars = outrider_listener_sup:sidecars(outrider_registry:supervisor(Ref)),
+    lists:usort(lists:append(outrider_sidecar:ask_sidecars(Sidecars, topics))).
 
 %% As Cowboy, a listener tells its stream handlers what type of connection it was started with.
 prepare(TransOpts0, ProtoOpts) ->

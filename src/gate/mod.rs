@@ -12,17 +12,15 @@ use std::cell::Cell;
 use std::io;
 use std::num::NonZeroU32;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 use tracing::warn;
 
+use crate::transport::Endpoint;
 pub use addresses::{Addresses, Full, Visit};
 pub use counter::{Counter, Permit};
-use rate::Rate;
-
-/// How long this is not said again in the log.
-const QUIET: Duration = Duration::from_secs(60);
+use rate::{Rate, Seldom};
 
 /// File descriptors that `max_sockets` leaves free by default: for the event loop, the pipes, and files that handlers send.
 const RESERVED_FILES: usize = 128;
@@ -55,8 +53,10 @@ pub struct Gate {
     /// The same, for each client address.
     pub addresses: Rc<Addresses>,
     rate: Option<Rate>,
-    /// When it was last said in the log that accepting fails.
-    warned: Cell<Option<Instant>>,
+    /// Says that accepting fails.
+    exhausted: Seldom,
+    /// Says that a client came without a PROXY header.
+    unproxied: Seldom,
 }
 
 impl Gate {
@@ -72,7 +72,8 @@ impl Gate {
             sockets: Counter::new(options.max_sockets.unwrap_or_else(default_max_sockets)),
             addresses: Addresses::new(options.max_sockets_per_address),
             rate: options.max_accept_rate.map(|rate| Rate::new(rate, Instant::now())),
-            warned: Cell::new(None),
+            exhausted: Seldom::default(),
+            unproxied: Seldom::default(),
         }
     }
 
@@ -146,11 +147,17 @@ impl Gate {
     }
 
     /// Says that accepting fails, unless it has been said a short while ago.
-    pub fn warn(&self, error: &io::Error) {
-        let now = Instant::now();
-        if self.warned.get().is_none_or(|last| now - last >= QUIET) {
-            self.warned.set(Some(now));
+    pub fn warn_exhausted(&self, error: &io::Error) {
+        if self.exhausted.is_due(Instant::now()) {
             warn!(%error, "cannot accept clients for now");
+        }
+    }
+
+    /// The same of a connection that does not begin with a PROXY header: its peer is no proxy, or one that is set up
+    /// otherwise.
+    pub fn warn_unproxied(&self, peer: &Endpoint) {
+        if self.unproxied.is_due(Instant::now()) {
+            warn!("a connection from {peer} is closed: it does not begin with a PROXY header");
         }
     }
 }

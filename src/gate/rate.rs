@@ -34,9 +34,34 @@ impl Rate {
     }
 }
 
+/// How long something is not said again in the log.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Something that may happen all the time, and is said in the log once a minute at most.
+#[derive(Default)]
+pub struct Seldom(Cell<Option<Instant>>);
+
+impl Seldom {
+    /// Whether it is to be said now; then it is not for a minute.
+    pub fn is_due(&self, now: Instant) -> bool {
+        let due = self.0.get().is_none_or(|last| now.duration_since(last) >= QUIET);
+        if due {
+            self.0.set(Some(now));
+        }
+        due
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_happens_all_the_time_is_said_once_a_minute() {
+        let (seldom, start) = (Seldom::default(), Instant::now());
+        let said = (0..=180).filter(|second| seldom.is_due(start + Duration::from_secs(*second)));
+        assert_eq!(said.collect::<Vec<_>>(), [0, 60, 120, 180]);
+    }
 
     fn taken_at_once(rate: &Rate, now: Instant) -> u32 {
         let mut taken = 0;

@@ -5,27 +5,40 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
-use hyper::Response;
+use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-use hyper::header::{CONTENT_LENGTH, HeaderMap};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use hyper::{Response, Version};
 
 use super::exchange::{End, Next};
+use super::files::Part;
 use super::ongoing::Ongoing;
 use super::response::{Invalid, ResponseStatus, header_map};
-use crate::port::message::{Body, CHUNK};
+use crate::port::message::Body;
 
-/// hyper's response, whose body the exchange's further commands are.
-pub fn response(status: ResponseStatus, headers: HeaderMap, exchange: Ongoing) -> Response<ResponseBody> {
+/// hyper's response, whose body the exchange's further commands are. A body of unknown length is `chunked`, or it ends with
+/// the connection.
+pub fn response(
+    status: ResponseStatus,
+    headers: HeaderMap,
+    exchange: Ongoing,
+    chunked: bool,
+) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::new(exchange, &headers));
     *response.status_mut() = status.code;
     *response.headers_mut() = headers;
     if let Some(phrase) = status.phrase {
         response.extensions_mut().insert(phrase);
     }
+    if !chunked && hyper::body::Body::size_hint(response.body()).exact().is_none() {
+        *response.version_mut() = Version::HTTP_10; // Only there does hyper send it so.
+        response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
+
+/// A block of a file, and what is left of the file's part, as soon as it has been read.
+type Read = Pin<Box<dyn Future<Output = io::Result<(Bytes, Part)>>>>;
 
 /// The response's body: hyper asks, the exchange's commands answer.
 pub struct ResponseBody {
@@ -34,15 +47,8 @@ pub struct ResponseBody {
     whole: Option<Bytes>,
     /// What the `content-length` header promises; more is an error, less as well.
     left: Option<u64>,
-    file: Option<Pin<Box<dyn Future<Output = io::Result<FileRead>>>>>,
+    file: Option<Read>,
     ended: bool,
-}
-
-/// A block that was read from a file, and how to go on.
-struct FileRead {
-    file: tokio::fs::File,
-    block: Bytes,
-    left: u64,
 }
 
 impl ResponseBody {
@@ -79,8 +85,8 @@ impl hyper::body::Body for ResponseBody {
                 ready!(self.exchange.poll_room(cx));
             }
             if let Some(read) = &mut self.file {
-                let FileRead { file, block, left } = ready!(read.as_mut().poll(cx))?;
-                self.file = (left > 0).then(|| Box::pin(read_block(file, left)) as _);
+                let (block, part) = ready!(read.as_mut().poll(cx))?;
+                self.file = (!part.is_over()).then(|| Box::pin(next_block(part)) as _);
                 self.exchange.hand(block.len());
                 return self.take(block);
             }
@@ -98,11 +104,8 @@ impl hyper::body::Body for ResponseBody {
                 Next::Piece(Body::File { length: 0, .. }, cost) => self.exchange.taken(cost),
                 Next::Piece(Body::File { path, offset, length }, cost) => {
                     self.exchange.taken(cost);
-                    self.file = Some(Box::pin(async move {
-                        let mut file = tokio::fs::File::open(path).await?;
-                        file.seek(io::SeekFrom::Start(offset)).await?;
-                        read_block(file, length).await
-                    }));
+                    self.file =
+                        Some(Box::pin(async move { next_block(Part::open(path, offset, length).await?).await }));
                 }
                 Next::End(End::Plain) => self.ended = true,
                 Next::End(End::Trailers(headers)) => {
@@ -127,15 +130,7 @@ impl hyper::body::Body for ResponseBody {
     }
 }
 
-/// Reads the next block of a file, of which `left` bytes are wanted. A file that ends before is an error: the client was
-/// promised more.
-async fn read_block(mut file: tokio::fs::File, left: u64) -> io::Result<FileRead> {
-    let size = CHUNK.min(usize::try_from(left).unwrap_or(CHUNK));
-    let mut block = BytesMut::with_capacity(size);
-    while block.len() < size {
-        if (&mut file).take((size - block.len()) as u64).read_buf(&mut block).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    Ok(FileRead { file, block: block.freeze(), left: left - size as u64 })
+/// Reads the next block of a file.
+async fn next_block(mut part: Part) -> io::Result<(Bytes, Part)> {
+    Ok((part.read().await?, part))
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::exchange::Exchange;
 use super::head::HeadLimits;
+use super::refused::Refusals;
 use super::request::ConnectionInfo;
 use super::wire::Wire;
 use crate::gate::Gate;
@@ -33,6 +34,8 @@ pub struct Options {
     pub initial_stream_flow_size: Option<u64>,
     /// Keep HTTP/1.0 connections open when the client asks for it.
     pub http10_keepalive: bool,
+    /// Send a response of unknown length in chunks; if not, its body ends with the connection.
+    pub chunked: bool,
     /// Frames of one message of a WebSocket that a request has become.
     pub max_fragments: Option<u32>,
 }
@@ -42,6 +45,14 @@ pub struct Server {
     pub streams: Rc<Streams>,
     pub gate: Rc<Gate>,
     pub options: Options,
+    pub(super) refusals: Refusals,
+}
+
+impl Server {
+    /// One for this process.
+    pub fn new(streams: Rc<Streams>, gate: Rc<Gate>, options: Options) -> Rc<Self> {
+        Rc::new(Self { streams, gate, options, refusals: Refusals::default() })
+    }
 }
 
 /// One connection, as its requests share it.

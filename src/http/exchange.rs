@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::request::RequestHead;
-use super::response::{is_sendable, switching_protocols};
+use super::response::{is_interim, is_sendable, switching_protocols};
 use crate::port::message::{Body, Command, Headers, OVERHEAD, Status, StreamId};
 use crate::streams::Stream;
 use crate::streams::application::Head;
@@ -35,12 +35,14 @@ pub struct Exchange {
     state: RefCell<State>,
     /// Request body that may still be sent to the VM.
     flow: Cell<u64>,
-    /// The request waits for `100 Continue`, so its body must not be asked for yet.
-    held: Cell<bool>,
+    /// The client waits for `100 Continue`, and nothing of the body has come.
+    expects_continue: Cell<bool>,
     /// The handler's own `idle_timeout`, if it has set one; the inner `None` is infinity.
     pub idle_timeout: Cell<Option<Option<Duration>>>,
-    /// Not all of the request's body has come.
-    unread_body: Cell<bool>,
+    /// The handler's own `chunked`, if it has set one.
+    pub chunked: Cell<Option<bool>>,
+    /// All of the request's body has come.
+    body_ended: Cell<bool>,
     abandoned: Cell<bool>,
     body_reader: Cell<Option<Waker>>,
     /// The bytes in `State::body`, for the sum of all clients.
@@ -99,9 +101,10 @@ impl Exchange {
             is_head: head.method() == hyper::Method::HEAD,
             state: RefCell::default(),
             flow: Cell::new(flow),
-            held: Cell::new(head.expects_continue()),
+            expects_continue: Cell::new(head.has_body() && head.expects_continue()),
             idle_timeout: Cell::new(None),
-            unread_body: Cell::new(head.has_body()),
+            chunked: Cell::new(None),
+            body_ended: Cell::new(!head.has_body()),
             abandoned: Cell::new(false),
             body_reader: Cell::default(),
             share,
@@ -113,12 +116,14 @@ impl Exchange {
 
     fn http_command(&self, command: Command<'_>, state: &mut State) {
         match command {
-            // Hyper itself writes the 100, when the body is first asked for.
-            Command::Inform(Status { code: 100, .. }, _) => self.release_body(),
-            Command::Inform(_, headers) | Command::Websocket(headers, _) if !is_sendable(&headers) => {
-                state.refusal = Some(500);
+            Command::Inform(status, headers) if !is_interim(&status, &headers) => self.refuse_head(state),
+            Command::Websocket(headers, _) if !is_sendable(&headers) => self.refuse_head(state),
+            Command::Inform(status, headers) if !self.is_http10 => {
+                if status.code == 100 {
+                    self.expects_continue.set(false);
+                }
+                state.informs.push_back((status, headers));
             }
-            Command::Inform(status, headers) if !self.is_http10 => state.informs.push_back((status, headers)),
             Command::Response(status, headers, body) => {
                 state.head = Some((status, headers));
                 self.share.add(size(&body));
@@ -137,12 +142,12 @@ impl Exchange {
             Command::Trailers(headers) => state.end = Some(End::Trailers(headers)),
             Command::Flow(bytes) => {
                 self.flow.set(self.flow.get().saturating_add(bytes));
-                if let Some(reader) = self.body_reader.take() {
-                    reader.wake();
-                }
+                self.wake_body_reader();
             }
-            Command::SetOptions { idle_timeout: Some(timeout), .. } => {
-                self.idle_timeout.set(Some(timeout.map(Duration::from_millis)));
+            Command::SetOptions { idle_timeout, chunked, .. } => {
+                let timeout = idle_timeout.map(|timeout| timeout.map(Duration::from_millis));
+                self.idle_timeout.set(timeout.or(self.idle_timeout.get()));
+                self.chunked.set(chunked.or(self.chunked.get()));
             }
             Command::Websocket(mut headers, options) => {
                 let (mut session, extensions) = Session::new(self.extensions.as_deref(), &options);
@@ -153,9 +158,18 @@ impl Exchange {
                 }
                 session.begin(switching_protocols(&headers));
                 state.upgrade = Some(Box::new(session));
+                if self.expects_continue.take() {
+                    state.informs.push_back((Status { code: 100, phrase: None }, Headers::new())); // RFC 9110, 7.8.
+                }
+                self.wake_body_reader(); // It skips the rest.
             }
             _ => tracing::error!(stream = self.id, "a command that is not allowed in an HTTP request"),
         }
+    }
+
+    fn refuse_head(&self, state: &mut State) {
+        tracing::error!(stream = self.id, "a response's status or headers cannot be sent");
+        state.refusal = Some(500);
     }
 
     /// Makes the next command wake this task.
@@ -166,10 +180,9 @@ impl Exchange {
     /// The response's head, once it is there and the interim responses before it have been written.
     pub fn poll_head(&self, cx: &Context<'_>) -> Poll<(Status, Headers)> {
         let state = &mut *self.state.borrow_mut();
-        match state.head.take_if(|_| state.informs.is_empty()) {
+        match state.head.take_if(|_| state.informs.is_empty() && state.refusal.is_none()) {
             Some(head) => {
                 state.begun = true;
-                self.held.set(false); // No 100 after the final response; what is sent all the same is skipped.
                 Poll::Ready(head)
             }
             None => {
@@ -232,10 +245,10 @@ impl Exchange {
         inform
     }
 
-    /// The order to become a WebSocket.
+    /// The order to become a WebSocket, when nothing of the request is left that could be taken for frames.
     pub fn take_upgrade(&self) -> Option<Box<Session>> {
         let mut state = self.state.borrow_mut();
-        let upgrade = state.upgrade.take();
+        let upgrade = state.upgrade.take_if(|_| self.body_ended.get());
         state.upgraded |= upgrade.is_some();
         upgrade
     }
@@ -270,8 +283,7 @@ impl Exchange {
         let mut state = self.state.borrow_mut();
         let complete = state.complete || state.aborted;
         state.complete = true;
-        drop(state);
-        self.release_body();
+        self.wake_body_reader();
         complete
     }
 
@@ -280,9 +292,15 @@ impl Exchange {
         self.state.borrow_mut().complete = true;
     }
 
-    /// Whether nobody wants more of the request's body.
+    /// Whether the response is complete, so that nobody wants more of the request's body.
     pub fn is_over(&self) -> bool {
         self.state.borrow().complete
+    }
+
+    /// Whether this becomes a WebSocket: nobody wants more of the request's body, but its end is waited for.
+    pub fn is_upgrade(&self) -> bool {
+        let state = self.state.borrow();
+        state.upgraded || state.upgrade.is_some()
     }
 
     /// Adds what a piece gives back of the window; says the sum when it is worth a message to the VM.
@@ -300,28 +318,39 @@ impl Exchange {
         self.state.borrow().aborted
     }
 
-    /// Ready when some of the request's body may be sent to the VM, or is to be skipped.
-    pub fn poll_flow(&self, cx: &Context<'_>) -> Poll<()> {
-        if !self.is_over() && (self.held.get() || self.flow.get() == 0) {
+    /// How much of the request's body may be sent to the VM; ready when it is not nothing, or the body is to be skipped.
+    pub fn poll_flow(&self, cx: &Context<'_>) -> Poll<u64> {
+        if self.flow.get() == 0 && !self.is_over() && !self.is_upgrade() {
             self.body_reader.set(Some(cx.waker().clone()));
             return Poll::Pending;
         }
-        Poll::Ready(())
+        Poll::Ready(self.flow.get())
+    }
+
+    /// Whether the client may send the request's body or leave it out, because nobody has said `100 Continue`.
+    pub fn expects_continue(&self) -> bool {
+        self.expects_continue.get()
+    }
+
+    /// Some of the request's body has come.
+    pub fn body_has_begun(&self) {
+        self.expects_continue.set(false);
     }
 
     /// The last of the request's body has come.
     pub fn body_has_ended(&self) {
-        self.unread_body.set(false);
-    }
-
-    pub fn has_unread_body(&self) -> bool {
-        self.unread_body.get()
+        self.body_ended.set(true);
+        if self.is_upgrade()
+            && let Some(task) = self.task.take()
+        {
+            task.wake();
+        }
     }
 
     /// Nobody waits for the rest of the request's body: the connection ends.
     pub fn abandon_body(&self) {
         self.abandoned.set(true);
-        self.release_body();
+        self.wake_body_reader();
     }
 
     /// Ready when the rest of the body is not to be waited for.
@@ -333,14 +362,12 @@ impl Exchange {
         Poll::Pending
     }
 
-    /// So much of the request's body was sent to the VM. As in Cowboy the last piece may exceed what was allowed.
+    /// So much of the request's body was sent to the VM.
     pub fn spend_flow(&self, bytes: u64) {
         self.flow.set(self.flow.get().saturating_sub(bytes));
     }
 
-    /// The body may be asked for: the handler wants it, or the response is on its way.
-    fn release_body(&self) {
-        self.held.set(false);
+    fn wake_body_reader(&self) {
         if let Some(reader) = self.body_reader.take() {
             reader.wake();
         }

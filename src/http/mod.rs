@@ -6,22 +6,27 @@
 //! loop's thread.
 //!
 //! ```text
-//! wire.rs ► head/ (accept or refuse) ► hyper ► service.rs ► request.rs ► streams/application.rs ► port ─► VM
+//! wire.rs ► head/, chunks.rs (accept or refuse) ► hyper ► service.rs ► request.rs ► streams/application.rs ► port ─► VM
 //! socket ◄ hyper ◄ body.rs, response.rs ◄ service.rs ◄ exchange.rs ◄ streams/ ◄ port ◄─── VM
 //! ```
 
 mod body;
+mod chunks;
 mod connection;
 mod exchange;
+mod files;
 pub mod head;
+mod hyper_io;
 mod ongoing;
 mod proxy;
+mod refused;
 mod request;
 mod response;
 mod service;
 mod wire;
 
 use std::cell::{Cell, RefCell};
+use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -29,23 +34,23 @@ use std::task::{Context, Poll};
 
 use hyper::server::conn::http1;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tracing::debug;
+use tracing::{debug, error};
 
 use crate::gate::{Full, Permit};
 use crate::port::message::StreamId;
+use crate::streams::Stream;
 use crate::transport::Socket;
 use crate::websocket::{self, Session};
 use connection::Connection;
 pub use connection::{Options, Server};
+pub use files::THREADS as FILE_THREADS;
+use hyper_io::HyperIo;
 use request::ConnectionInfo;
-use wire::{HyperIo, Wire};
+use wire::Wire;
 
 /// What hyper may hold of a response that the client does not take, and of a head that it parses: more than any head
-/// that `head.rs` accepts with the default limits.
+/// that `head` accepts with the default limits. With higher ones it may hold as much as such a head has.
 const HYPER_BUFFER: usize = 512 * 1024;
-
-/// The same with higher limits; a head above it is refused.
-const HYPER_BUFFER_MAX: usize = 64 * 1024 * 1024;
 
 /// How long a PROXY header may take (Cowboy's constant).
 const PROXY_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(1000);
@@ -81,8 +86,14 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
     let mut wire = Wire::new(socket, Rc::clone(&server.options.head));
     let mut proxy_header = None;
     if server.options.proxy_header {
-        proxy_header = tokio::time::timeout(PROXY_TIMEOUT, wire.proxy_header()).await.ok().flatten();
+        let read = tokio::time::timeout(PROXY_TIMEOUT, wire.proxy_header()).await;
+        let is_late = read.is_err();
+        proxy_header = read.ok().flatten();
         if proxy_header.is_none() {
+            // A load balancer that looks whether somebody listens connects, and leaves without a byte.
+            if is_late || wire.has_unread() {
+                server.gate.warn_unproxied(&peer);
+            }
             return;
         }
     }
@@ -116,7 +127,7 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
         .half_close(false)
         .header_read_timeout(None)
         .max_headers(connection.server.options.head.max_headers())
-        .max_buf_size(connection.server.options.head.max_head_length().clamp(HYPER_BUFFER, HYPER_BUFFER_MAX))
+        .max_buf_size(HYPER_BUFFER.max(connection.server.options.head.max_head_length() + 1))
         .serve_connection(HyperIo::new(Rc::clone(&connection.wire), Rc::clone(&connection.server.streams)), service);
 
     let mut timer = pin!(sleep_until(Instant::now() + NEVER));
@@ -130,8 +141,13 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
             Pin::new(&mut http).graceful_shutdown(); // It tells the client, if it still can.
         }
         if let Poll::Ready(result) = http.poll_without_shutdown(cx) {
-            if let Err(error) = result {
-                debug!(%error, "connection failed");
+            match result {
+                // Of the response, behind its head: the only fault that is not the client's or the network's.
+                Err(error) if error.is_user() => {
+                    error!(cause = ?error.source(), "the rest of a response cannot be sent");
+                }
+                Err(error) => debug!(%error, "connection failed"),
+                Ok(()) => {}
             }
             return Poll::Ready(Outcome::Done);
         }
@@ -139,13 +155,13 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
     })
     .await;
 
-    let hyper_rest = http.into_parts().read_buf; // Also ends an exchange that goes on: the client has gone.
+    drop(http); // Also ends an exchange that goes on: the client has gone.
     let Connection { server, wire, .. } = match Rc::try_unwrap(connection) {
         Ok(connection) => connection,
         Err(_) => return, // A request's body is still being skipped; its task ends with hyper's half.
     };
     let Ok(wire) = Rc::try_unwrap(wire).map(RefCell::into_inner) else { return };
-    let (socket, rest) = wire.into_rest(&hyper_rest);
+    let (socket, rest) = wire.into_rest();
     match outcome {
         Outcome::Upgrade(stream, session) => {
             drop(permits.connection);
@@ -189,9 +205,12 @@ impl Connection {
                 }
             }
         }
-        if let Some(status) = self.wire.borrow().refusal() {
+        let wire = self.wire.borrow();
+        if let Some(status) = wire.refusal() {
+            self.refused(status, &wire);
             return Poll::Ready(Outcome::Refused(status));
         }
+        drop(wire);
         self.poll_timer(cx, timer)
     }
 
@@ -210,6 +229,16 @@ impl Connection {
             let now = Instant::now();
             if deadline <= now {
                 let mut wire = self.wire.borrow_mut();
+                let send_timeout = self.server.streams.options.send_timeout;
+                if wire.send_deadline(send_timeout).is_some_and(|deadline| deadline <= now) {
+                    if !wire.is_silent(send_timeout, now) {
+                        continue;
+                    }
+                    if let Some(exchange) = &*self.current.borrow() {
+                        exchange.give_up();
+                    }
+                    return Poll::Ready(Outcome::Late(None));
+                }
                 if wire.blocked_since().is_none() && self.server.streams.app.poll_congested(cx) {
                     wire.excuse(); // We are the ones who do not read.
                     continue;
@@ -221,29 +250,36 @@ impl Connection {
                     continue;
                 }
                 let told = !wire.is_busy() && wire.has_request_line();
+                if told {
+                    self.refused(408, &wire);
+                }
                 return Poll::Ready(Outcome::Late(told.then_some(408)));
             }
             timer.as_mut().reset(deadline);
         }
     }
 
+    /// What came instead of a request is about to get this status.
+    fn refused(&self, status: u16, wire: &Wire) {
+        let Server { refusals, streams, .. } = &*self.server;
+        refusals.add(&*streams.app, status, &self.info, self.requests.get() + 1, wire.known());
+    }
+
     /// When this connection has waited too long, as things stand.
     fn deadline(&self) -> Instant {
         let options = &self.server.options;
         let wire = self.wire.borrow();
-        let (since, timeout) = match wire.is_busy() {
-            true => {
+        let (since, timeout) = match wire.is_idle() {
+            false => {
                 let own = self.current.borrow().as_ref().and_then(|exchange| exchange.idle_timeout.get());
                 let received = wire.last_received();
                 let since = if options.reset_idle_timeout_on_send { received.max(wire.last_sent()) } else { received };
                 (since, own.unwrap_or(options.idle_timeout))
             }
-            false => (wire.waiting_since(), options.request_timeout),
+            true => (wire.waiting_since(), options.request_timeout),
         };
         let deadline = since + timeout.unwrap_or(NEVER);
-        match wire.blocked_since() {
-            Some(since) => deadline.min(since + self.server.streams.options.send_timeout.unwrap_or(NEVER)),
-            None => deadline,
-        }
+        let send_timeout = self.server.streams.options.send_timeout;
+        wire.send_deadline(send_timeout).map_or(deadline, |send| deadline.min(send))
     }
 }

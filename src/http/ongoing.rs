@@ -48,7 +48,7 @@ impl Drop for Ongoing {
         let Self { connection, exchange } = self;
         connection.current.replace(None);
         let skip = connection.server.options.max_skip_body_length.unwrap_or(u64::MAX);
-        if !connection.wire.borrow_mut().end_exchange(exchange.has_unread_body(), skip) {
+        if !connection.wire.borrow_mut().end_exchange(skip) {
             connection.last.set(true);
         }
         if connection.last.get() {
@@ -61,7 +61,8 @@ impl Drop for Ongoing {
         let streams = &connection.server.streams;
         streams.remove(exchange.id);
         if !complete {
-            streams.app.closed(exchange.id, &Reason::Socket("closed"));
+            let reason = if exchange.is_given_up() { "timeout" } else { "closed" };
+            streams.app.closed(exchange.id, &Reason::Socket(reason));
         }
     }
 }

@@ -29,14 +29,16 @@ pub struct ConnectionInfo {
 #[derive(Debug)]
 pub struct RequestHead {
     parts: Parts,
+    /// Path and query, where hyper was not given them.
+    target: Option<Box<[u8]>>,
     connection: Rc<ConnectionInfo>,
     /// Requests of this connection, from 1.
     number: u64,
 }
 
 impl RequestHead {
-    pub fn new(parts: Parts, connection: Rc<ConnectionInfo>, number: u64) -> Self {
-        Self { parts, connection, number }
+    pub fn new(parts: Parts, target: Option<Box<[u8]>>, connection: Rc<ConnectionInfo>, number: u64) -> Self {
+        Self { parts, target, connection, number }
     }
 
     /// Whether a body follows the head, in Cowboy's reading: any length but the literal `0`.
@@ -89,6 +91,16 @@ impl RequestHead {
         }
     }
 
+    fn path_and_query(&self) -> (&[u8], &[u8]) {
+        let uri = &self.parts.uri;
+        let Some(target) = &self.target else {
+            return (uri.path().as_bytes(), uri.query().unwrap_or("").as_bytes());
+        };
+        let mut parts = target.splitn(2, |b| *b == b'?');
+        let path = parts.next().filter(|path| !path.is_empty()).unwrap_or(b"/");
+        (path, parts.next().unwrap_or(b""))
+    }
+
     /// From an absolute request target, else the Host header; empty and 80 where neither says.
     fn host_and_port(&self) -> (&str, u16) {
         let authority = match self.parts.uri.authority() {
@@ -112,7 +124,7 @@ impl Head for RequestHead {
 
     fn encode(&self, w: &mut TermWriter<'_>) {
         let (host, port) = self.host_and_port();
-        let uri = &self.parts.uri;
+        let (path, query) = self.path_and_query();
         w.map(14 + usize::from(self.connection.proxy_header.is_some()));
         if let Some(header) = &self.connection.proxy_header {
             w.atom("proxy_header").binary(header);
@@ -122,8 +134,8 @@ impl Head for RequestHead {
         w.atom("scheme").binary(b"http");
         w.atom("host").binary(host.to_ascii_lowercase().as_bytes());
         w.atom("port").integer(u64::from(port));
-        w.atom("path").binary(uri.path().as_bytes());
-        w.atom("qs").binary(uri.query().unwrap_or("").as_bytes());
+        w.atom("path").binary(path);
+        w.atom("qs").binary(query);
         w.atom("headers");
         self.encode_headers(w);
         w.atom("peer");

@@ -1,27 +1,30 @@
-//! What hyper reads from and writes to: the client's socket, with Cowboy's checks in front.
+//! What hyper reads from and writes to (by the handle in `hyper_io.rs`): the client's socket, with Cowboy's checks in front.
 //!
 //! A request's head is given to hyper only when it is complete and [`HeadCheck`] has accepted it; until then its bytes
 //! wait here. So refusals, limits and timeouts are ours, with Cowboy's answers, and hyper meets nothing that it would
-//! answer itself. The body behind a head is counted, so that the next head is checked as well; behind a chunked
-//! body only when it was not sent together with it (then hyper's own, laxer, check is the only one).
+//! answer itself. The body behind a head is counted, or followed chunk by chunk, and hyper gets no byte from beyond its end:
+//! the next head is checked as well.
 //!
-//! While a request is being answered the next head is held back. What follows the head of a request that becomes a
-//! WebSocket therefore stays here, untouched by HTTP, for [`Wire::into_rest`].
+//! While a request is being answered, and its response written, the next head is held back. What follows a request that
+//! becomes a WebSocket therefore stays here, untouched by HTTP, for [`Wire::into_rest`].
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::head::{BodyLength, HeadCheck, HeadLimits, Verdict};
+use super::chunks::{ChunkedBody, Malformed};
+use super::head::{BodyLength, HeadCheck, HeadLimits, Known, Verdict};
 use super::proxy::{self, Header};
 use crate::port::message::CHUNK;
-use crate::streams::Streams;
+use crate::transport::stall::Stall;
 use crate::transport::{Socket, scratch};
+
+/// What hyper writes by itself when a body is first asked for. It never leaves: the application says 100 when it wants to.
+const HYPERS_CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The socket of one HTTP connection; shared by hyper and the connection's task.
 pub struct Wire {
@@ -30,8 +33,12 @@ pub struct Wire {
     /// Received and not given to hyper. Bounded by the limits of a head, or by one read.
     unread: Vec<u8>,
     framing: Framing,
+    /// Path and query of the last head, where hyper was not given them.
+    target: Option<Box<[u8]>>,
     /// A request is being answered.
     busy: bool,
+    /// Hyper has begun to write its response.
+    begun: bool,
     /// Hyper has nothing in its buffers that it has not written.
     clean: bool,
     /// Bytes of a response that hyper was given since it last had written all.
@@ -40,8 +47,8 @@ pub struct Wire {
     writer: Option<Waker>,
     /// Bytes of ours to be written before more of hyper's: interim responses, which hyper does not know.
     injected: Vec<u8>,
-    /// Since when the socket has taken nothing of what there is to write.
-    blocked: Option<Instant>,
+    /// The client does not take all that there is to write.
+    stall: Option<Box<Stall>>,
     refusal: Option<u16>,
     /// When bytes were last received.
     received: Instant,
@@ -61,8 +68,7 @@ enum Framing {
         body: BodyLength,
     },
     Body(u64),
-    /// A chunked body, and whatever comes with its end.
-    Chunked,
+    Chunked(ChunkedBody),
 }
 
 impl Wire {
@@ -73,12 +79,14 @@ impl Wire {
             limits,
             unread: Vec::new(),
             framing: Framing::Head(HeadCheck::default()),
+            target: None,
             busy: false,
+            begun: false,
             clean: true,
             handed: 0,
             writer: None,
             injected: Vec::new(),
-            blocked: None,
+            stall: None,
             refusal: None,
             received: now,
             sent: now,
@@ -101,28 +109,50 @@ impl Wire {
         }
     }
 
+    /// Whether bytes have come that nobody has taken.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
     /// The response has been given to hyper, or there will be none. Says whether the next request can be waited for:
     /// not behind a body of which more than `skip` bytes, or an unknown number, are still to come.
-    pub fn end_exchange(&mut self, has_unread_body: bool, skip: u64) -> bool {
+    pub fn end_exchange(&mut self, skip: u64) -> bool {
         self.busy = false;
-        self.waiting_since = Instant::now();
-        let goes_on = match self.framing {
-            Framing::Chunked => !has_unread_body,
+        self.wait();
+        match self.framing {
+            Framing::Chunked(_) => false,
             Framing::Body(left) => left <= skip,
             _ => true,
-        };
-        if let (Framing::Chunked, true) = (&self.framing, goes_on) {
-            self.framing = Framing::Head(HeadCheck::default());
         }
+    }
+
+    /// One of the things that the next head has to wait for is over.
+    fn wait(&mut self) {
+        if self.busy {
+            return;
+        }
+        self.waiting_since = Instant::now();
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
-        goes_on
+    }
+
+    /// Path and query of the request that hyper has parsed, where it was not given them.
+    pub fn take_target(&mut self) -> Option<Box<[u8]>> {
+        self.target.take()
     }
 
     /// The status with which to refuse what the client sent instead of a request.
     pub fn refusal(&self) -> Option<u16> {
         self.refusal.filter(|_| !self.busy)
+    }
+
+    /// What is known of a request that was refused or is late.
+    pub fn known(&self) -> Option<Known<'_>> {
+        match &self.framing {
+            Framing::Head(check) => check.known(&self.unread),
+            _ => None,
+        }
     }
 
     /// Whether bytes written now to the socket follow all that hyper was given to write.
@@ -132,6 +162,12 @@ impl Wire {
 
     pub fn is_busy(&self) -> bool {
         self.busy
+    }
+
+    /// Whether nothing is to be done but to wait for the next request: the last one has been read, and its response
+    /// written.
+    pub fn is_idle(&self) -> bool {
+        !self.busy && self.clean && matches!(self.framing, Framing::Head(_))
     }
 
     /// Hyper is given so many bytes of a response.
@@ -149,8 +185,10 @@ impl Wire {
     }
 
     /// Hyper has written all that it had.
-    fn has_flushed(&mut self) {
-        self.clean = true;
+    pub fn has_flushed(&mut self) {
+        if !std::mem::replace(&mut self.clean, true) {
+            self.wait();
+        }
         self.handed = 0;
         if let Some(writer) = self.writer.take() {
             writer.wake();
@@ -176,16 +214,27 @@ impl Wire {
         Poll::Ready(())
     }
 
+    /// Hyper writes.
+    pub fn poll_hypers_write(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if !self.begun && bufs.first().is_some_and(|first| first.starts_with(HYPERS_CONTINUE)) {
+            return Poll::Ready(Ok(HYPERS_CONTINUE.len()));
+        }
+        self.begun = true;
+        self.clean = false;
+        ready!(self.poll_inject(cx));
+        self.poll_write(cx, bufs)
+    }
+
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
             if self.socket.poll_write_ready(cx)?.is_pending() {
-                self.blocked.get_or_insert_with(Instant::now);
+                self.stall.get_or_insert_with(|| Box::new(Stall::begin(&self.socket)));
                 return Poll::Pending;
             }
             match self.socket.try_write_vectored(bufs) {
                 Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 result => {
-                    self.blocked = None;
+                    self.stall = None;
                     self.sent = Instant::now();
                     return Poll::Ready(result);
                 }
@@ -195,7 +244,18 @@ impl Wire {
 
     /// Since when the client has taken nothing of what there is to write.
     pub fn blocked_since(&self) -> Option<Instant> {
-        self.blocked
+        self.stall.as_ref().map(|stall| stall.since())
+    }
+
+    /// When to ask whether the client has taken nothing for so long.
+    pub fn send_deadline(&self, timeout: Option<Duration>) -> Option<Instant> {
+        self.stall.as_ref().zip(timeout).map(|(stall, timeout)| stall.deadline(timeout))
+    }
+
+    /// Whether the client has taken nothing for so long.
+    pub fn is_silent(&mut self, timeout: Option<Duration>, now: Instant) -> bool {
+        let stall = self.stall.as_mut().zip(timeout);
+        stall.is_some_and(|(stall, timeout)| stall.is_over(&self.socket, timeout, now))
     }
 
     /// When bytes last came from the client.
@@ -224,13 +284,9 @@ impl Wire {
         matches!(&self.framing, Framing::Head(check) if check.request_line_complete())
     }
 
-    /// The socket and the bytes behind the last request, for the protocol that follows HTTP. `hyper_rest` is what hyper
-    /// had read and not used: of a counted body it is a rest that nobody wants.
-    pub fn into_rest(self, hyper_rest: &[u8]) -> (Socket, Vec<u8>) {
-        match self.framing {
-            Framing::Chunked => (self.socket, [hyper_rest, &self.unread].concat()),
-            _ => (self.socket, self.unread),
-        }
+    /// The socket and the bytes behind the last request, for the protocol that follows HTTP.
+    pub fn into_rest(self) -> (Socket, Vec<u8>) {
+        (self.socket, self.unread)
     }
 
     /// Reads once from the socket into `unread`. `Ok(false)` is the client's end.
@@ -248,127 +304,88 @@ impl Wire {
         Poll::Ready(Ok(n > 0))
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, mut buf: hyper::rt::ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let deliverable = match &mut self.framing {
-                Framing::Head(check) => {
-                    if !self.unread.is_empty() {
-                        if self.busy {
-                            self.reader = Some(cx.waker().clone());
-                            return Poll::Pending;
-                        }
-                        match check.check(&self.unread, &self.limits) {
-                            Verdict::Complete { len, body } => {
-                                self.framing = Framing::Accepted { left: len, body };
-                                continue;
-                            }
-                            Verdict::Refused { status } => {
-                                self.refusal = Some(status);
-                                return Poll::Pending; // The connection's task, which polls us, looks at `refusal` next.
-                            }
-                            Verdict::Partial => {}
-                        }
-                    }
-                    if !ready!(self.poll_fill(cx))? {
-                        return Poll::Ready(Ok(()));
-                    }
-                    continue;
-                }
-                Framing::Accepted { left, .. } => *left,
-                Framing::Body(left) => usize::try_from(*left).unwrap_or(usize::MAX).min(self.unread.len()),
-                Framing::Chunked => self.unread.len(),
-            };
-            if deliverable == 0 {
-                if !ready!(self.poll_fill(cx))? {
-                    return Poll::Ready(Ok(()));
-                }
-                continue;
-            }
-            let n = deliverable.min(buf.remaining());
-            buf.put_slice(&self.unread[..n]);
-            self.delivered(n);
+    /// Hyper reads: it gets bytes of the head, or of the body, that are to be read next. No byte, but ready, is the
+    /// client's end.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, mut buf: hyper::rt::ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        loop {
+            if !self.unread.is_empty() {
+                if let Framing::Head(check) = &mut self.framing {
+                    if self.busy || !self.clean {
+                        self.reader = Some(cx.waker().clone());
+                        return Poll::Pending;
+                    }
+                    match check.check(&self.unread, &self.limits) {
+                        Verdict::Complete { body, .. } => {
+                            let (target, left) = check.hide_target(&mut self.unread);
+                            self.target = target;
+                            self.framing = Framing::Accepted { left, body };
+                        }
+                        Verdict::Refused { status } => {
+                            self.refusal = Some(status);
+                            return Poll::Pending; // The connection's task, which polls us, looks at `refusal` next.
+                        }
+                        Verdict::Partial => {}
+                    }
+                }
+                if self.give(&mut buf)? {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            if (self.unread.is_empty() || matches!(self.framing, Framing::Head(_))) && !ready!(self.poll_fill(cx))? {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 
-    fn delivered(&mut self, n: usize) {
-        self.unread.drain(..n);
-        let next_head = || Framing::Head(HeadCheck::default());
-        match &mut self.framing {
-            Framing::Accepted { left, body } => {
+    /// Gives hyper what it may have of `unread`. Says whether that is anything.
+    fn give(&mut self, buf: &mut hyper::rt::ReadBufCursor<'_>) -> io::Result<bool> {
+        let room = buf.remaining();
+        let most = room.min(self.unread.len());
+        let mut whole = |most: usize| {
+            buf.put_slice(&self.unread[..most]);
+            most
+        };
+        let n = match &mut self.framing {
+            Framing::Head(_) => 0,
+            Framing::Accepted { left, .. } => {
+                let n = whole(most.min(*left));
                 *left -= n;
-                if *left == 0 {
-                    self.busy = true; // Now, not when hyper passes it on: it may read once more before.
-                    self.framing = match body {
-                        BodyLength::Exactly(0) => next_head(),
-                        BodyLength::Exactly(length) => Framing::Body(*length),
-                        BodyLength::Chunked => Framing::Chunked,
-                    };
-                }
+                n
             }
             Framing::Body(left) => {
+                let n = whole(most.min(CHUNK).min(usize::try_from(*left).unwrap_or(usize::MAX)));
                 *left -= n as u64;
-                if *left == 0 {
-                    self.framing = next_head();
-                }
+                n
             }
-            Framing::Head(_) | Framing::Chunked => {}
+            Framing::Chunked(body) => {
+                let bytes = &self.unread[..most.min(CHUNK)];
+                let taken = body.take(bytes, |piece| buf.put_slice(piece));
+                taken.map_err(|Malformed| io::Error::from(io::ErrorKind::InvalidData))?
+            }
+        };
+        self.unread.drain(..n);
+        match self.framing {
+            Framing::Accepted { left: 0, body } => {
+                self.busy = true; // Now, not when hyper passes it on: it may read once more before.
+                self.begun = false;
+                self.framing = match body {
+                    BodyLength::Exactly(0) => Framing::Head(HeadCheck::default()),
+                    BodyLength::Exactly(length) => Framing::Body(length),
+                    BodyLength::Chunked => Framing::Chunked(ChunkedBody::default()),
+                };
+            }
+            Framing::Body(0) => self.end_body(),
+            Framing::Chunked(body) if body.is_complete() => self.end_body(),
+            _ => {}
         }
-    }
-}
-
-/// The handle that hyper owns.
-pub struct HyperIo {
-    wire: Rc<RefCell<Wire>>,
-    streams: Rc<Streams>,
-}
-
-impl HyperIo {
-    pub fn new(wire: Rc<RefCell<Wire>>, streams: Rc<Streams>) -> Self {
-        Self { wire, streams }
-    }
-}
-
-impl hyper::rt::Read for HyperIo {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.streams.app.poll_congested(cx) {
-            return Poll::Pending;
-        }
-        self.wire.borrow_mut().poll_read(cx, buf)
-    }
-}
-
-impl hyper::rt::Write for HyperIo {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+        Ok(n > 0 && buf.remaining() < room)
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let mut wire = self.wire.borrow_mut();
-        wire.clean = false;
-        ready!(wire.poll_inject(cx));
-        wire.poll_write(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    /// Called when hyper has written all that it had.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.wire.borrow_mut().has_flushed();
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(())) // The connection's task closes, and lingers.
+    fn end_body(&mut self) {
+        self.framing = Framing::Head(HeadCheck::default());
+        self.wait();
     }
 }

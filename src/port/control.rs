@@ -118,15 +118,16 @@ fn deflate_options(term: Term) -> Result<DeflateOpts, Undecodable> {
 }
 
 fn set_options(term: Term) -> Result<Command<'static>, Undecodable> {
-    let (mut idle_timeout, mut max_frame_size) = (None, None);
+    let (mut idle_timeout, mut max_frame_size, mut chunked) = (None, None, None);
     for (key, value) in map(term)? {
         match key.as_str() {
             "idle_timeout" => idle_timeout = Some(or_infinity(&value)?),
             "max_frame_size" => max_frame_size = Some(or_infinity(&value)?),
+            "chunked" => chunked = Some(boolean(&value)?),
             _ => return Err(Undecodable),
         }
     }
-    Ok(Command::SetOptions { idle_timeout, max_frame_size })
+    Ok(Command::SetOptions { idle_timeout, max_frame_size, chunked })
 }
 
 fn map(term: Term) -> Result<Vec<(String, Term)>, Undecodable> {

@@ -6,8 +6,8 @@
 
 use super::control;
 use super::etf::{
-    ATOM, ATOM_UTF8, BINARY, INTEGER, LARGE_TUPLE, LIST, MAP, NEW_PID, NIL, SMALL_ATOM, SMALL_ATOM_UTF8,
-    SMALL_BIG, SMALL_INTEGER, SMALL_TUPLE, STRING, VERSION,
+    ATOM, ATOM_UTF8, BINARY, INTEGER, LARGE_TUPLE, LIST, MAP, NEW_PID, NIL, SMALL_ATOM, SMALL_ATOM_UTF8, SMALL_BIG,
+    SMALL_INTEGER, SMALL_TUPLE, STRING, VERSION,
 };
 use super::message::{Command, Frame, Member, Pid, Publish, SendMany, StreamId, Undecodable};
 use crate::ws::Kind;

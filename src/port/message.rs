@@ -125,10 +125,11 @@ pub enum Command<'a> {
     Cut(u16),
     Deflate(bool),
     Active(bool),
-    /// New `idle_timeout`, new `max_frame_size`: the outer `None` leaves it as it is.
+    /// New `idle_timeout`, `max_frame_size`, `chunked`: the outer `None` leaves it as it is.
     SetOptions {
         idle_timeout: Option<Option<u64>>,
         max_frame_size: Option<Option<u64>>,
+        chunked: Option<bool>,
     },
     Credit(u64),
     Finish,
@@ -183,7 +184,6 @@ pub enum Frame<'a> {
     Ping(&'a [u8]),
     Pong(&'a [u8]),
 }
-
 
 /// A packet that is not of the protocol: a bug on one of the two sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

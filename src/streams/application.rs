@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use crate::port::message::{Reason, StreamId};
+use crate::port::message::{Reason, SIDECAR, StreamId};
 use crate::port::{Port, TermWriter};
 use crate::ws::Event;
 
@@ -40,6 +40,10 @@ pub trait Application {
 
     /// The last event of a stream.
     fn closed(&self, stream: StreamId, reason: &Reason);
+
+    /// So many requests were refused since the last call, and the last of them with this status; `known` appends the map of
+    /// what is known of it.
+    fn refused(&self, _count: u64, _status: u16, _known: &dyn Fn(&mut TermWriter<'_>)) {}
 
     /// Whether so much waits for the application that no client should be read; if so the task is woken later.
     fn poll_congested(&self, cx: &mut Context<'_>) -> bool;
@@ -94,6 +98,13 @@ impl Application for Port {
 
     fn closed(&self, stream: StreamId, reason: &Reason) {
         self.closed(stream, reason);
+    }
+
+    fn refused(&self, count: u64, status: u16, known: &dyn Fn(&mut TermWriter<'_>)) {
+        self.event(SIDECAR, |w| {
+            w.tuple(4).atom("refused").integer(count).integer(u64::from(status));
+            known(w);
+        });
     }
 
     fn poll_congested(&self, cx: &mut Context<'_>) -> bool {

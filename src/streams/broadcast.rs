@@ -36,8 +36,8 @@ impl<'a> Broadcast<'a> {
     }
 
     /// How many frames these are.
-    pub fn count(&self) -> u64 {
-        self.frames.len() as u64
+    pub fn count(&self) -> u32 {
+        self.frames.len() as u32
     }
 
     /// As a client of this class gets them.

@@ -5,6 +5,7 @@
 pub mod listener;
 pub mod scratch;
 mod socket;
+pub mod stall;
 
 pub use listener::Listener;
 pub use socket::{Endpoint, Socket};

@@ -2,6 +2,7 @@
 //!
 //! Runs in the event loop's thread; nothing here blocks.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -38,6 +39,16 @@ impl Endpoint {
         match self {
             Self::Ip(addr) => Some(addr.ip()),
             Self::Local(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(addr) => addr.fmt(f),
+            Self::Local(path) if path.as_os_str().is_empty() => f.write_str("a Unix socket"),
+            Self::Local(path) => path.display().fmt(f),
         }
     }
 }
@@ -84,9 +95,28 @@ impl Socket {
         either!(self, s => s.try_write(buf))
     }
 
+    /// The same of one piece or several, in the cheaper system call of the two.
+    pub fn try_write_slices(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        match bufs {
+            [buf] => self.try_write(buf),
+            bufs => self.try_write_vectored(bufs),
+        }
+    }
+
     /// As [`Socket::try_write`], of several pieces in one system call.
     pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         either!(self, s => s.try_write_vectored(bufs))
+    }
+
+    /// Bytes that have been written and that the client's side has not acknowledged; of a Unix socket what they occupy. `None`
+    /// where the kernel does not say. A system call.
+    #[expect(unsafe_code, reason = "no safe crate has this request")]
+    pub fn unsent(&self) -> Option<u64> {
+        use rustix::ioctl::{Getter, Opcode, ioctl};
+        // SAFETY: this request writes one `int` to the address that it is given, and does nothing else (tcp(7), unix(7):
+        // SIOCOUTQ, which is TIOCOUTQ).
+        let unsent = unsafe { ioctl(self, Getter::<{ libc::TIOCOUTQ as Opcode }, libc::c_int>::new()) };
+        unsent.ok()?.try_into().ok()
     }
 
     /// Tells the client that no more bytes will come (FIN).

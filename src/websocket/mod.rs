@@ -7,6 +7,7 @@
 //! Nothing is unbounded: above the window of events that the application has not used up, or of frames that the client
 //! has not taken, the socket is not read (docs/port-protocol.md, "Credit").
 
+mod outgoing;
 mod session;
 
 pub use session::Session;
@@ -24,10 +25,12 @@ use tokio::time::Instant;
 use crate::gate::Permit;
 use crate::port::message::{Command, OVERHEAD, Reason, StreamId};
 use crate::streams::alarms::Alarm;
+use crate::streams::broadcast::Broadcast;
 use crate::streams::{Stream, Streams};
+use crate::transport::stall::Stall;
 use crate::transport::{Socket, scratch};
 use crate::ws::Event;
-use session::{Misplaced, Phase};
+use session::{Delivered, Misplaced, Phase};
 
 /// A shorter idle timeout would be over again before anything else had its turn.
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
@@ -110,6 +113,20 @@ impl Stream for Websocket {
         !self.dirty.replace(true)
     }
 
+    fn deliver(&self, broadcast: &Broadcast<'_>) -> bool {
+        let mut state = self.state.borrow_mut();
+        match state.deliver(broadcast) {
+            Delivered::Queued => !self.dirty.replace(true),
+            Delivered::Nothing => false,
+            Delivered::TooMuch => {
+                tracing::debug!(stream = self.id, "closed: it has not taken what was sent to many");
+                self.streams.app.closed(self.id, &Reason::Socket("backlog"));
+                state.cut(1013);
+                !self.dirty.replace(true)
+            }
+        }
+    }
+
     /// Writes what there is, and has the task look at what the commands have changed.
     fn flush(&self) {
         self.dirty.set(false);
@@ -128,7 +145,7 @@ impl Stream for Websocket {
 
     fn blocked_since(&self) -> Option<Instant> {
         let state = self.state.borrow();
-        state.blocked.filter(|_| state.phase != Phase::Gone)
+        state.stall.as_ref().filter(|_| state.phase != Phase::Gone).map(|stall| stall.since())
     }
 
     fn give_up(&self) {
@@ -223,12 +240,12 @@ impl Websocket {
 
     /// Decodes, tells the application, and says how much of `input` was used: all, unless the window is full.
     fn decode(&self, state: &mut Session, input: &mut [u8]) -> usize {
-        let Session { decoder, encoder, out, written, unused, pong, phase, paused, .. } = state;
+        let Session { decoder, encoder, out, unused, pong, phase, paused, .. } = state;
         let window = self.streams.options.window;
         let result = decoder.decode(input, &mut |event| {
             match event {
-                Event::Ping(payload) if encoder.is_open() => *pong = Some(payload.into()),
-                Event::Ping(payload) => encoder.pong(payload, out),
+                Event::Ping(payload) if encoder.is_within_frame() => *pong = Some(payload.into()),
+                Event::Ping(payload) => encoder.pong(payload, out.own(0)),
                 _ => {}
             }
             *unused += OVERHEAD + payload(&event).len();
@@ -240,7 +257,7 @@ impl Websocket {
                 }
                 event => self.streams.app.event(self.id, event),
             }
-            *paused = *unused >= window || out.len() - *written >= window;
+            *paused = *unused >= window || out.waiting() >= window;
             if *paused || *phase != Phase::Open { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         match result {
@@ -270,15 +287,15 @@ impl Websocket {
 
     /// Writes as much as the socket takes now.
     fn write(&self, state: &mut Session) {
-        while state.written < state.out.len() {
-            match self.socket.borrow().try_write(&state.out[state.written..]) {
+        while state.out.writable() > 0 {
+            match state.out.write(|slices| self.socket.borrow().try_write_slices(slices)) {
                 Ok(n) => {
-                    state.blocked = None;
+                    state.stall = None;
                     state.has_written(n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    state.blocked.get_or_insert_with(Instant::now);
+                    state.stall.get_or_insert_with(|| Box::new(Stall::begin(&self.socket.borrow())));
                     break;
                 }
                 Err(e) => {
@@ -287,11 +304,16 @@ impl Websocket {
                 }
             }
         }
-        self.streams.queued.set(&self.share, state.waiting());
+        self.streams.queued.set(&self.share, state.out.own_waiting());
         if let Phase::Open | Phase::Closing(_) = state.phase
             && let Some(credit) = state.take_credit(self.streams.options.window)
         {
             self.streams.app.credit(self.id, credit);
+        }
+        if state.phase == Phase::Open
+            && let Some(frames) = state.take_dropped()
+        {
+            self.streams.app.dropped(self.id, frames.into());
         }
     }
 
@@ -303,16 +325,20 @@ impl Websocket {
                 (Phase::Open, Some(timeout)) => Some(state.received + timeout.max(LEAST_TIMEOUT)),
                 _ => None,
             };
-            let send = state.blocked.zip(self.streams.options.send_timeout).map(|(since, timeout)| since + timeout);
-            let Some(deadline) = idle.into_iter().chain(send).min() else { return Poll::Pending };
+            let mut send = state.stall.as_mut().zip(self.streams.options.send_timeout);
+            let look = send.as_ref().map(|(stall, timeout)| stall.deadline(*timeout));
+            let Some(deadline) = idle.into_iter().chain(look).min() else { return Poll::Pending };
             // A deadline moves with every byte; the alarm is set anew only when it has rung, or would ring too late.
             if self.streams.alarms.rings_by(&self.alarm, deadline) {
                 return Poll::Pending;
             }
             let now = Instant::now();
-            if send.is_some_and(|deadline| deadline <= now) {
-                self.lost(state, &io::ErrorKind::TimedOut.into());
-                return Poll::Ready(());
+            if let Some((stall, timeout)) = send.take_if(|_| look.is_some_and(|deadline| deadline <= now)) {
+                if stall.is_over(&self.socket.borrow(), timeout, now) {
+                    self.lost(state, &io::ErrorKind::TimedOut.into());
+                    return Poll::Ready(());
+                }
+                continue;
             }
             if idle.is_some_and(|deadline| deadline <= now) {
                 // We may be the ones who do not read, or have not yet.
@@ -359,7 +385,7 @@ mod tests {
         fn size<F: Future>(_: fn(Rc<Websocket>) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(size_of::<Websocket>() <= 456, "{}", size_of::<Websocket>());
+        assert!(size_of::<Websocket>() <= 480, "{}", size_of::<Websocket>());
         assert!(size(run) <= 24, "{}", size(run));
     }
 }

@@ -113,13 +113,14 @@ impl Outgoing {
         many.pieces.push_back(Piece::Shared(shared));
     }
 
-    /// The open message has ended: the shared frames that have waited for that are next.
-    pub fn release(&mut self) {
-        if let Some(many) = &mut self.many {
-            many.held_bytes = 0;
-            let held = std::mem::take(&mut many.held);
-            held.into_iter().for_each(|shared| self.share(shared, false));
-        }
+    /// The open message has ended: the shared frames that have waited for that are next. Says whether there are any.
+    pub fn release(&mut self) -> bool {
+        let Some(many) = &mut self.many else { return false };
+        many.held_bytes = 0;
+        let held = std::mem::take(&mut many.held);
+        let any = !held.is_empty();
+        held.into_iter().for_each(|shared| self.share(shared, false));
+        any
     }
 
     /// The open message will not end: those that have waited for that go.
@@ -218,6 +219,20 @@ impl Outgoing {
         false
     }
 
+    /// All that may be written now.
+    #[cfg(test)]
+    pub fn bytes(&self) -> Vec<u8> {
+        let many = self.many.iter().flat_map(|many| many.pieces.iter().map(Piece::bytes));
+        let all: Vec<u8> = many.chain([&self.own[..]]).flatten().copied().collect();
+        all[self.written..].to_vec()
+    }
+
+    /// Whether what has been written and not forgotten is little.
+    #[cfg(test)]
+    pub fn is_compact(&self) -> bool {
+        self.written < 2 * KEPT.max(self.waiting())
+    }
+
     /// Where in the first piece the first frame begins of which nothing has been written, and whether that is within a message.
     fn boundary(&self, first: &[u8]) -> (usize, bool) {
         let (mut at, mut within) = (self.lead, self.within);
@@ -301,7 +316,11 @@ mod tests {
         let mut frames = Vec::new();
         while !bytes.is_empty() {
             let (frame, rest) = bytes.split_at(ws::frame_size(bytes));
-            let header = match frame[1] { 126 => 4, 127 => 10, _ => 2 };
+            let header = match frame[1] {
+                126 => 4,
+                127 => 10,
+                _ => 2,
+            };
             frames.push((frame.get(header).copied(), frame.len() - header));
             bytes = rest;
         }

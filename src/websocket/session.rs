@@ -14,11 +14,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::port::message::{Command, OVERHEAD, WebsocketOptions};
+use super::outgoing::Outgoing;
+use crate::port::message::{Command, OVERHEAD, OnBacklog, WebsocketOptions};
+use crate::streams::broadcast::Broadcast;
+use crate::transport::stall::Stall;
 use crate::ws::{self, Decoder, Encoder};
 
-/// Bytes that have been written and are not worth being forgotten while others wait behind them.
-const KEPT: usize = 65_536;
+/// What may wait for a client whose handler waits for it (`block`), in windows: a broadcast waits for nobody.
+const BLOCKED_WINDOWS: usize = 4;
 
 /// The state of one WebSocket, without its socket.
 pub struct Session {
@@ -27,12 +30,8 @@ pub struct Session {
     pub(super) encoder: Encoder,
     /// Received and not decoded: the window was full. At most one read.
     pub(super) unread: Vec<u8>,
-    /// Frames to be written, from `written` on.
-    pub(super) out: Vec<u8>,
-    pub(super) written: usize,
-    /// Bytes at the beginning of `out` before its first frame: the upgrade's answer, or the end of a frame whose beginning
-    /// has been written.
-    lead: usize,
+    /// Frames to be written.
+    pub(super) out: Outgoing,
     /// Cost of the events that the application has not used up.
     pub(super) unused: usize,
     /// Cost of the commands whose frames are in `out`.
@@ -41,7 +40,10 @@ pub struct Session {
     pub(super) credit: usize,
     /// What the VM lets wait for this client, if that is less than the window.
     max_backlog: u32,
-    /// A pong that must wait for the end of a message that is being sent in pieces.
+    on_backlog: OnBacklog,
+    /// Frames for many that were not sent, and the VM has not been told.
+    dropped: u32,
+    /// A pong that must wait for the end of a frame whose payload is still coming.
     pub(super) pong: Option<Box<[u8]>>,
     pub(super) active: bool,
     pub(super) idle_timeout: Option<Duration>,
@@ -49,8 +51,8 @@ pub struct Session {
     pub(super) received: Instant,
     /// It was kept at the end of its idle timeout, because the kernel had bytes of it; none of them have come since.
     pub(super) spared: bool,
-    /// Since when the client has taken nothing of `out`.
-    pub(super) blocked: Option<Instant>,
+    /// The client does not take all of `out`.
+    pub(super) stall: Option<Box<Stall>>,
     /// The decoder was stopped by a full window: it, or `unread`, has more.
     pub(super) paused: bool,
     /// The alarm must be looked at: `idle_timeout` has changed.
@@ -70,6 +72,17 @@ pub enum Phase {
     Ending,
     /// Nothing more can or will be written.
     Gone,
+}
+
+/// What has become of frames for many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// They are to be written.
+    Queued,
+    /// They were dropped, or the WebSocket has ended.
+    Nothing,
+    /// More waits than may: the client is to be closed.
+    TooMuch,
 }
 
 /// A command that does not fit the stream's state: a bug on one of the two sides.
@@ -93,19 +106,19 @@ impl Session {
             decoder: Decoder::new(limits, agreement),
             encoder: Encoder::new(agreement),
             unread: Vec::new(),
-            lead: 0,
-            out: Vec::new(),
-            written: 0,
+            out: Outgoing::default(),
             unused: 0,
             queued: 0,
             credit: 0,
             max_backlog: options.max_backlog.and_then(|max| u32::try_from(max).ok()).unwrap_or(u32::MAX),
+            on_backlog: options.on_backlog,
+            dropped: 0,
             pong: None,
             active: options.active,
             idle_timeout: options.idle_timeout.map(Duration::from_millis),
             received: Instant::now(),
             spared: false,
-            blocked: None,
+            stall: None,
             paused: true,
             rearm: false,
             waits_for_client: false,
@@ -115,13 +128,12 @@ impl Session {
 
     /// Sets what is written before the first frame: the answer to the upgrade.
     pub fn begin(&mut self, answer: Vec<u8>) {
-        self.lead = answer.len();
-        self.out = answer;
+        self.out.begin(answer);
     }
 
     /// Bytes that wait for the client to take them.
     pub fn waiting(&self) -> usize {
-        self.out.len() - self.written
+        self.out.waiting()
     }
 
     /// Whether the client is to be read: someone wants it, and there is room for what comes of it.
@@ -141,7 +153,7 @@ impl Session {
                 self.unused = self.unused.saturating_sub(usize::try_from(n).unwrap_or(usize::MAX))
             }
             (Command::Active(active), _) => self.active = active,
-            (Command::SetOptions { idle_timeout, max_frame_size }, _) => {
+            (Command::SetOptions { idle_timeout, max_frame_size, .. }, _) => {
                 if let Some(timeout) = idle_timeout {
                     self.idle_timeout = timeout.map(Duration::from_millis);
                     self.received = Instant::now();
@@ -159,15 +171,17 @@ impl Session {
 
     /// Appends a frame, or a piece of one, to what is to be written.
     fn frame(&mut self, command: Command<'_>) -> Result<(), Misplaced> {
-        let out = &mut self.out;
+        let out = self.out.own(self.encoder.owed());
         let cost = match command {
             Command::Part(piece) => {
-                if out.is_empty() {
-                    self.lead = self.encoder.owed();
-                }
                 let complete = self.encoder.part(piece, out).map_err(|_| Misplaced)?;
-                if complete && let Some(payload) = self.pong.take() {
-                    self.encoder.pong(&payload, out);
+                if complete {
+                    if let Some(payload) = self.pong.take() {
+                        self.encoder.pong(&payload, out);
+                    }
+                    if self.out.release() {
+                        self.encoder.has_sent_shared();
+                    }
                 }
                 piece.len()
             }
@@ -194,32 +208,44 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the WebSocket with a close frame; without one in the middle of a message, where it cannot stand.
+    /// Ends the WebSocket with a close frame, behind all that waits. A frame whose payload is not complete will never be: it is
+    /// taken back, or, where some of it has been written, nothing can stand behind it.
     pub fn close(&mut self, close: Option<(u16, &[u8])>) {
-        if self.encoder.is_open() {
+        if !self.take_back() {
             self.phase = Phase::Gone;
             return;
         }
-        self.encoder.close(close, &mut self.out);
+        if self.encoder.is_open() {
+            self.out.forget_held();
+        } else {
+            self.out.release();
+        }
+        self.encoder.close(close, self.out.own(0));
         self.phase = Phase::Ending;
         self.unread = Vec::new();
     }
 
-    /// Ends the WebSocket with a close frame behind the frame that is being written: the frames after that are discarded,
+    /// Ends the WebSocket with a close frame behind the message that is being written: the frames after that are discarded,
     /// since the client does not take them.
-    fn cut(&mut self, code: u16) {
-        self.out.truncate(self.boundary());
-        self.out.shrink_to_fit();
+    pub fn cut(&mut self, code: u16) {
+        if !self.take_back() {
+            self.phase = Phase::Gone;
+            return;
+        }
+        self.out.cut();
         self.close(Some((code, b"")));
     }
 
-    /// Where in `out` the first frame begins of which nothing has been written.
-    fn boundary(&self) -> usize {
-        let mut at = self.lead;
-        while at < self.written {
-            at = at.saturating_add(ws::frame_size(&self.out[at..]));
+    /// Takes a frame back whose payload is not complete. Says whether whole frames are left: not if some of it has been written.
+    fn take_back(&mut self) -> bool {
+        if !self.encoder.is_within_frame() {
+            return true;
         }
-        at
+        let is_whole = self.out.take_back();
+        if is_whole {
+            self.encoder.abandon();
+        }
+        is_whole
     }
 
     /// `n` more bytes of `out` have been written. Commands are credited in proportion: how many bytes each has become
@@ -228,17 +254,37 @@ impl Session {
         let credit = self.queued * n / self.waiting();
         self.queued -= credit;
         self.credit += credit;
-        self.written += n;
-        if self.written == self.out.len() {
-            self.written = 0;
-            self.lead = 0;
-            self.out = Vec::new();
-        } else if self.written >= KEPT && self.written >= self.out.len() / 2 {
-            // A client that always lags a little never empties `out`. This moves no byte that it does not pay for.
-            self.lead = self.boundary() - self.written;
-            self.out.drain(..self.written);
-            self.written = 0;
+        self.out.has_written(n, self.encoder.is_open() && !self.encoder.is_within_frame());
+    }
+
+    /// Appends frames that others are sent, too. They cost no credit: the VM does not wait for their client.
+    pub fn deliver(&mut self, broadcast: &Broadcast<'_>) -> Delivered {
+        if self.phase != Phase::Open {
+            return Delivered::Nothing;
         }
+        let bound = match (self.max_backlog, self.on_backlog) {
+            (u32::MAX, OnBacklog::Block) => broadcast.window.saturating_mul(BLOCKED_WINDOWS),
+            (u32::MAX, _) => broadcast.window,
+            (max, _) => max as usize,
+        };
+        if self.waiting() >= bound {
+            if self.on_backlog == OnBacklog::Drop {
+                self.dropped = self.dropped.saturating_add(broadcast.count());
+                return Delivered::Nothing;
+            }
+            return Delivered::TooMuch;
+        }
+        let open = self.encoder.is_open();
+        self.out.share(broadcast.encoded(self.encoder.class()), open);
+        if !open {
+            self.encoder.has_sent_shared();
+        }
+        Delivered::Queued
+    }
+
+    /// How many frames for many were not sent, once there is room again.
+    pub fn take_dropped(&mut self) -> Option<u32> {
+        (self.dropped > 0 && self.out.is_empty()).then(|| std::mem::take(&mut self.dropped))
     }
 
     /// What has been written, once it is worth an event: half of the window, or of a smaller backlog. The pieces of a
@@ -278,9 +324,8 @@ mod tests {
 
     /// Writes a part of what waits to `client`: all of it, for the highest `part`.
     fn write(session: &mut Session, part: &prop::sample::Index, client: &mut Vec<u8>) {
-        let waiting = session.out.len() - session.written;
-        let n = part.index(waiting + 1);
-        client.extend_from_slice(&session.out[session.written..][..n]);
+        let n = part.index(session.waiting() + 1);
+        client.extend_from_slice(&session.out.bytes()[..n]);
         if n > 0 {
             session.has_written(n);
         }
@@ -308,16 +353,23 @@ mod tests {
                     }
                     Step::Write(part) => write(&mut session, part, &mut client),
                 }
-                prop_assert!(session.written < 2 * KEPT.max(session.out.len() - session.written));
+                prop_assert!(session.out.is_compact());
             }
+            let mut is_begun = false;
             if let Some(size) = end {
+                let before = session.waiting();
                 send(&mut session, Command::Open(Kind::Binary, size as u64));
-                send(&mut session, Command::Cut(1013));
-                prop_assert_eq!(session.phase, Phase::Gone, "no close frame can stand inside a message");
-                return Ok(());
+                let header = session.waiting() - before;
+                write(&mut session, &between, &mut client);
+                is_begun = session.waiting() < header;
             }
             send(&mut session, Command::Cut(1013));
-            client.extend_from_slice(&session.out[session.written..]);
+            prop_assert_eq!(session.phase == Phase::Gone, is_begun, "no close frame can stand inside a frame");
+            if is_begun {
+                return Ok(());
+            }
+            let last = session.out.bytes();
+            client.extend_from_slice(&last);
             let mut rest = client.strip_prefix(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").expect("begins with the answer");
             while rest.len() > 4 {
                 let (frame, behind) = rest.split_at(frame_size(rest));
@@ -325,6 +377,101 @@ mod tests {
                 rest = behind;
             }
             prop_assert_eq!(rest, b"\x88\x02\x03\xf5");
+        }
+    }
+
+    /// A session whose client has agreed to compression, with the answer to the upgrade written.
+    fn compressing() -> Session {
+        let options = WebsocketOptions { deflate: Some(ws::DeflateOpts::default()), ..WebsocketOptions::default() };
+        let (mut session, _) = Session::new(Some(b"permessage-deflate"), &options);
+        session.begin(b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec());
+        session.has_written(session.waiting());
+        session
+    }
+
+    /// Bytes that do not compress.
+    fn noise(size: usize) -> Vec<u8> {
+        let mut state = 1u32;
+        std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .take(size)
+        .collect()
+    }
+
+    /// The first bytes of the frames.
+    fn kinds(mut frames: &[u8]) -> Vec<u8> {
+        let mut kinds = Vec::new();
+        while let Some(kind) = frames.first() {
+            kinds.push(*kind);
+            frames = &frames[frame_size(frames)..];
+        }
+        kinds
+    }
+
+    const PIECE: usize = 65_536;
+
+    fn pieces(session: &mut Session, size: usize, sent: usize) {
+        session.command(Command::Open(Kind::Binary, (size * PIECE) as u64)).expect("is allowed");
+        for piece in noise(sent * PIECE).chunks(PIECE) {
+            session.command(Command::Part(piece)).expect("is allowed");
+        }
+    }
+
+    #[test]
+    fn a_close_frame_stands_between_the_fragments_of_a_message_that_does_not_go_on() {
+        let mut session = compressing();
+        pieces(&mut session, 3, 2);
+        session.close(Some((1001, b"")));
+        assert_eq!((session.phase, kinds(&session.out.bytes())), (Phase::Ending, vec![0x42, 0x00, 0x88]));
+    }
+
+    #[test]
+    fn a_cut_leaves_the_message_whole_of_which_a_fragment_has_been_written() {
+        for written in 0..3 {
+            let mut session = compressing();
+            pieces(&mut session, 4, 4);
+            let all = session.out.bytes();
+            let ends: Vec<_> = (0..3)
+                .scan(0, |at, _| {
+                    *at += frame_size(&all[*at..]);
+                    Some(*at)
+                })
+                .collect();
+            session.has_written(ends[written] - 1);
+            session.command(Command::Message(Kind::Text, b"not begun")).expect("is allowed");
+            session.command(Command::Cut(1013)).expect("is allowed");
+            let expected = [&[0x00, 0x00, 0x80][written..], &[0x88]].concat();
+            assert_eq!(kinds(&session.out.bytes()[1..]), expected); // Behind the last byte of a fragment.
+        }
+    }
+
+    #[test]
+    fn a_cut_at_the_end_of_a_fragment_leaves_the_message_whole_too() {
+        let mut session = compressing();
+        pieces(&mut session, 2, 1);
+        session.has_written(session.waiting());
+        session.command(Command::Part(&noise(PIECE))).expect("is allowed");
+        session.command(Command::Message(Kind::Text, b"not begun")).expect("is allowed");
+        session.command(Command::Cut(1013)).expect("is allowed");
+        assert_eq!(kinds(&session.out.bytes()), [0x80, 0x88]);
+    }
+
+    #[test]
+    fn a_close_takes_back_a_frame_that_is_not_complete_unless_some_of_it_has_been_written() {
+        for written in [0, 1] {
+            let mut session = compressing();
+            session.command(Command::Deflate(false)).expect("is allowed");
+            session.command(Command::Message(Kind::Text, b"before")).expect("is allowed");
+            let before = session.waiting();
+            pieces(&mut session, 2, 1);
+            session.has_written(before + written);
+            session.close(Some((1001, b"")));
+            match written {
+                0 => assert_eq!(session.out.bytes(), *b"\x88\x02\x03\xe9"),
+                _ => assert_eq!(session.phase, Phase::Gone),
+            }
         }
     }
 }

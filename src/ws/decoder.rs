@@ -28,6 +28,8 @@ pub struct Decoder {
     options: Options,
     /// There if compression has been negotiated.
     inflater: Option<Box<Inflater>>,
+    /// Each frame of a message says for itself whether it is compressed, and is compressed for itself.
+    per_frame: bool,
     state: State,
     /// The beginning of an unfinished header or of an unfinished control frame's unmasked payload.
     partial: Vec<u8>,
@@ -54,6 +56,7 @@ impl Decoder {
         Decoder {
             options,
             inflater: agreement.map(|agreement| Box::new(Inflater::new(agreement))),
+            per_frame: agreement.is_some_and(|agreement| agreement.per_frame),
             state: State::Header,
             partial: Vec::new(),
             message: None,
@@ -113,7 +116,7 @@ impl Decoder {
     fn header(&mut self, input: &[u8]) -> Step {
         let context = Context {
             deflate: self.inflater.is_some(),
-            message: self.message.as_ref().map(|message| message.compressed),
+            message: self.message.as_ref().map(|message| message.compressed || self.per_frame),
         };
         if self.partial.is_empty() {
             let Some((header, size)) = Header::parse(input, context)? else {
@@ -151,6 +154,9 @@ impl Decoder {
         };
         // A continuation belongs to the message that is there, everything else begins one: `Header::parse` saw to that.
         let message = self.message.get_or_insert_with(|| Message::new(kind, header.rsv1));
+        if self.per_frame {
+            message.compressed = header.rsv1;
+        }
         message.count_fragment(self.options.max_fragments)?;
         if !message.compressed {
             message.allow(header.length, &self.options)?;
@@ -231,7 +237,8 @@ impl Decoder {
         };
         let available = input.len().min(MAX_STEP);
         let piece = frame.unmask(&mut input[..available]);
-        let last = frame.fin && frame.left == 0;
+        let ends = frame.fin || self.per_frame;
+        let last = ends && frame.left == 0;
         // Where there is no room, one byte shows whether the message goes on. The allowance is never 0.
         let room = message.allowance(&self.options).min(message.room().max(1) as u64) as usize;
         let mut output = inflate::Output::take();
@@ -247,8 +254,10 @@ impl Decoder {
         }
 
         let done = fed.drained && frame.left == 0;
-        let flow = if done && frame.fin {
+        if done && ends {
             inflater.end()?;
+        }
+        let flow = if done && frame.fin {
             message.check(&[], true, &self.options)?;
             self.message.take().map_or(ControlFlow::Break(()), |message| message.end(inflated, sink))
         } else {
@@ -303,6 +312,37 @@ mod tests {
         let (events, error) = events(OPTIONS, input);
         assert_eq!(events, [""; 0]);
         error
+    }
+
+    /// Compressed frames and others in one message, cut at every byte.
+    #[test]
+    fn of_the_draft_each_frame_of_a_message_is_inflated_for_itself() {
+        let input = [
+            frame(0x41, b"\xf2\x48\xcd\xc9\xc9\x07\x00"),
+            frame(0x00, b" and "),
+            frame(0x89, b"ping"),
+            frame(0x40, b""),
+            frame(0xc0, b"\xf2\x00\x11\x00\x00"),
+            frame(0x81, b"plain"),
+        ]
+        .concat();
+        for cut in 0..=input.len() {
+            let mut decoder = Decoder::new(OPTIONS, Some(&Agreement { per_frame: true, ..Agreement::default() }));
+            let mut events = Vec::new();
+            for part in [&input[..cut], &input[cut..]] {
+                let used = decoder.decode(&mut part.to_vec(), &mut |event| {
+                    events.push(format!("{event:?}"));
+                    ControlFlow::Continue(())
+                });
+                assert_eq!(used, Ok(part.len()), "{cut}");
+            }
+            let expected = [
+                Event::Ping(b"ping"),
+                Event::Message(Kind::Text, b"Hello and Hello"),
+                Event::Message(Kind::Text, b"plain"),
+            ];
+            assert_eq!(events, expected.map(|event| format!("{event:?}")), "{cut}");
+        }
     }
 
     #[test]

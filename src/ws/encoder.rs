@@ -19,6 +19,8 @@ pub struct Encoder {
     deflater: Option<Box<Deflater>>,
     /// Compress the messages to come.
     compress: bool,
+    /// Each frame of a message is compressed for itself.
+    per_frame: bool,
     /// The message that is being sent in pieces.
     open: Option<Open>,
 }
@@ -44,7 +46,12 @@ pub struct Overrun {
 impl Encoder {
     /// An encoder for the beginning of a connection.
     pub fn new(agreement: Option<&Agreement>) -> Encoder {
-        Encoder { deflater: agreement.map(|agreement| Box::new(Deflater::new(agreement))), compress: true, open: None }
+        Encoder {
+            deflater: agreement.map(|agreement| Box::new(Deflater::new(agreement))),
+            compress: true,
+            per_frame: agreement.is_some_and(|agreement| agreement.per_frame),
+            open: None,
+        }
     }
 
     /// Appends a whole message. Not while a message is open.
@@ -85,17 +92,20 @@ impl Encoder {
         if size > open.left {
             return Err(Overrun { left: open.left, size });
         }
+        if size == 0 {
+            return Ok(false);
+        }
         open.left -= size;
         let last = open.left == 0;
         match &mut self.deflater {
             Some(deflater) if open.compressed => {
                 let before = out.len();
                 let gap = Gap::open(payload.len(), out);
-                deflater.compress(payload, last, out);
+                deflater.compress(payload, last || self.per_frame, out);
                 if gap.is_empty(out) && !last {
                     out.truncate(before);
                 } else {
-                    gap.fill(last, open.opcode != Data::Continue, OpCode::Data(open.opcode), out);
+                    gap.fill(last, self.per_frame || open.opcode != Data::Continue, OpCode::Data(open.opcode), out);
                     open.opcode = Data::Continue;
                 }
             }
@@ -107,10 +117,20 @@ impl Encoder {
         Ok(last)
     }
 
-    /// Says whether a message is open: then nothing but [`Encoder::part`] may be called, and the connection cannot be
-    /// closed in order.
+    /// Says whether a message is open: then no other may be begun.
     pub fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Says whether the open message's frame is: then nothing but [`Encoder::part`] may be called. Between the fragments of a
+    /// compressed message control frames may stand (RFC 6455, 5.4).
+    pub fn is_within_frame(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| !open.compressed)
+    }
+
+    /// Forgets the open message, whose frame the caller has taken back: only a close frame may follow.
+    pub fn abandon(&mut self) {
+        self.open = None;
     }
 
     /// Bytes of the open message that will follow without a header of their own.
@@ -231,6 +251,34 @@ mod tests {
             assert!(!e.is_open());
         });
         assert_eq!(frame, b"\x81\x05Hello");
+    }
+
+    #[test]
+    fn of_the_draft_each_frame_of_a_message_is_compressed_for_itself() {
+        for server_context_takeover in [true, false] {
+            let agreement = Agreement { per_frame: true, server_context_takeover, ..Agreement::default() };
+            let pieces = [&b"Hello, "[..], b"Hello, ", b"Hello"];
+            let (mut encoder, mut frames) = (Encoder::new(Some(&agreement)), Vec::new());
+            encoder.open(Kind::Text, 19, &mut frames);
+            for (n, piece) in pieces.iter().enumerate() {
+                assert_eq!(encoder.part(piece, &mut frames), Ok(n == 2));
+            }
+            encoder.message(Kind::Text, b"Hello", &mut frames);
+            // A client's inflater, with or without what came before.
+            let takes_over = Agreement { client_context_takeover: server_context_takeover, ..agreement };
+            let mut inflater = super::super::inflate::Inflater::new(&takes_over);
+            let mut rest = &frames[..];
+            for (first, piece) in [0x41, 0x40, 0xc0, 0xc1].into_iter().zip(pieces.into_iter().chain([&b"Hello"[..]])) {
+                let (frame, behind) = rest.split_at(super::super::frame_size(rest));
+                assert_eq!(frame[0], first);
+                let mut output = [0; 100];
+                let fed = inflater.feed(&frame[2..], true, &mut output).expect("inflates");
+                assert_eq!((&output[..fed.made], fed.drained), (piece, true));
+                inflater.end().expect("is the end of a block");
+                rest = behind;
+            }
+            assert!(rest.is_empty());
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The negotiation of compression (RFC 7692, 5 and 7.1): the client's offers in, the server's answer out. Pure.
 //!
-//! The answers are Cowboy's to the letter, as of Cowlib 2.14, with one difference. RFC 7692, 7.1 wants an offer refused
+//! The answers are Cowboy's to the letter, as of Cowlib 2.14, with two differences. Cowlib takes every offer of
+//! x-webkit-deflate-frame, and does not do what its parameters say; we refuse one with parameters that we do not know. RFC 7692, 7.1 wants an offer refused
 //! that names a parameter twice; Cowlib refuses it only if both are equal, and otherwise answers with both. We refuse both.
 
 use std::fmt::Write;
@@ -31,6 +32,8 @@ pub struct DeflateOpts {
     pub history: u16,
     /// `max_idle`, in milliseconds: how long the history outlives its connection's last message. Not one of Cowboy's.
     pub max_idle: Duration,
+    /// Each frame is compressed for itself, or is not, and says which: x-webkit-deflate-frame. Not an option.
+    pub per_frame: bool,
 }
 
 /// What one connection compresses with: the options, as the client's offer has narrowed them.
@@ -53,6 +56,7 @@ impl Default for DeflateOpts {
             client_max_window_bits: 15,
             history: 8192,
             max_idle: Duration::from_secs(10),
+            per_frame: false,
         }
     }
 }
@@ -111,18 +115,29 @@ fn takeover(value: &str) -> Result<bool, BadOption> {
 pub fn negotiate(offers: &str, options: &DeflateOpts) -> Option<(String, Agreement)> {
     offers::parse(offers)?.iter().find_map(|offer| match offer.name {
         "permessage-deflate" => permessage_deflate(&offer.parameters, options),
-        // The browser draft of permessage-deflate. Whatever its parameters ask for, it is granted in full.
-        "x-webkit-deflate-frame" => Some((
-            offer.name.to_owned(),
-            Agreement {
-                server_context_takeover: true,
-                client_context_takeover: true,
-                server_max_window_bits: 15,
-                client_max_window_bits: 15,
-                ..*options
-            },
-        )),
+        "x-webkit-deflate-frame" => Some((offer.name.to_owned(), webkit_deflate_frame(&offer.parameters, options)?)),
         _ => None,
+    })
+}
+
+/// The draft that was before permessage-deflate (draft-tyoshino-hybi-websocket-perframe-deflate). What its parameters ask for
+/// concerns what the server sends. The answer, Cowlib's, asks for nothing: so the client may do all that it can.
+fn webkit_deflate_frame(parameters: &[Parameter<'_>], options: &DeflateOpts) -> Option<Agreement> {
+    let (mut no_context_takeover, mut max_window_bits) = (None, None);
+    for (name, value) in parameters {
+        match *name {
+            "no_context_takeover" => once(&mut no_context_takeover, flag(value.as_deref())?)?,
+            "max_window_bits" => once(&mut max_window_bits, window_bits(value.as_deref()?)?)?,
+            _ => return None,
+        }
+    }
+    Some(Agreement {
+        server_context_takeover: options.server_context_takeover && no_context_takeover.is_none(),
+        client_context_takeover: true,
+        server_max_window_bits: narrow(options.server_max_window_bits, max_window_bits),
+        client_max_window_bits: 15,
+        per_frame: true,
+        ..*options
     })
 }
 
@@ -264,6 +279,7 @@ mod tests {
                 // Cowlib 2.13 takes these two; 2.14 has corrected the first.
                 _ if narrow && cowlibs != "x-webkit-deflate-frame" => None,
                 _ if twice => None,
+                "x-webkit-deflate-frame" if offers.contains("bogus") => None,
                 _ => Some(cowlibs.to_owned()),
             };
             ours[usize::from(expected.is_some())] += 1;
@@ -329,8 +345,33 @@ mod tests {
         let wide =
             agreed("permessage-deflate; server_max_window_bits=15; client_max_window_bits; client_no_context_takeover");
         assert_eq!(wide, Agreement { client_context_takeover: false, ..ours });
-        let draft = agreed("x-webkit-deflate-frame; max_window_bits=8; no_context_takeover");
-        assert_eq!(draft, Agreement { server_max_window_bits: 15, client_max_window_bits: 15, ..ours });
+    }
+
+    /// Whose parameters ask for less of what the server sends, while the client may do what it can.
+    #[test]
+    fn of_the_draft_only_offers_are_taken_that_are_kept() {
+        let ours = options("server_max_window_bits=12 client_max_window_bits=11 level=3");
+        let draft = Agreement { client_max_window_bits: 15, per_frame: true, ..ours };
+        let agreed = |parameters| negotiate(&format!("x-webkit-deflate-frame{parameters}"), &ours);
+        for (parameters, agreement) in [
+            ("", draft),
+            ("; max_window_bits=8", Agreement { server_max_window_bits: 8, ..draft }),
+            ("; max_window_bits=15", draft),
+            ("; no_context_takeover", Agreement { server_context_takeover: false, ..draft }),
+        ] {
+            assert_eq!(agreed(parameters), Some(("x-webkit-deflate-frame".to_owned(), agreement)));
+        }
+        for parameters in [
+            "; max_window_bits",
+            "; max_window_bits=7",
+            "; max_window_bits=16",
+            "; no_context_takeover=1",
+            "; no_context_takeover; no_context_takeover",
+            "; max_window_bits=9; max_window_bits=9",
+            "; bogus",
+        ] {
+            assert_eq!(agreed(parameters), None, "{parameters}");
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct Header {
 pub struct Context {
     /// A compression extension has been negotiated, which gives the first reserved bit a meaning.
     pub deflate: bool,
-    /// A fragmented message is open; says whether it is compressed.
+    /// A fragmented message is open; says whether its frames may have the bit.
     pub message: Option<bool>,
 }
 
@@ -101,8 +101,8 @@ impl Payload {
 
 /// The rules for the first byte, in the order in which Cowlib looks at them.
 fn check_first(fin: bool, rsv: u8, opcode: OpCode, context: Context) -> Result<(), Error> {
-    // RFC 7692, 6: the bit stands on the first frame of a compressed message. Safari's x-webkit-deflate-frame sets it on
-    // the other frames too, and Cowboy takes that from everybody.
+    // RFC 7692, 6: the bit stands on the first frame of a compressed message. In x-webkit-deflate-frame
+    // every frame has its own, and Cowboy takes that from everybody.
     let rsv1 = context.deflate
         && match opcode {
             OpCode::Data(Data::Continue) => context.message == Some(true),
@@ -175,6 +175,13 @@ pub fn frame_size(bytes: &[u8]) -> usize {
         [_, size, ..] => 2 + usize::from(size),
         _ => bytes.len(),
     }
+}
+
+/// Whether the next frame of data goes on with a message, after a frame with this first byte; `within` says so before it.
+pub fn is_within_message(within: bool, first: u8) -> bool {
+    const FIN: u8 = 0x80;
+    const CONTROL: u8 = 0x08;
+    if first & CONTROL != 0 { within } else { first & FIN == 0 }
 }
 
 #[cfg(test)]

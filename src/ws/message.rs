@@ -20,7 +20,7 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Sink for F {}
 /// A message of which the first frame's header has been read.
 pub struct Message {
     kind: Kind,
-    /// The first frame had RSV1.
+    /// The first frame had RSV1; or the last one, where each is compressed for itself.
     pub compressed: bool,
     /// Frames so far.
     fragments: u32,

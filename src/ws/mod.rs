@@ -38,7 +38,7 @@ pub use encoder::{Encoder, Overrun};
 pub use error::{Error, Reason};
 pub use event::{CHUNK, Event, Kind};
 pub use extension::{Agreement, DeflateOpts, Strategy};
-pub use frame::frame_size;
+pub use frame::{frame_size, is_within_message};
 pub use limits::Options;
 pub use names::derive_accept_key;
 pub use shared::Class;

@@ -67,6 +67,9 @@ request_line(_) ->
         {line_feed_only, "GET / HTTP/1.1\n" ?HOST "\r\n", {505, closed}, {bare_line_feed, {400, closed}}},
         {fragment, "GET /#f HTTP/1.1\r\n" ?HOST "\r\n", {200, open}, {fragment_in_the_target, {400, closed}}},
         {bad_percent_encoding, "GET /%zz HTTP/1.1\r\n" ?HOST "\r\n", {400, open}},
+        {sign_of_no_uri_in_the_path, "GET /< HTTP/1.1\r\n" ?HOST "\r\n", {400, open}},
+        {tab_in_the_path, "GET /a\tb HTTP/1.1\r\n" ?HOST "\r\n", {400, open}},
+        {no_utf8_in_the_path, ["GET /", 255, " HTTP/1.1\r\n" ?HOST "\r\n"], {400, open}},
         {nul_in_the_path, ["GET /a", 0, "b HTTP/1.1\r\n" ?HOST "\r\n"], {400, open}, {nul_in_the_path, {400, closed}}}
     ]).
 
@@ -80,6 +83,21 @@ max_request_line_length(_) ->
         {shorter, "GET / HTTP/1.1\r\n" ?HOST "\r\n", {200, open}},
         {longer, ["GET /", binary:copy(<<"a">>, 200)], {414, closed}}
     ]).
+
+%% In one segment with its end.
+a_little_more_than_the_limits(_) ->
+    Get = fun(Target, Fields) -> ["GET ", Target, " HTTP/1.1\r\n" ?HOST, Fields, "\r\n"] end,
+    rows(#{}, [
+        {request_line, Get(["/", binary:copy(<<"a">>, 8001 - 14)], ""), {200, open}, {exact_limits, {414, closed}}},
+        {name, Get("/", [binary:copy(<<"a">>, 65), ": b\r\n"]), {200, open}, {exact_limits, {431, closed}}}
+    ]),
+    rows(#{max_header_value_length => 100}, [
+        {value, Get("/", ["Cookie: ", binary:copy(<<"a">>, 101), "\r\n"]), {200, open}, {exact_limits, {431, closed}}}
+    ]).
+
+a_request_line_of_100_kilobytes(_) ->
+    Request = fun(Length) -> ["GET /", binary:copy(<<"a">>, Length - 14), " HTTP/1.1\r\n" ?HOST "\r\n"] end,
+    rows(#{max_request_line_length => 100000}, [{at_the_limit, Request(100000), {200, open}}]).
 
 max_method_length(_) ->
     Request = fun(Length) -> [binary:copy(<<"A">>, Length), " / HTTP/1.1\r\n" ?HOST "\r\n"] end,
@@ -138,6 +156,21 @@ max_header_name_and_value_length(_) ->
         {value, ["GET / HTTP/1.1\r\n" ?HOST "a: ", binary:copy(<<"a">>, 100)], {431, closed}}
     ]).
 
+%% The options of Cowboy 2.15. One that is not given is max_header_value_length.
+max_length_of_cookie_and_authorization(_) ->
+    Request = fun(Name, Length, End) -> ["GET / HTTP/1.1\r\n" ?HOST, Name, ": ", binary:copy(<<"a">>, Length), End] end,
+    _ = [rows(#{Option => 9000, max_header_value_length => 10, request_timeout => 300}, [
+        {at_the_limit, Request(Name, 9000, "\r\n\r\n"), {431, closed},
+            {cookie_and_authorization_limits, {200, open}}},
+        {above_it, Request(Name, 9001, ""), {431, closed}},
+        {another_field, Request("x", 11, ""), {431, closed}}
+    ]) || {Option, Name} <- [
+        {max_cookie_header_value_length, "Cookie"}, {max_authorization_header_value_length, "Authorization"}]],
+    rows(#{max_cookie_header_value_length => 10, max_authorization_header_value_length => 20, request_timeout => 300}, [
+        {Name, Request(Name, Length + 1, ""), {408, closed}, {cookie_and_authorization_limits, {431, closed}}}
+        || {Name, Length} <- [{"cookie", 10}, {"AUTHORIZATION", 20}]
+    ]).
+
 %%% Bodies
 
 body_framing(_) ->
@@ -154,8 +187,11 @@ body_framing(_) ->
         {the_same_length_twice, Post("Content-Length: 0\r\nContent-Length: 0\r\n"), {400, closed}},
         {list_of_lengths, Post("Content-Length: 0, 0\r\n"), {400, closed}},
         {empty_length, Post("Content-Length:\r\n"), {400, closed}},
-        {too_many_digits, Post(["Content-Length: ", binary:copy(<<"9">>, 100), "\r\n"]), {200, closed},
-            {content_length_beyond_64_bits, {400, closed}}}
+        {seventeen_digits, [Post("Content-Length: 00000000000000001\r\n"), "a"], {200, open}},
+        {eighteen_digits, [Post("Content-Length: 000000000000000001\r\n"), "a"], {200, open},
+            {content_length_of_18_digits, {400, closed}}},
+        {hundred_digits, Post(["Content-Length: ", binary:copy(<<"9">>, 100), "\r\n"]), {200, closed},
+            {content_length_of_18_digits, {400, closed}}}
     ]).
 
 %% A handler that reads a chunked body whose framing is broken: 400, and no more of this connection.
@@ -167,12 +203,56 @@ chunk_framing(_) ->
     same_test:rows(#{routes => [{"/read", http_script_h, #{init => Init}},
         {"/", http_script_h, #{init => fun(Req, State) -> {ok, cowboy_req:reply(200, Req), State} end}}]},
         fun outcome/2, [
-            {Name, ["POST /read HTTP/1.1\r\n" ?HOST "Transfer-Encoding: chunked\r\n\r\n", Body], Expected}
-            || {Name, Body, Expected} <- [
-                {good, "1\r\na\r\n0\r\n\r\n", {200, open}},
-                {size_with_a_bad_end, "1x\r\na\r\n0\r\n\r\n", {400, closed}},
-                {no_line_end_after_the_data, "1\r\nab\r\n0\r\n\r\n", {400, closed}}
+            list_to_tuple([Name, ["POST /read HTTP/1.1\r\n" ?HOST "Transfer-Encoding: chunked\r\n\r\n", Body] | Expected])
+            || [Name, Body | Expected] <- [
+                [good, "1\r\na\r\n0\r\n\r\n", {200, open}],
+                [extension, ["1;", binary:copy(<<"x">>, 126), "\r\na\r\n0\r\n\r\n"], {200, open}],
+                [long_extension, ["1;", binary:copy(<<"x">>, 1000), "\r\na\r\n0\r\n\r\n"], {400, closed},
+                    {long_chunk_extensions, {200, open}}],
+                [endless_extension, ["1;", binary:copy(<<"x">>, 16400)], {400, closed}],
+                [size_with_a_bad_end, "1x\r\na\r\n0\r\n\r\n", {400, closed}],
+                [no_line_end_after_the_data, "1\r\nab\r\n0\r\n\r\n", {400, closed}]
             ]]).
+
+%% Extensions are for nobody. Their limit is 128 bytes, of which the first is free.
+chunk_extensions(_) ->
+    Init = fun(Req0, State) ->
+        {ok, _, Req} = cowboy_req:read_body(Req0),
+        {ok, cowboy_req:reply(200, Req), State}
+    end,
+    Chunked = fun(Body) -> ["POST / HTTP/1.1\r\n" ?HOST "Transfer-Encoding: chunked\r\n\r\n", Body] end,
+    Extension = fun(Length) -> Chunked(["1;", binary:copy(<<"e">>, Length), "\r\na\r\n0;e\r\n\r\n"]) end,
+    same_test:rows(#{handler => {http_script_h, #{init => Init}}}, fun outcome/2, [
+        {128, Extension(128), {200, open}},
+        {129, Extension(129), {400, closed}},
+        {blanks, Chunked("1 \t \r\na\r\n0 ;e\r\n\r\n"), {200, open}},
+        {a_word, Chunked("1 e\r\na\r\n0\r\n\r\n"), {200, open}, {strict_chunk_lines, {400, closed}}},
+        {no_digit, Chunked(";e\r\n\r\n"), {200, open}, {strict_chunk_lines, {400, closed}}},
+        {nul, Chunked("1;\0\r\na\r\n0\r\n\r\n"), {200, open}, {strict_chunk_lines, {400, closed}}}
+    ]).
+
+%% Where a chunked body ends another head begins, though they come together.
+behind_a_chunked_body(_) ->
+    Init = fun(Req, State) -> {ok, cowboy_req:reply(200, Req), State} end,
+    same_test:rows(#{handler => {http_script_h, #{init => Init}}}, fun(Server, Bytes) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, ["POST / HTTP/1.1\r\n" ?HOST "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Bytes]),
+        %% Cowboy refuses a request while it answers the one before, whose answer is then lost.
+        Status = case {http_client:response(Socket), http_client:response(Socket)} of
+            {#{status := 200}, #{status := Second}} -> Second;
+            {#{status := Refusal}, closed} -> Refusal
+        end,
+        {Status, next(Socket, http_client:request("GET", "/"))}
+    end, [
+        {good, "GET / HTTP/1.1\r\n" ?HOST "\r\n", {200, open}},
+        {no_host, "GET / HTTP/1.1\r\n\r\n", {400, closed}},
+        {two_hosts, "GET / HTTP/1.1\r\n" ?HOST ?HOST "\r\n", {400, closed}},
+        {bad_host, "GET / HTTP/1.1\r\nHost: a b/c\r\n\r\n", {400, closed}},
+        {length_and_chunked, "POST / HTTP/1.1\r\n" ?HOST "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n", {400, closed}},
+        {chunked_twice, "POST / HTTP/1.1\r\n" ?HOST "Transfer-Encoding: chunked, chunked\r\n\r\n", {400, closed}},
+        {header_name, ["GET / HTTP/1.1\r\n" ?HOST, binary:copy(<<"a">>, 9000)], {431, closed}},
+        {line_feed_only, "GET / HTTP/1.1\n" ?HOST "\r\n", {505, closed}, {bare_line_feed, {400, closed}}}
+    ]).
 
 %%% Times
 

@@ -44,6 +44,12 @@ req_after_the_body(_) ->
         {Before, cowboy_req:body_length(Req2), cowboy_req:header(<<"content-length">>, Req2), {Ok, Again}}
     end, chunked(["abc", "def"], [])).
 
+a_length_beyond_what_can_be_counted(_) ->
+    {ok, 200000} = http_case:noted(fun(Req0) ->
+        {ok, Body, _} = cowboy_req:read_body(Req0, #{length => 1 bsl 70}),
+        {ok, byte_size(Body)}
+    end, http_client:request("POST", "/", [{"Content-Length", "200000"}], binary:copy(<<"a">>, 200000))).
+
 a_chunked_body(_) ->
     {<<"abcdef">>, undefined} = http_case:noted(fun(Req) ->
         {Body, _} = read_all(Req, #{}),
@@ -53,6 +59,25 @@ a_chunked_body(_) ->
 chunk_extensions_are_skipped(_) ->
     <<"abc">> = http_case:noted(fun(Req) -> element(1, read_all(Req, #{})) end,
         http_client:request("POST", "/", [{"Transfer-Encoding", "chunked"}], "3;name=value\r\nabc\r\n0\r\n\r\n")).
+
+%% Nobody sees them; the connection goes on.
+trailers_are_skipped(_) ->
+    Init = fun(Req0, State) ->
+        {Body, Req} = read_all(Req0, #{}),
+        {ok, cowboy_req:reply(200, #{}, Body, Req), State}
+    end,
+    same_test:differ(request_trailers, #{handler => {http_script_h, #{silent => true, init => Init}}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, [http_client:request("POST", "/", [{"Transfer-Encoding", "chunked"}, {"Trailer", "x"}],
+            "3\r\nabc\r\n0\r\nx: y\r\nz: \r\n\r\n"), http_client:request("GET", "/")]),
+        [case http_client:response(Socket) of
+            #{status := Status, body := Body} -> {Status, Body};
+            Ended -> Ended
+        end || _ <- [1, 2]]
+    end, #{
+        cowboy => fun(#{wire := Wire}) -> false = Wire =:= [{200, <<"abc">>}, {200, <<>>}] end,
+        outrider => fun(#{wire := [{200, <<"abc">>}, {200, <<>>}]}) -> ok end
+    }).
 
 a_body_of_no_bytes_in_chunks(_) ->
     {ok, <<>>} = http_case:noted(fun(Req) ->
@@ -276,25 +301,26 @@ continue_is_sent_when_the_body_is_read(_) ->
     end).
 
 continue_is_not_sent_when_the_body_is_not_read(_) ->
-    #{status := 200} = http_case:answer(fun(Req) -> cowboy_req:reply(200, Req) end, ?EXPECT("3")).
+    #{wire := 200} = http_case:serve(fun(Req) -> cowboy_req:reply(200, Req) end, #{}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, ?EXPECT("3")),
+        maps:get(status, http_client:response(Socket))
+    end).
 
-%% RFC 9110 10.1.1 allows both.
+%% RFC 9110 10.1.1 allows both, and it is a race where the body comes with the head.
 the_body_has_come_with_the_head(_) ->
     Init = fun(Req0, State) ->
         {Body, Req} = read_all(Req0, #{}),
         {ok, cowboy_req:reply(200, #{}, Body, Req), State}
     end,
-    same_test:differ(continue_though_the_body_has_come, #{handler => {http_script_h, #{init => Init}}}, fun(Server) ->
+    same_test:improves(continue_though_the_body_has_come, #{handler => {http_script_h, #{init => Init}}}, fun(Server) ->
         Socket = http_client:connect(Server),
         http_client:send(Socket, [?EXPECT("3"), "abc"]),
         case http_client:response(Socket) of
             #{status := 100} -> [100, maps:get(body, http_client:response(Socket))];
             #{body := Body} -> [Body]
         end
-    end, #{
-        cowboy => fun(#{wire := [<<"abc">>]}) -> ok end,
-        outrider => fun(#{wire := [100, <<"abc">>]}) -> ok end
-    }).
+    end, fun(#{wire := Answers}) -> <<"abc">> = lists:last(Answers) end).
 
 continue_of_the_handlers_own(_) ->
     #{wire := [100, 200]} = http_case:serve(fun(Req0) ->
@@ -308,6 +334,33 @@ continue_of_the_handlers_own(_) ->
         http_client:send(Socket, "abc"),
         #{status := Two} = http_client:response(Socket),
         [One, Two]
+    end).
+
+%% The next bytes could be the body or not: nothing can follow (RFC 9110 10.1.1). Cowboy takes them for the body.
+a_final_answer_instead_of_continue(_) ->
+    Init = fun(Req, State) -> {ok, cowboy_req:reply(413, Req), State} end,
+    Setup = #{handler => {http_script_h, #{silent => true, init => Init}}},
+    _ = [same_test:differ(close_instead_of_continue, Setup, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("POST", "/", [Framing, {"Expect", "100-continue"}], [])),
+        #{status := 413} = Answer = http_client:response(Socket),
+        http_client:header(<<"connection">>, Answer)
+    end, #{
+        cowboy => fun(#{wire := undefined}) -> ok end,
+        outrider => fun(#{wire := <<"close">>}) -> ok end
+    }) || Framing <- [{"Content-Length", "5"}, {"Transfer-Encoding", "chunked"}]],
+    ok.
+
+continue_with_headers_though_nobody_expects_it(_) ->
+    #{wire := {100, [{<<"x">>, <<"1">>}], 200}} = http_case:serve(fun(Req) ->
+        ok = cowboy_req:inform(100, #{<<"x">> => <<"1">>}, Req),
+        cowboy_req:reply(200, Req)
+    end, #{}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        #{status := One, headers := Headers} = http_client:response(Socket),
+        #{status := Two} = http_client:response(Socket),
+        {One, Headers, Two}
     end).
 
 an_unknown_expectation_is_ignored(_) ->
@@ -340,6 +393,35 @@ after_an_unread_body(Server, Size) ->
     http_client:send(Socket, http_client:request("GET", "/")),
     #{status := Two} = http_client:response(Socket),
     {One, http_client:header(<<"connection">>, Answer), Two}.
+
+%% The client goes on sending long after the answer: idle_timeout is its time, not request_timeout.
+an_early_answer_to_a_slow_upload(_) ->
+    #{wire := {[ok, ok, ok, ok], 401, timeout}} = http_case:serve(fun(Req) -> cowboy_req:reply(401, Req) end,
+        #{request_timeout => 500}, fun(Server) ->
+            Socket = http_client:connect(Server),
+            http_client:send(Socket, http_client:request("POST", "/", [{"Content-Length", "5"}], "")),
+            Sent = [begin timer:sleep(300), http_client:send(Socket, Byte) end || Byte <- ["a", "b", "c", "d"]],
+            #{status := Status} = http_client:response(Socket),
+            {Sent, Status, http_client:closed(Socket)}
+        end).
+
+%% Ahead of its handler comes what initial_stream_flow_size allows, and for it what it has asked for.
+a_body_comes_as_it_is_asked_for(_) ->
+    Init = fun(Req0, State) ->
+        {more, Some, Req} = cowboy_req:read_body(Req0, #{length => 10}),
+        {ok, cowboy_req:reply(200, #{}, integer_to_binary(byte_size(Some)), Req), State}
+    end,
+    same_test:differ(exact_flow, #{handler => {http_script_h, #{silent => true, init => Init}},
+        protocol => #{initial_stream_flow_size => 10}}, fun(Server) ->
+            Socket = http_client:connect(Server),
+            http_client:send(Socket, [http_client:request("POST", "/", [{"Content-Length", "2000"}], []),
+                binary:copy(<<"x">>, 1000)]),
+            #{body := Size} = http_client:response(Socket),
+            binary_to_integer(Size)
+        end, #{
+            cowboy => fun(#{wire := 1000}) -> ok end,
+            outrider => fun(#{wire := Size}) when Size >= 10, Size =< 20 -> ok end
+        }).
 
 %% Above max_skip_body_length (1,000,000) it is cheaper to close the connection.
 an_unread_body_that_is_too_long_ends_the_connection(_) ->

@@ -29,6 +29,36 @@ pipelined_requests_are_answered_in_order(_) ->
         [maps:get(body, http_client:response(Socket)) || _ <- Targets]
     end).
 
+%% A second request of which some has come with the end of the first one's body, its own body included.
+requests_behind_a_chunked_body_in_pieces(_) ->
+    First = http_client:request("POST", "/1", [{"Transfer-Encoding", "chunked"}], "0\r\n\r\n"),
+    Get = iolist_to_binary(http_client:request("GET", "/2")),
+    Post = iolist_to_binary(http_client:request("POST", "/2", [{"Transfer-Encoding", "chunked"}], "1\r\na\r\n0\r\n\r\n")),
+    #{wire := [[<<"/1">>, <<"/2">>], [<<"/1">>, <<"/2">>]]} = http_case:serve(echo(), #{}, fun(Server) ->
+        [begin
+            Socket = http_client:connect(Server),
+            <<Some:Cut/binary, Rest/binary>> = Second,
+            http_client:send(Socket, [First, Some]),
+            #{body := One} = http_client:response(Socket),
+            http_client:send(Socket, Rest),
+            #{body := Two} = http_client:response(Socket),
+            [One, Two]
+        end || {Second, Cut} <- [{Get, 20}, {Post, byte_size(Post) - 6}]]
+    end).
+
+%% The time of a request is its handler's, request_timeout is for heads.
+a_slow_handler_behind_a_chunked_body(_) ->
+    Slow = fun(Req) ->
+        cowboy_req:path(Req) =:= <<"/slow">> andalso timer:sleep(600),
+        cowboy_req:reply(200, Req)
+    end,
+    #{wire := [200, 200]} = http_case:serve(Slow, #{request_timeout => 200}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, [http_client:request("POST", "/", [{"Transfer-Encoding", "chunked"}], "0\r\n\r\n"),
+            http_client:request("GET", "/slow")]),
+        [maps:get(status, http_client:response(Socket)) || _ <- [1, 2]]
+    end).
+
 connection_close(_) ->
     #{wire := {<<"close">>, closed}} = http_case:serve(echo(), #{}, fun(Server) ->
         ended(Server, http_client:request("GET", "/", [{"Connection", "close"}], []))

@@ -182,9 +182,9 @@ a_stream_handler_that_answers_itself(_) ->
         protocol => #{stream_handlers => [chain_stream_h, cowboy_stream_h]}
     }, fun(Server) -> maps:get(body, http_client:get(Server, "/direct")) end).
 
-%% A malformed request is refused by the sidecar: the VM never hears of it.
+%% A malformed request is refused by the sidecar; the VM hears of it afterwards.
 early_error(_) ->
-    same_test:differ(early_error_not_called, #{protocol => #{stream_handlers => [chain_stream_h, cowboy_stream_h]}},
+    same_test:differ(early_error_after_the_answer, #{protocol => #{stream_handlers => [chain_stream_h, cowboy_stream_h]}},
         fun(Server) ->
             Socket = http_client:connect(Server),
             http_client:send(Socket, "GET / HTTP/1.1\r\n\r\n"),
@@ -192,8 +192,61 @@ early_error(_) ->
             {Status, http_client:header(<<"x-chain">>, Answer)}
         end, #{
             cowboy => fun(#{wire := {400, <<"1">>}, calls := [{early_error, 400, stream_error}]}) -> ok end,
-            outrider => fun(#{wire := {400, undefined}, calls := []}) -> ok end
+            outrider => fun(#{wire := {400, undefined}, calls := [{early_error, 400, connection_error}]}) -> ok end
         }).
+
+early_errors_that_crash_are_logged(_) ->
+    #{log := [{error, stream_handler, broken}]} = same_test:same(#{protocol => #{
+        stream_handlers => [cowboy_metrics_h, cowboy_stream_h], metrics_callback => fun(_) -> error(broken) end
+    }}, fun(Server) -> refused(Server, "GET / HTTP/1.1\r\n\r\n") end).
+
+%% What counters of attacks see of a refused request: what was known of it by then.
+metrics_of_refused_requests(_) ->
+    Get = "GET /a?b HTTP/1.1\r\nHost: h\r\n",
+    _ = [begin
+        #{calls := [{refused, Status, Partial, _}]} = same_test:same(#{protocol => #{
+            request_timeout => 300,
+            stream_handlers => [cowboy_metrics_h, cowboy_stream_h],
+            metrics_callback => fun(#{partial_req := #{peer := {Ip, _}, ref := {_, Name} = Ref} = Partial} = Metrics) ->
+                #{pid := Pid, streamid := Id, reason := {_, Reason, Text}, resp_status := Status,
+                    resp_headers := Headers, resp_body_length := 0, early_error_time := _} = Metrics,
+                true = Pid =:= self(),
+                true = is_atom(Text),
+                #{env := #{probe := Probe}} = protocol_options(Name, Ref),
+                probe:note(Probe, {refused, Status, Partial#{peer := Ip}, {Id, Reason, Headers}})
+            end
+        }}, fun(#{probe := Probe} = Server) ->
+            Answer = refused(Server, Bytes),
+            probe:await(Probe, fun(Call) -> element(1, Call) =:= refused end),
+            Answer
+        end),
+        Keys = lists:sort(maps:keys(Partial) -- [peer, ref])
+    end || {Bytes, Status, Keys} <- [
+        {" GET", 400, []},
+        {"GET / HTTP/9.9\r\n\r\n", 505, []},
+        {"CONNECT h:80 HTTP/1.1\r\n\r\n", 501, []},
+        {binary:copy(<<"a">>, 9000), 414, []},
+        {"GET /a?b HTTP/1.1\r\n\r\n", 400, [headers, method, path, qs, version]},
+        {[Get, "X: 1\r\nx: 2\r\ncookie: a\r\nCookie: b\r\n"], 408, [headers, method, path, qs, version]},
+        {[Get, "a: ", binary:copy(<<"a">>, 9000)], 431, [headers, method, path, qs, version]},
+        {"\r\nPOST http://h/%3F?<\t HTTP/1.0\r\nA : b\r\n\r\n", 400, [headers, method, path, qs, version]}
+    ]],
+    ok.
+
+%% The status of the last answer, which ends the connection.
+refused(Server, Bytes) ->
+    Socket = http_client:connect(Server),
+    _ = http_client:send(Socket, Bytes),
+    last_status(Socket, none).
+
+last_status(Socket, Status) ->
+    case http_client:response(Socket) of
+        #{status := Next} -> last_status(Socket, Next);
+        closed -> Status
+    end.
+
+protocol_options(cowboy, Ref) -> ranch:get_protocol_options(Ref);
+protocol_options(outrider, Ref) -> maps:get(protocol_options, outrider:info(Ref)).
 
 %% A WebSocket's handshake as the chain sees it.
 the_chain_sees_the_upgrade(_) ->

@@ -96,6 +96,116 @@ invalid_header_values(_) ->
         outrider => fun(#{wire := #{status := 500}}) -> ok end
     }).
 
+%% The option of Cowboy 2.16: values are not looked at.
+invalid_header_values_that_are_ignored(_) ->
+    Values = [<<"1\r\ny: 2">>, <<0, 31, 127, "x">>],
+    same_test:differ(invalid_response_headers_ignored, #{handler => {http_script_h, #{silent => true,
+        init => fun(#{path := Path} = Req0, State) ->
+            ok = cowboy_req:inform(103, #{<<"link">> => hd(Values)}, Req0),
+            Headers = #{<<"x">> => lists:nth(binary_to_integer(binary:part(Path, 1, 1)), Values)},
+            Req = cowboy_req:stream_reply(200, Headers#{<<"trailer">> => <<"t">>}, Req0),
+            ok = cowboy_req:stream_trailers(#{<<"t">> => hd(Values)}, Req),
+            {ok, Req, State}
+        end}}, protocol => #{invalid_response_headers => ignore}
+    }, fun(Server) ->
+        [begin
+            Socket = http_client:connect(Server),
+            ok = http_client:send(Socket, http_client:request("GET", Path, [{"TE", "trailers"}, {"Connection", "close"}], [])),
+            {Bytes, closed} = http_client:rest(Socket),
+            [Value || <<Name, ": ", Value/binary>> <- binary:split(Bytes, <<"\r\n">>, [global]), Name < $z]
+        end || Path <- ["/1", "/2"]]
+    end, #{
+        cowboy => fun(#{wire := [[_ | _], [_ | _]]}) -> ok end,
+        outrider => fun(#{wire := [[<<"1  y: 2">>, <<"1  y: 2">>], [<<"   x">>, <<"1  y: 2">>]], log := []}) -> ok end
+    }).
+
+%%% Heads that would break the message, or that hyper does not take
+
+%% The first head that comes for each of these answers. Outrider's own are an error in the log, and cost nobody else.
+heads_that_cannot_be_sent(_) ->
+    Name = fun(Target) -> binary_to_existing_atom(binary:part(Target, 1, byte_size(Target) - 1)) end,
+    Reply200 = fun(Req) -> cowboy_req:reply(200, Req) end,
+    Answers = [{Answer, Script} || {Answer, Script, _, _} <- unsendable()],
+    Setup = #{handler => {http_script_h, #{silent => true, init => fun(Req, State) ->
+        {ok, (proplists:get_value(Name(cowboy_req:path(Req)), [{next, Reply200} | Answers]))(Req), State}
+    end}}},
+    same_test:rows(Setup, fun(Server, Answer) ->
+        #{status := Status} = http_client:get_head(Server, ["/", atom_to_binary(Answer)]),
+        #{status := 200} = http_client:get(Server, "/next"),
+        Status
+    end, [{Answer, Answer, Cowboy, {Difference, 500}} || {Answer, _, Cowboy, Difference} <- unsendable()]).
+
+unsendable() ->
+    Reply = fun(Status, Headers) -> fun(Req) -> cowboy_req:reply(Status, Headers, <<"hello">>, Req) end end,
+    Inform = fun(Status, Headers) -> fun(Req) ->
+        ok = cowboy_req:inform(Status, Headers, Req),
+        cowboy_req:reply(200, Req)
+    end end,
+    Many = maps:from_list([{integer_to_binary(N), <<"x">>} || N <- lists:seq(1, 40000)]),
+    [
+        {length_and_coding, Reply(200, #{<<"transfer-encoding">> => <<"chunked">>}), 200, length_and_coding},
+        {length_and_other_coding, Reply(200, #{<<"Transfer-Encoding">> => <<"gzip">>}), 200, length_and_coding},
+        {length_and_coding_of_a_stream, fun(Req) ->
+            stream(#{<<"content-length">> => <<"5">>, <<"transfer-encoding">> => <<"chunked">>}, Req)
+        end, 200, length_and_coding},
+        {two_lengths, Reply(200, #{<<"Content-Length">> => <<"3">>}), 200, length_and_coding},
+        {no_length, fun(Req) -> stream(#{<<"Content-Length">> => <<"x">>}, Req) end, 200, length_and_coding},
+        {switching_at_last, Reply(101, #{}), 101, interim_and_final_status},
+        {interim_at_last, Reply(103, #{}), 103, interim_and_final_status},
+        {final_before, Inform(200, #{}), 200, interim_and_final_status},
+        {switching_before, Inform(101, #{}), 101, interim_and_final_status},
+        {value_of_two_lines, Reply(200, #{<<"x">> => <<"1\r\ny: 2">>}), 200, invalid_response_header},
+        {value_of_control_characters, Reply(200, #{<<"x">> => <<0, 1, 127>>}), 200, invalid_response_header},
+        {name_with_a_space, Reply(200, #{<<"x y">> => <<"z">>}), 200, invalid_response_header},
+        {phrase_of_two_lines, Reply(<<"200 OK\r\nx: y">>, #{}), 200, invalid_response_header},
+        {value_of_two_lines_before, Inform(103, #{<<"x">> => <<"1\r\ny: 2">>}), 103, invalid_response_header},
+        {phrase_of_two_lines_before, Inform(<<"103 Hints\r\nx: y">>, #{}), 103, invalid_response_header},
+        {many_fields, Reply(200, Many), 200, most_response_headers}
+    ].
+
+stream(Headers, Req0) ->
+    Req = cowboy_req:stream_reply(200, Headers, Req0),
+    ok = cowboy_req:stream_body(<<"hello">>, fin, Req),
+    Req.
+
+heads_that_cannot_be_sent_are_logged(_) ->
+    _ = [same_test:differ(Difference, #{handler => {http_script_h, #{silent => true, init => fun(Req, State) ->
+        {ok, Script(Req), State}
+    end}}}, fun(Server) -> maps:get(status, http_client:get_head(Server, "/")) end, #{
+        cowboy => fun(#{log := []}) -> ok end,
+        outrider => fun(#{log := [{error, <<"a response's status or headers cannot be sent", _/binary>>}]}) -> ok end
+    }) || {_, Script, _, Difference} <- unsendable()],
+    ok.
+
+%% How a body is framed is the server's to say.
+a_coding_of_the_handlers_own(_) ->
+    #{framing := chunked, body := [<<"hello">>], headers := Headers} =
+        http_case:answer(fun(Req) -> stream(#{<<"transfer-encoding">> => <<"gzip">>}, Req) end, "/"),
+    <<"chunked">> = proplists:get_value(<<"transfer-encoding">>, Headers).
+
+a_status_without_a_known_phrase(_) ->
+    _ = [same_test:differ(status_without_a_phrase, #{handler => {http_script_h, #{init => fun(Req, State) ->
+        {ok, cowboy_req:reply(Status, Req), State}
+    end}}}, fun(Server) -> http_client:get_head(Server, "/") end, #{
+        cowboy => fun(#{wire := closed}) -> ok end,
+        outrider => fun(#{wire := #{status := Sent, reason := <<>>}}) when Sent =:= Status -> ok end
+    }) || Status <- [299, 999]],
+    ok.
+
+names_of_header_fields(_) ->
+    same_test:differ(response_header_names, #{handler => {http_script_h, #{init => fun(Req, State) ->
+        {ok, cowboy_req:reply(204, #{<<"X-Name">> => <<"y">>}, Req), State}
+    end}}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        ok = http_client:send(Socket, ["GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"]),
+        {Bytes, closed} = http_client:rest(Socket),
+        [Line || <<Name:6/binary, _/binary>> = Line <- binary:split(Bytes, <<"\r\n">>, [global]),
+            string:lowercase(Name) =:= <<"x-name">>]
+    end, #{
+        cowboy => fun(#{wire := [<<"X-Name: y">>]}) -> ok end,
+        outrider => fun(#{wire := [<<"x-name: y">>]}) -> ok end
+    }).
+
 %%% Files
 
 with_file(Config, Name, Content) ->

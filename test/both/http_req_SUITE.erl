@@ -55,6 +55,31 @@ http_1_0_without_host(_) ->
     end, "GET / HTTP/1.0\r\n\r\n").
 
 %% The target as it stands in the request line, and host, path and qs of Req.
+%% Bytes that are no URI's, as people type them into a client that does not encode them. In a path Cowboy's router refuses
+%% them.
+targets_of_any_bytes(_) ->
+    Any = << <<Byte>> || Byte <- lists:seq(1, 255), not lists:member(Byte, "\n\r #?") >>,
+    rows(fun(Target) -> ["GET ", Target, " HTTP/1.1\r\nHost: h\r\n\r\n"] end,
+        fun(Req) -> {cowboy_req:host(Req), cowboy_req:path(Req), cowboy_req:qs(Req)} end, [
+            {<<"/a?q=\"<>\t\e", 127, 233>>, {<<"h">>, <<"/a">>, <<"q=\"<>\t\e", 127, 233>>}},
+            {<<"/?", Any/binary>>, {<<"h">>, <<"/">>, Any}},
+            {<<"/a?", Any/binary, "?">>, {<<"h">>, <<"/a">>, <<Any/binary, "?">>}},
+            {<<"http://h?<">>, {<<"h">>, <<"/">>, <<"<">>}},
+            {<<"http://h/?<">>, {<<"h">>, <<"/">>, <<"<">>}},
+            {<<"http://h/?">>, {<<"h">>, <<"/">>, <<>>}}
+        ]).
+
+%% Requests of one connection do not get each other's targets.
+targets_of_any_bytes_one_after_the_other(_) ->
+    Init = fun(#{path := Path, qs := Qs} = Req, State) -> {ok, cowboy_req:reply(200, #{}, [Path, "|", Qs], Req), State} end,
+    Targets = [<<"/%3C?1">>, <<"/%3C?<1">>, <<"/2">>, <<"/3?>">>, <<"/4?">>],
+    #{wire := Bodies} = same_test:same(#{handler => {http_script_h, #{silent => true, init => Init}}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, [http_client:request("GET", Target) || Target <- Targets]),
+        [maps:get(body, http_client:response(Socket)) || _ <- Targets]
+    end),
+    [<<"/%3C|1">>, <<"/%3C|<1">>, <<"/2|">>, <<"/3|>">>, <<"/4|">>] = Bodies.
+
 targets(_) ->
     rows(fun(Target) -> ["GET ", Target, " HTTP/1.1\r\nHost: localhost\r\n\r\n"] end,
         fun(#{scheme := Scheme, host := Host, port := Port, path := Path, qs := Qs}) ->

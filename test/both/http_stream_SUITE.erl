@@ -72,16 +72,87 @@ a_stream_in_http_1_0_ends_with_the_connection(_) ->
 
 %% HTTP/1.1 without chunks: the connection's end is the body's.
 a_stream_without_chunks(_) ->
-    _ = [differ(chunked_option, Protocol, fun(Req0) ->
+    _ = [#{framing := close, body := <<"abc">>, headers := [{<<"connection">>, <<"close">>} | _]} =
+        http_case:answer(abc(Cast), "/", Protocol)
+        || {Protocol, Cast} <- [
+            {#{chunked => false}, nothing}, {#{}, {set_options, #{chunked => false}}}]],
+    #{framing := chunked} = http_case:answer(abc({set_options, #{chunked => true}}), "/", #{chunked => false}).
+
+%% Where the length is known, or there is no body, the connection goes on.
+answers_whose_length_is_known_without_chunks(_) ->
+    #{wire := [200, 200, 304, 200]} = http_case:serve(fun
+        (#{path := <<"/whole">>} = Req) ->
+            cowboy_req:reply(200, #{}, <<"abc">>, Req);
+        (#{path := <<"/304">>} = Req) ->
+            cowboy_req:stream_reply(304, Req);
+        (Req0) ->
+            Req = cowboy_req:stream_reply(200, #{<<"content-length">> => <<"1">>}, Req0),
+            ok = cowboy_req:stream_body(<<"a">>, fin, Req),
+            Req
+    end, #{chunked => false}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        [begin
+            http_client:send(Socket, http_client:request("GET", Target)),
+            maps:get(status, http_client:response(Socket))
+        end || Target <- ["/whole", "/sized", "/304", "/sized"]]
+    end).
+
+%% hyper ends a body with the connection only so.
+the_version_of_a_stream_without_chunks(_) ->
+    differ_in_version(chunked_option, #{chunked => false}, abc(nothing)).
+
+trailers_without_chunks(_) ->
+    Init = fun(Req, State) -> {ok, (trailing())(Req), State} end,
+    #{wire := <<"a">>} = same_test:same(#{handler => {http_script_h, #{silent => true, init => Init}},
+        protocol => #{chunked => false}}, fun(Server) ->
+            Socket = http_client:connect(Server),
+            http_client:send(Socket, http_client:request("GET", "/", [{"TE", "trailers"}], [])),
+            maps:get(body, http_client:response(Socket))
+        end).
+
+%% What a handler asks for may be anything; it costs nobody but itself.
+values_of_no_sense(_) ->
+    Options = fun(Options) -> abc({set_options, Options}) end,
+    File = fun(Offset, Length) -> fun(Req) -> cowboy_req:reply(200, #{}, {sendfile, Offset, Length, ?FILE}, Req) end end,
+    _ = [begin
+        Init = fun
+            (#{path := <<"/next">>} = Req, State) -> {ok, cowboy_req:reply(200, Req), State};
+            (Req, State) -> {ok, Reply(Req), State}
+        end,
+        same_test:improves(values_of_no_sense, #{handler => {http_script_h, #{silent => true, init => Init}}}, fun(Server) ->
+            Socket = http_client:connect(Server),
+            http_client:send(Socket, http_client:request("GET", "/next")),
+            #{status := 200} = http_client:response(Socket),
+            _ = http_client:get(Server, "/"),
+            http_client:send(Socket, http_client:request("GET", "/next")),
+            maps:get(status, http_client:response(Socket))
+        end, fun(#{wire := 200}) -> ok end)
+    end || Reply <- [
+        Options(#{idle_timeout => soon}), Options(#{idle_timeout => 1 bsl 70}), Options(#{idle_timeout => 1 bsl 62}),
+        Options(#{idle_timeout => -1}), Options(#{chunked => maybe}), File(-1, 5), File(0, -1), File(0, 1 bsl 70),
+        File(1 bsl 70, 5), File(1 bsl 62, 5)]],
+    ok.
+
+abc(Cast) ->
+    fun(Req0) ->
         cowboy_req:cast(Cast, Req0),
         Req = cowboy_req:stream_reply(200, Req0),
         ok = cowboy_req:stream_body(<<"a">>, nofin, Req),
         ok = cowboy_req:stream_body(<<"bc">>, fin, Req),
         Req
-    end, "GET", fun(#{framing := close, body := <<"abc">>}) -> ok end, fun(#{framing := chunked}) -> ok end)
-        || {Protocol, Cast} <- [
-            {#{chunked => false}, nothing}, {#{}, {set_options, #{chunked => false}}}]],
-    ok.
+    end.
+
+differ_in_version(Difference, Protocol, Reply) ->
+    Init = fun(Req, State) -> {ok, Reply(Req), State} end,
+    same_test:differ(Difference, #{handler => {http_script_h, #{init => Init}}, protocol => Protocol}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        {<<Version:8/binary, _/binary>>, closed} = http_client:rest(Socket),
+        Version
+    end, #{
+        cowboy => fun(#{wire := <<"HTTP/1.1">>}) -> ok end,
+        outrider => fun(#{wire := <<"HTTP/1.0">>}) -> ok end
+    }).
 
 a_stream_for_head(_) ->
     differ(head_of_a_stream, #{}, fun(Req0) ->
@@ -96,10 +167,13 @@ a_stream_for_head(_) ->
 
 %% The answer to a request with this method, which is meant to differ so.
 differ(Difference, Protocol, Reply, Method, Cowboy, Outrider) ->
+    differ(Difference, Protocol, Reply, [], Method, Cowboy, Outrider).
+
+differ(Difference, Protocol, Reply, Headers, Method, Cowboy, Outrider) ->
     Init = fun(Req, State) -> {ok, Reply(Req), State} end,
     same_test:differ(Difference, #{handler => {http_script_h, #{init => Init}}, protocol => Protocol}, fun(Server) ->
         Socket = http_client:connect(Server),
-        http_client:send(Socket, http_client:request(Method, "/")),
+        http_client:send(Socket, http_client:request(Method, "/", Headers, [])),
         http_client:response(Socket, list_to_binary(Method))
     end, #{
         cowboy => fun(#{wire := Answer}) -> Cowboy(Answer) end,
@@ -163,16 +237,41 @@ trailers_for_a_client_that_takes_them(_) ->
         http_case:answer(trailing(), http_client:request("GET", "/", [{"TE", "trailers"}], [])),
     <<"checksum">> = proplists:get_value(<<"trailer">>, Headers).
 
+%% Which trailers there are must be said in the head, and some fields have no business there (RFC 9110 6.5.1, 6.6.2).
+trailers_that_do_not_reach_the_client(_) ->
+    _ = [differ(trailers_that_are_not_announced, #{}, trailing(Announced, Trailers), [{"TE", "trailers"}], "GET",
+        fun(#{trailers := [_]}) -> ok end, fun(Answer) -> false = maps:is_key(trailers, Answer) end)
+        || {Announced, Trailers} <- [
+            {<<"other">>, #{<<"checksum">> => <<"1">>}}, {<<"content-type">>, #{<<"content-type">> => <<"a/b">>}}]],
+    ok.
+
+%% The head is on its way: only the connection's end can tell the client.
+trailers_that_cannot_be_sent(_) ->
+    same_test:differ(invalid_response_header, #{handler => {http_script_h, #{silent => true, init => fun(Req, State) ->
+        {ok, (trailing(<<"x">>, #{<<"x">> => <<"1\r\ny: 2">>}))(Req), State}
+    end}}}, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/", [{"TE", "trailers"}, {"Connection", "close"}], [])),
+        {Bytes, closed} = http_client:rest(Socket),
+        binary:match(Bytes, <<"y: 2">>) =/= nomatch
+    end, #{
+        cowboy => fun(#{wire := true, log := []}) -> ok end,
+        outrider => fun(#{wire := false, log := [{error, <<"the rest of a response cannot be sent", _/binary>>}]}) -> ok end
+    }).
+
 no_trailers_for_other_clients(_) ->
     #{body := [<<"a">>], headers := Headers} = Answer = http_case:answer(trailing(), "/"),
     undefined = proplists:get_value(<<"trailer">>, Headers),
     false = maps:is_key(trailers, Answer).
 
 trailing() ->
+    trailing(<<"checksum">>, #{<<"checksum">> => <<"1">>}).
+
+trailing(Announced, Trailers) ->
     fun(Req0) ->
-        Req = cowboy_req:stream_reply(200, #{<<"trailer">> => <<"checksum">>}, Req0),
+        Req = cowboy_req:stream_reply(200, #{<<"trailer">> => Announced}, Req0),
         ok = cowboy_req:stream_body(<<"a">>, nofin, Req),
-        ok = cowboy_req:stream_trailers(#{<<"checksum">> => <<"1">>}, Req),
+        ok = cowboy_req:stream_trailers(Trailers, Req),
         Req
     end.
 

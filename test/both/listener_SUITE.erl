@@ -79,6 +79,31 @@ bad_transport_options(_) ->
     end, [{error, {bad_option, Key}} || Key <- [unknown, num_acceptors, max_connections, shutdown,
         connection_type, handshake_timeout]]).
 
+%% Those that Outrider cannot keep to are refused, infinity too.
+limits_that_cannot_be_kept(_) ->
+    compatibility:must_name(limits_that_cannot_be_kept),
+    same_test:start([outrider]),
+    _ = [begin
+        {ok, _} = outrider:start_clear(?REF, [{port, 0}], #{Limit => Most}),
+        ok = outrider:stop_listener(?REF),
+        [{error, {bad_option, Limit}} = outrider:start_clear(?REF, [{port, 0}], #{Limit => TooMuch})
+            || TooMuch <- [Most + 1, infinity]]
+    end || {Limit, Most} <- [
+        {max_headers, 24576}, {max_header_name_length, 65535}, {max_authority_length, 65000},
+        {max_request_line_length, 67108864}, {max_header_value_length, 67108864},
+        {max_cookie_header_value_length, 67108864}, {max_authorization_header_value_length, 67108864}]].
+
+%% HTTP/1.1 is all that there is.
+protocols(_) ->
+    compatibility:must_name(protocols),
+    same_test:start([outrider]),
+    _ = [begin
+        Started = outrider:start_clear(?REF, [{port, 0}], #{protocols => Protocols}),
+        Expected = element(1, Started),
+        [outrider:stop_listener(?REF) || ok <- [Expected]]
+    end || {Protocols, Expected} <- [{[http], ok}, {[http2, http], ok}, {[http2], error}, {[], error}, {http, error}]],
+    ok.
+
 %% Cowboy's error is that of the process that failed; Outrider's names the option.
 an_unknown_socket_option(_) ->
     compatibility:must_name(unknown_socket_option),
@@ -88,6 +113,49 @@ an_unknown_socket_option(_) ->
             {outrider, {error, {bad_option, unknown}}} -> refused
         end
     end, refused).
+
+%% Supervisors know an embedded listener by the same id.
+the_id_of_a_child_spec(_) ->
+    #{id := Id} = ranch:child_spec(?REF, ranch_tcp, #{}, cowboy_clear, #{}),
+    #{id := Id} = outrider:child_spec(?REF, ranch_tcp, #{}, #{}),
+    ok.
+
+%%% Options of a listener that runs
+
+%% For the requests that come after. A new connection for each: Cowboy's options are those of a connection.
+set_protocol_options(_) ->
+    Dispatch = fun(Status) ->
+        #{env => #{dispatch => cowboy_router:compile([{'_', [{"/", http_script_h, #{
+            silent => true, init => fun(Req, State) -> {ok, cowboy_req:reply(Status, Req), State} end}}]}])}}
+    end,
+    #{wire := {200, 201, true}} = same_test:same(#{protocol => Dispatch(200)}, fun(#{name := Name, ref := Ref} = Server) ->
+        Api = same_test:ranch_api(Name),
+        #{status := Before} = http_client:get(Server, "/"),
+        Options = Api:get_protocol_options(Ref),
+        ok = Api:set_protocol_options(Ref, maps:merge(Options, Dispatch(201))),
+        #{status := After} = http_client:get(Server, "/"),
+        {Before, After, Api:get_protocol_options(Ref) =:= maps:merge(Options, Dispatch(201))}
+    end).
+
+set_transport_options(_) ->
+    #{wire := {5000, 1000, 1000, {error, {bad_option, shutdown}}, 1000, 7}} = same_test:same(#{
+        transport => #{socket_opts => [{port, 0}], shutdown => 5000, max_connections => 7}
+    }, fun(#{name := Name, ref := Ref}) ->
+        Api = same_test:ranch_api(Name),
+        Shutdown = fun() -> maps:get(shutdown, Api:get_transport_options(Ref)) end,
+        Before = Shutdown(),
+        ok = Api:set_transport_options(Ref, (Api:get_transport_options(Ref))#{shutdown => 1000, max_connections => 8}),
+        After = Shutdown(),
+        #{transport_options := #{shutdown := Info}} = Api:info(Ref),
+        Bad = Api:set_transport_options(Ref, #{shutdown => x}),
+        {Before, After, Info, Bad, Shutdown(), Api:get_max_connections(Ref)}
+    end).
+
+options_of_no_listener(_) ->
+    each(fun(_, Api) ->
+        [try apply(Api, Function, [?REF]) catch error:badarg -> badarg end
+         || Function <- [get_protocol_options, get_transport_options]]
+    end, [badarg, badarg]).
 
 %%% Transport options
 
@@ -207,6 +275,46 @@ set_max_connections(_) ->
         #{status := Status} = http_client:response(Two),
         {Before, Api:get_max_connections(Ref), Status}
     end).
+
+%% Ranch counts all connections; each here has a request that is being answered.
+wait_for_connections(_) ->
+    #{wire := {2, 200, 200}} = same_test:same(#{
+        handler => {http_script_h, #{silent => true, init => fun(Req, State) ->
+            register(binary_to_atom(cowboy_req:qs(Req)), self()),
+            receive go -> {ok, cowboy_req:reply(200, Req), State} end
+        end}}
+    }, fun(#{name := Name, ref := Ref} = Server) ->
+        Api = same_test:ranch_api(Name),
+        ok = Api:wait_for_connections(Ref, '==', 0),
+        ok = Api:wait_for_connections(Ref, '<', 1, 10),
+        Clients = [begin
+            Client = http_client:connect(Server),
+            http_client:send(Client, http_client:request("GET", "/?" ++ Number)),
+            Client
+        end || Number <- ["wait_for_1", "wait_for_2"]],
+        ok = Api:wait_for_connections(Ref, '>', 1, 10),
+        ok = Api:wait_for_connections(Ref, '>=', 2, 0),
+        #{all_connections := Connections} = Api:info(Ref),
+        Waiter = monitor(process, spawn(fun() -> ok = Api:wait_for_connections(Ref, '==', 0, 10) end)),
+        _ = [list_to_existing_atom(Number) ! go || Number <- ["wait_for_1", "wait_for_2"]],
+        Statuses = [begin
+            #{status := Status} = http_client:response(Client),
+            http_client:close(Client),
+            Status
+        end || Client <- Clients],
+        receive {'DOWN', Waiter, process, _, normal} -> ok end,
+        list_to_tuple([Connections | Statuses])
+    end).
+
+%% Of a listener that does not run there are none.
+wait_for_connections_of_no_listener(_) ->
+    each(fun(_, Api) -> Api:wait_for_connections(?REF, '==', 0, 0) end, ok).
+
+wait_for_connections_with_bad_arguments(_) ->
+    each(fun(_, Api) ->
+        [try Api:wait_for_connections(?REF, Op, Number, Interval) catch error:badarg -> badarg end
+         || {Op, Number, Interval} <- [{'<', 0, 1}, {'=:=', 1, 1}, {'==', -1, 1}, {'==', x, 1}, {'==', 1, infinity}]]
+    end, [badarg || _ <- lists:seq(1, 5)]).
 
 %% Ranch's number is that of each of its ten supervisors of connections.
 max_connections_by_default(_) ->
@@ -401,10 +509,13 @@ proxy_v2_with_tlvs(_) ->
         alpn => <<"h2">>, authority => <<"example.org">>},
     proxied(ranch_proxy_header:header(Info), Info).
 
-%% Without a valid header there is no answer at all.
+%% Without a valid header there is no answer at all. The log names the peer of one that does not even begin as a header.
 bad_proxy_headers(_) ->
     _ = [same_test:differ(bad_proxy_header, #{protocol => #{proxy_header => true}}, ?PROXY(Bytes), #{
         cowboy => fun(#{wire := closed}) -> ok end,
-        outrider => fun(#{wire := closed, log := []}) -> ok end
+        outrider => fun(#{wire := closed, log := Log}) -> [] = [Entry || Entry <- Log, not is_warning(Entry)] end
     }) || Bytes <- ["", "PROXY TCP4 x y 1 2\r\n", "PROXY\r\n", <<13, 10, 13, 10, 0, 13, 10, 81, 85, 73, 84, 10, 99>>]],
     ok.
+
+is_warning({warning, Text}) ->
+    match =:= re:run(Text, "^a connection from 127\\.0\\.0\\.1:\\d+ is closed: it does not begin with a PROXY header", [{capture, none}]).

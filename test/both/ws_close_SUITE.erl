@@ -142,6 +142,35 @@ a_client_that_takes_nothing(_) ->
             probe:await_exit(Probe)
         end).
 
+%% Far less than what makes its socket writable again, for three times send_timeout; then all that is left.
+a_client_that_takes_little_all_the_time(_) ->
+    Large = 8000000,
+    Whole = Large + 10,
+    #{wire := Whole} = same_test:same(#{transport => [{port, 0}, {send_timeout, 1500}], handler => {ws_script_h, #{
+        silent => true,
+        websocket_handle => fun(_, State) -> {[{binary, <<0:(8 * Large)>>}], State} end
+    }}}, fun(Server) ->
+        Socket = http_client:connect(Server, [{recbuf, 4096}]),
+        #{status := 101} = ws_client:upgrade(Socket, []),
+        ws_client:send(Socket, {text, <<"go">>}),
+        Taken = dawdle(Socket, erlang:monotonic_time(millisecond) + 3 * 1500),
+        case http_client:bytes(Socket, Whole - Taken) of
+            Rest when is_binary(Rest) -> Whole;
+            Ended -> Ended
+        end
+    end).
+
+dawdle(Socket, Deadline) ->
+    case erlang:monotonic_time(millisecond) < Deadline of
+        true ->
+            case http_client:bytes(Socket, 4096) of
+                closed -> 0;
+                _ -> receive after 50 -> 4096 + dawdle(Socket, Deadline) end
+            end;
+        false ->
+            0
+    end.
+
 %%% Bad frames
 
 -define(BAD_FRAME, [{close, 1002, <<>>}, closed], {error, badframe}).

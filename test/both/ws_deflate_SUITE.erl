@@ -108,6 +108,17 @@ negotiated(Row, Rows) ->
         end
     end, [Row | Rows]).
 
+webkit_deflate_frame_parameters(_) ->
+    _ = [same_test:differ(webkit_deflate_frame_parameters, #{handler => {ws_script_h, #{opts => #{compress => true}}}}, fun(Server) ->
+        Offer = [{"Sec-WebSocket-Extensions", ["x-webkit-deflate-frame; ", Parameter]}],
+        #{status := 101} = Answer = ws_client:upgrade(http_client:connect(Server), Offer),
+        http_client:header(<<"sec-websocket-extensions">>, Answer)
+    end, #{
+        cowboy => fun(#{wire := <<"x-webkit-deflate-frame">>}) -> ok end,
+        outrider => fun(#{wire := undefined}) -> ok end
+    }) || Parameter <- ["max_window_bits=7", "no_context_takeover=1", "unknown"]],
+    ok.
+
 %%% From the server
 
 %% The frames that these commands send on a connection with compression.
@@ -149,6 +160,32 @@ no_context_takeover_by_offer(_) ->
 
 webkit_deflate_frame(_) ->
     [{deflated, text, ?HELLO}] = sent([{text, <<"Hello">>}], #{}, "x-webkit-deflate-frame").
+
+%% Each frame has the bit, and is inflated for itself. Cowboy sends one, and does not look at what the client asks for.
+webkit_deflate_frames_of_a_large_message(_) ->
+    Text = iolist_to_binary([[integer_to_binary(N * 7919 rem 100003), " "] || N <- lists:seq(1, 20000)]),
+    Check = fun(IsExpected) -> fun(#{wire := Pieces}) ->
+        true = IsExpected(length(Pieces)),
+        Text = iolist_to_binary(Pieces)
+    end end,
+    _ = [same_test:differ(large_deflated_message_in_fragments, #{handler => {ws_script_h, #{
+        opts => #{compress => true}, websocket_handle => fun(_, State) -> {[{text, Text}], State} end
+    }}}, fun(Server) ->
+        Socket = ws_client:open(Server, [{"Sec-WebSocket-Extensions", ["x-webkit-deflate-frame" | Parameters]}]),
+        ws_client:send(Socket, {text, <<"go">>}),
+        webkit_frames(Socket, ws_client:inflater(), Reset)
+    end, #{cowboy => Check(fun(Count) -> Count =:= 1 end), outrider => Check(fun(Count) -> Count > 1 end)})
+    || {Parameters, Reset} <- [{"", fun(_) -> ok end}, {"; no_context_takeover", fun zlib:inflateReset/1}]],
+    ok.
+
+webkit_frames(Socket, Z, Reset) ->
+    Frame = ws_client:recv(Socket),
+    Reset(Z),
+    case Frame of
+        {deflated, text, Payload} -> [ws_client:inflate(Z, Payload)];
+        {frame, 1, 4, 0, Payload} -> [ws_client:inflate(Z, Payload)];
+        {frame, 0, 4, _, Payload} -> [ws_client:inflate(Z, Payload) | webkit_frames(Socket, Z, Reset)]
+    end.
 
 binary_is_deflated_and_control_frames_are_not(_) ->
     [{deflated, binary, ?HELLO}, {ping, <<"Hello">>}, {pong, <<"Hello">>}] =

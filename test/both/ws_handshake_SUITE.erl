@@ -249,6 +249,34 @@ a_handshake_with_a_body(_) ->
         ws_client:recv(Socket)
     end).
 
+%% A body that comes after the handler has accepted is no frame either: the 101 waits for its end.
+a_handshake_whose_body_comes_late(_) ->
+    Setup = #{handler => {ws_script_h, #{websocket_handle => fun(Frame, State) -> {[Frame], State} end}}},
+    _ = [same_test:differ(body_of_a_handshake, Setup, fun(#{probe := Probe} = Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, ws_client:handshake("/", [Framing])),
+        probe:await(Probe, websocket_init),
+        _ = http_client:send(Socket, [Body, ws_client:bytes({text, <<"x">>})]),
+        #{status := 101} = http_client:response(Socket),
+        ws_client:recv(Socket)
+    end, #{
+        cowboy => fun(#{wire := Wire}) -> false = Wire =:= {text, <<"x">>} end,
+        outrider => fun(#{wire := {text, <<"x">>}}) -> ok end
+    }) || {Framing, Body} <- [{{"Content-Length", "5"}, "12345"}, {{"Transfer-Encoding", "chunked"}, "1\r\na\r\n0\r\n\r\n"}]],
+    ok.
+
+%% All in one write: a request with a chunked body, a handshake with another, and two frames.
+frames_behind_chunked_bodies(_) ->
+    Chunked = [{"Transfer-Encoding", "chunked"}],
+    #{wire := {426, 101, [{text, <<"x">>}, {text, <<"y">>}]}} = same_test:same(?ECHO, fun(Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, [http_client:request("POST", "/", Chunked, "0\r\n\r\n"),
+            ws_client:handshake("/", Chunked), "0\r\n\r\n", [ws_client:bytes({text, Text}) || Text <- [<<"x">>, <<"y">>]]]),
+        #{status := One} = http_client:response(Socket),
+        #{status := Two} = http_client:response(Socket),
+        {One, Two, [ws_client:recv(Socket) || _ <- [1, 2]]}
+    end).
+
 %% The old form of the options, an atom, is a crash of the handler.
 options_that_are_no_map(_) ->
     #{wire := 500} = same_test:same(#{handler => {ws_script_h, #{

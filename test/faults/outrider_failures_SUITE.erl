@@ -5,7 +5,7 @@
 %% happens under load, is in outrider_faults_SUITE.
 -module(outrider_failures_SUITE).
 
--export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([the_sidecar_is_killed/1, the_port_owner_is_killed/1, the_collector_is_killed/1, a_stream_is_killed/1]).
 -export([the_parent_of_the_streams_is_killed/1]).
 -export([the_supervisor_of_the_listener_is_killed/1, the_top_supervisor_is_killed/1, the_port_is_closed/1]).
@@ -14,34 +14,25 @@
 -export([the_application_stops/1, a_supervisor_of_ones_own_stops/1]).
 -export([the_vm_is_killed/1, the_sidecar_is_killed_again_and_again/1, the_sidecar_of_a_suspended_listener_is_killed/1]).
 
+-import(own_case, [server/1]).
 -import(os_process, [is_gone/1, until/1]).
 
 all() ->
-    same_test:cases(?MODULE) -- [init_per_suite, end_per_suite].
-
-init_per_suite(Config) ->
-    same_test:start([outrider]),
-    Config.
-
-end_per_suite(_) ->
-    ok.
+    same_test:cases(?MODULE).
 
 init_per_testcase(Case, Config) ->
-    Probe = probe:start(),
-    {ok, _} = outrider:start_clear(Case, #{socket_opts => [{port, 0}], shutdown => 2000}, #{env => env(Probe)}),
-    [{server, #{name => outrider, ref => Case, port => outrider:get_port(Case), probe => Probe}} | Config].
+    own_case:init(Case, #{routes => routes(), transport => #{shutdown => 2000}}, Config).
 
 end_per_testcase(Case, _) ->
-    %% Some cases have stopped it.
-    try outrider:stop_listener(Case) catch error:badarg -> ok end.
+    own_case:stop(Case).
 
-env(Probe) ->
-    Script = #{probe => Probe, websocket_handle => fun(Frame, State) -> {[Frame], State} end},
-    #{dispatch => cowboy_router:compile([{'_', [
+routes() ->
+    Script = #{websocket_handle => fun(Frame, State) -> {[Frame], State} end},
+    [
         {"/", ws_script_h, Script},
-        {"/slow", http_script_h, #{probe => Probe, init => fun slow/2}},
+        {"/slow", http_script_h, #{init => fun slow/2}},
         {"/stubborn", ws_script_h, Script#{terminate => fun(_, _, _) -> receive after infinity -> ok end end}}
-    ]}])}.
+    ].
 
 %% Says that it has begun; goes on when it is told.
 slow(Req, #{probe := Probe} = State) ->
@@ -203,7 +194,7 @@ the_application_stops(Config) ->
 a_supervisor_of_ones_own_stops(Config) ->
     #{probe := Probe} = server(Config),
     Ref = {?MODULE, embedded},
-    #{start := {Module, Function, Args}} = outrider:child_spec(Ref, ranch_tcp, [{port, 0}], #{env => env(Probe)}),
+    #{start := {Module, Function, Args}} = outrider:child_spec(Ref, ranch_tcp, [{port, 0}], own_case:protocol(routes(), Probe)),
     {ok, Pid} = apply(Module, Function, Args),
     Server = #{name => outrider, ref => Ref, port => outrider:get_port(Ref), probe => Probe},
     Socket = open(Server),
@@ -223,12 +214,10 @@ the_vm_is_killed(_) ->
     {ok, Peer, _} = peer:start(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
     Call = fun(Module, Function, Args) -> peer:call(Peer, Module, Function, Args) end,
     _ = [Call(application, set_env, [outrider, executable, Path]) || {ok, Path} <- [application:get_env(outrider, executable)]],
-    ok = Call(same_test, start, [[outrider]]),
-    Routes = Call(cowboy_router, compile, [[{'_', [{"/", ws_bare_h, #{}}]}]]),
     %% The listener's processes live under their application, so the call may end.
-    {ok, _} = Call(outrider, start_clear, [peer, [{port, 0}], #{env => #{dispatch => Routes}}]),
-    #{port := Port, sidecars := [#{os_pid := OsPid}]} = Call(outrider, info, [peer]),
-    Socket = ws_client:open(#{name => outrider, ref => peer, port => Port, probe => none}),
+    Server = Call(own_case, listen, [peer, #{routes => [{"/", ws_bare_h, #{}}], probe => none}]),
+    #{sidecars := [#{os_pid := OsPid}]} = Call(outrider, info, [peer]),
+    Socket = ws_client:open(Server),
     echoes(Socket),
     kill_9(list_to_integer(Call(os, getpid, []))),
     [{close, 1001, <<>>}, closed] = ws_client:recv_all(Socket),
@@ -262,9 +251,6 @@ the_sidecar_of_a_suspended_listener_is_killed(Config) ->
     echoes(ws_client:open(Server#{port := outrider:get_port(Ref)})).
 
 %% Helpers
-
-server(Config) ->
-    proplists:get_value(server, Config).
 
 os_pid(#{ref := Ref}) ->
     #{sidecars := [#{os_pid := OsPid}]} = outrider:info(Ref),

@@ -3,9 +3,10 @@
 %% On the real listener. What it can cost the sidecar is in test/rust/hostile.
 -module(outrider_hostile_SUITE).
 
+-import(own_case, [server/1]).
 -import(os_process, [until/1]).
 
--export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([clients_make_no_atom/1, clients_that_come_and_go_leave_no_process/1, a_flood_waits_outside_the_mailbox/1]).
 -export([nothing_of_a_client_reaches_a_log/1, nothing_of_a_client_reaches_a_log_when_processes_die/1]).
 -export([a_packet_that_does_not_decode_is_not_shown/1, a_handler_that_crashes_does_not_show_its_mailbox/1]).
@@ -20,34 +21,24 @@
 -define(SECRET, "c0nfid3ntial").
 
 all() ->
-    same_test:cases(?MODULE) -- [init_per_suite, end_per_suite].
-
-init_per_suite(Config) ->
-    same_test:start([outrider]),
-    Config.
-
-end_per_suite(_) ->
-    ok.
+    same_test:cases(?MODULE).
 
 init_per_testcase(Case, Config) ->
-    Probe = probe:start(),
-    {ok, _} = outrider:start_clear(Case, (transport(Case))#{socket_opts => [{port, 0}]}, #{env => env(Probe)}),
-    [{server, #{name => outrider, ref => Case, port => outrider:get_port(Case), probe => Probe}} | Config].
+    own_case:init(Case, #{routes => routes(), transport => transport(Case)}, Config).
 
 end_per_testcase(Case, _) ->
-    outrider:stop_listener(Case).
+    own_case:stop(Case).
 
 transport(an_address_has_its_share) -> #{max_sockets_per_address => 2};
 transport(a_message_has_a_limit_of_fragments) -> #{max_fragments => 3};
 transport(_) -> #{log_level => debug}.
 
-env(Probe) ->
-    Script = #{probe => Probe, silent => true, websocket_handle => fun handle/2},
-    #{dispatch => cowboy_router:compile([{'_', [
-        {"/", ws_script_h, Script},
+routes() ->
+    [
+        {"/", ws_script_h, #{silent => true, websocket_handle => fun handle/2}},
         {"/body", http_script_h, #{silent => true, init => fun body/2}},
         {"/head", http_script_h, #{silent => true, init => fun head/2}}
-    ]}])}.
+    ].
 
 handle({text, <<"wait">>}, #{probe := Probe} = State) ->
     probe:note(Probe, {waits, self()}),
@@ -274,9 +265,6 @@ the_limits_are_checked(_) ->
         {max_queued, infinity}, {max_fragments, (1 bsl 32) - 1}, {max_fragments, infinity}, {max_sockets, infinity}]].
 
 %% Helpers
-
-server(Config) ->
-    proplists:get_value(server, Config).
 
 os_pid(Ref) ->
     #{sidecars := [#{os_pid := OsPid}]} = outrider:info(Ref),

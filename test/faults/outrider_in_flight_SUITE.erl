@@ -7,7 +7,7 @@
 
 -include_lib("common_test/include/ct.hrl").
 
--export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
 -export([the_mailbox_is_handled_after_the_sidecars_death/1, the_first_answer_after_the_sidecars_death_ends_the_stream/1]).
 -export([what_the_owner_has_not_handed_on_is_lost_with_the_sidecar/1, what_the_vm_has_received_is_lost_with_it/1]).
 -export([what_has_left_the_vm_arrives_if_the_owner_dies/1, what_has_left_the_vm_arrives_if_the_vm_dies/1]).
@@ -18,33 +18,21 @@
 -define(PUSHES, 100).
 
 all() ->
-    same_test:cases(?MODULE) -- [init_per_suite, end_per_suite, start, push].
+    same_test:cases(?MODULE) -- [start, push].
 
 suite() ->
     [{timetrap, {minutes, 2}}].
 
-init_per_suite(Config) ->
-    same_test:start([outrider]),
-    Config.
-
-end_per_suite(_) ->
-    ok.
-
 init_per_testcase(Case, Config) ->
     ok = ledger:open(),
-    Probe = probe:start(),
-    {ok, _} = outrider:start_clear(Case, [{port, 0}], #{env => env(Probe)}),
-    [{server, #{name => outrider, ref => Case, port => outrider:get_port(Case), probe => Probe}} | Config].
+    own_case:init(Case, #{routes => routes()}, Config).
 
 end_per_testcase(Case, _) ->
-    ok = outrider:stop_listener(Case),
+    ok = own_case:stop(Case),
     ok = ledger:close().
 
-env(Probe) ->
-    #{dispatch => cowboy_router:compile([{'_', [
-        {"/", ws_script_h, #{probe => Probe, websocket_handle => fun handle/2}},
-        {"/ledger", ws_ledger_h, #{}}
-    ]}])}.
+routes() ->
+    [{"/", ws_script_h, #{websocket_handle => fun handle/2}}, {"/ledger", ws_ledger_h, #{}}].
 
 handle({text, <<"wait">>}, State = #{probe := Probe}) ->
     go_on = probe:await(Probe, go_on),
@@ -162,10 +150,9 @@ peer() ->
     {Peer, #{name => outrider, ref => peer, port => Port, probe => none, os_pid => OsPid}}.
 
 start(Ref) ->
-    same_test:start([outrider]),
     ok = ledger:open(),
-    {ok, _} = outrider:start_clear(Ref, [{port, 0}], #{env => env(none)}),
-    {outrider:get_port(Ref), os_pid(Ref)}.
+    #{port := Port} = own_case:listen(Ref, #{routes => routes(), probe => none}),
+    {Port, os_pid(Ref)}.
 
 kill_vm(Peer) ->
     "" = os:cmd("kill -KILL " ++ peer:call(Peer, os, getpid, [])).

@@ -3,9 +3,10 @@
 %% The sidecar's own half, with a VM that a test plays, is in test/rust/sidecar/silence.rs.
 -module(outrider_watchdog_SUITE).
 
--export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([a_stopped_sidecar_is_killed_and_replaced/1, a_stopped_sidecar_whose_port_is_busy_is_killed/1]).
--export([a_sidecar_that_goes_on_in_time_is_kept/1, a_sidecar_is_kept_while_it_relays/1, without_a_watchdog_nobody_watches/1]).
+-export([a_sidecar_that_goes_on_in_time_is_kept/1, a_sidecar_is_kept_while_it_relays/1, without_a_watchdog_a_stopped_sidecar_is_kept/1]).
+-export([without_a_watchdog_the_end_of_the_pipe_is_enough/1]).
 -export([a_stopped_sidecar_does_not_keep_its_listener_from_stopping/1]).
 -export([clients_of_a_stopped_vm_are_served_when_it_goes_on/1, a_stopped_vm_is_given_up_and_comes_back/1]).
 -export([bad_values_are_refused/1]).
@@ -15,24 +16,16 @@
 -define(PATIENCE_MS, 20000).
 
 all() ->
-    same_test:cases(?MODULE) -- [init_per_suite, end_per_suite].
-
-init_per_suite(Config) ->
-    same_test:start([outrider]),
-    Config.
-
-end_per_suite(_) ->
-    ok.
+    same_test:cases(?MODULE).
 
 init_per_testcase(Case, Config) ->
     Probe = probe:start(),
     ok = probe_log:attach(Probe),
-    [{server, #{name => outrider, ref => Case, probe => Probe}} | Config].
+    [{listener, {Case, Probe}} | Config].
 
 end_per_testcase(Case, _) ->
     probe_log:detach(),
-    %% Some cases have stopped it.
-    try outrider:stop_listener(Case) catch error:badarg -> ok end.
+    own_case:stop(Case).
 
 %%% The sidecar stops
 
@@ -106,18 +99,47 @@ a_sidecar_is_kept_while_it_relays(Config) ->
     _ = [receive {done, Client} -> ok end || Client <- Clients],
     OsPid = os_process:sidecar(Ref).
 
-without_a_watchdog_nobody_watches(Config) ->
-    Watchdogs = fun() ->
-        length([Pid || Pid <- processes(), {outrider_watchdog, _, _} <- [proc_lib:translate_initial_call(Pid)]])
+%% Longer than it takes to notice with a watchdog, by far: the other listener's is killed meanwhile.
+without_a_watchdog_a_stopped_sidecar_is_kept(Config) ->
+    #{ref := Ref} = Server = listen(Config, #{watchdog => infinity}),
+    {_, Probe} = proplists:get_value(listener, Config),
+    #{ref := Watched} = listen([{listener, {watched, Probe}}], #{watchdog => ?WATCHDOG_MS}),
+    Socket = ws_client:open(Server),
+    [OsPid, Killed] = [os_process:sidecar(R) || R <- [Ref, Watched]],
+    os_process:while_stopped(OsPid, fun() ->
+        ok = os_process:signal(Killed, "STOP"),
+        ok = os_process:is_replaced(Watched, Killed)
+    end),
+    ok = outrider:stop_listener(Watched),
+    echoes(Socket),
+    OsPid = os_process:sidecar(Ref).
+
+%% The status of a child's end is told by erl_child_setup, which is stopped here, so that it does not come; and nothing is
+%% written to the port of an idle sidecar.
+without_a_watchdog_the_end_of_the_pipe_is_enough(Config) ->
+    #{ref := Ref, probe := Probe} = Server = listen(Config, #{watchdog => infinity}),
+    Socket = ws_client:open(Server),
+    OsPid = os_process:sidecar(Ref),
+    [Parent] = os_process:status(OsPid, "PPid"),
+    ["erl_child_setup"] = os_process:status(list_to_integer(Parent), "Name"),
+    [Begin, End] = [filename:join(proplists:get_value(priv_dir, Config), Name) || Name <- ["begin", "end"]],
+    %% The shell is there before: another cannot be started meanwhile.
+    Script = io_lib:format(
+        "(wait_for() { n=0; while [ ! -e $1 ] && [ $n -lt 300 ]; do n=$((n + 1)); sleep 0.1; done; }; wait_for ~ts; "
+        "kill -STOP ~ts; kill -KILL ~b; wait_for ~ts; kill -CONT ~ts) </dev/null >/dev/null 2>&1 &",
+        [Begin, Parent, OsPid, End, Parent]
+    ),
+    "" = os:cmd(lists:flatten(Script)),
+    ok = file:write_file(Begin, <<>>),
+    try
+        [closed] = ws_client:recv_all(Socket),
+        {exit, normal} = probe:await_exit(Probe)
+    after
+        ok = file:write_file(End, <<>>)
     end,
-    0 = Watchdogs(),
-    Server = listen(Config, #{watchdog => infinity}),
-    0 = Watchdogs(),
-    ok = outrider:stop_listener(maps:get(ref, Server)),
-    Watched = listen(Config, #{}),
-    1 = Watchdogs(),
-    ok = outrider:stop_listener(maps:get(ref, Watched)),
-    os_process:until(fun() -> Watchdogs() =:= 0 end).
+    [websocket_init, {terminate, {error, closed}}, {exit, normal}] = probe:calls(Probe),
+    ok = os_process:is_replaced(Ref, OsPid),
+    echoes(ws_client:open(Server)).
 
 a_stopped_sidecar_does_not_keep_its_listener_from_stopping(Config) ->
     #{ref := Ref, probe := Probe} = Server = listen(Config, #{watchdog => ?WATCHDOG_MS, shutdown => infinity}),
@@ -169,16 +191,13 @@ bad_values_are_refused(_) ->
 
 %% A listener whose handler echoes frames and sends what it is told to.
 listen(Config, TransOpts) ->
-    #{ref := Ref, probe := Probe} = Server = proplists:get_value(server, Config),
+    {Case, Probe} = proplists:get_value(listener, Config),
     Handler = #{
-        probe => Probe,
         silent => true,
         websocket_handle => fun(Frame, State) -> {[Frame], State} end,
         websocket_info => fun({send, Frames}, State) -> {Frames, State} end
     },
-    Routes = cowboy_router:compile([{'_', [{"/", ws_script_h, Handler}]}]),
-    {ok, _} = outrider:start_clear(Ref, TransOpts#{socket_opts => [{port, 0}]}, #{env => #{dispatch => Routes}}),
-    Server#{port => outrider:get_port(Ref)}.
+    own_case:listen(Case, #{routes => [{"/", ws_script_h, Handler}], transport => TransOpts, probe => Probe}).
 
 %% A VM of its own with such a listener, whose sidecar's stderr goes to a file.
 peer(Config, TransOpts) ->
@@ -190,14 +209,12 @@ peer(Config, TransOpts) ->
     ok = file:change_mode(Script, 8#755),
     ok = file:write_file(Said, <<>>),
     {ok, Peer, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
-    Server = #{name => outrider, ref => peer, probe => none, peer => Peer, said => Said},
-    ok = call(Server, application, set_env, [outrider, executable, Script]),
-    ok = call(Server, same_test, start, [[outrider]]),
-    Routes = call(Server, cowboy_router, compile, [[{'_', [{"/", ws_bare_h, #{}}]}]]),
-    Options = TransOpts#{socket_opts => [{port, 0}]},
-    {ok, _} = call(Server, outrider, start_clear, [peer, Options, #{env => #{dispatch => Routes}}]),
-    #{port := Port, sidecars := [#{os_pid := OsPid}]} = call(Server, outrider, info, [peer]),
-    Server#{port => Port, os_pid => OsPid, vm => list_to_integer(call(Server, os, getpid, []))}.
+    ok = peer:call(Peer, application, set_env, [outrider, executable, Script]),
+    Setup = #{routes => [{"/", ws_bare_h, #{}}], transport => TransOpts, probe => none},
+    Server0 = peer:call(Peer, own_case, listen, [peer, Setup]),
+    Server = Server0#{peer => Peer, said => Said},
+    #{sidecars := [#{os_pid := OsPid}]} = call(Server, outrider, info, [peer]),
+    Server#{os_pid => OsPid, vm => list_to_integer(call(Server, os, getpid, []))}.
 
 call(#{peer := Peer}, Module, Function, Args) ->
     peer:call(Peer, Module, Function, Args, ?PATIENCE_MS).

@@ -3,7 +3,7 @@
 %% Outrider's own, so these cases have no twin on Cowboy. Where the account must not move, the sidecar is stopped (SIGSTOP).
 -module(outrider_backlog_SUITE).
 
--export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([dropped_messages_are_whole_and_counted/1, other_commands_are_carried_out_while_messages_are_dropped/1]).
 -export([a_message_is_admitted_below_max_backlog/1, pings_and_pongs_are_dropped_and_close_frames_are_not/1]).
 -export([close_ends_the_client_with_1013/1, a_close_frame_of_the_handlers_own_is_no_backlog/1]).
@@ -16,21 +16,13 @@
 -define(COST, 64).
 
 all() ->
-    same_test:cases(?MODULE) -- [init_per_suite, end_per_suite].
-
-init_per_suite(Config) ->
-    same_test:start([outrider]),
-    Config.
-
-end_per_suite(_) ->
-    ok.
+    same_test:cases(?MODULE).
 
 init_per_testcase(Case, Config) ->
-    [{server, #{name => outrider, ref => Case, probe => probe:start()}} | Config].
+    [{listener, Case} | Config].
 
 end_per_testcase(Case, _) ->
-    %% Some cases have stopped it.
-    try outrider:stop_listener(Case) catch error:badarg -> ok end.
+    own_case:stop(Case).
 
 %%% drop
 
@@ -316,16 +308,12 @@ listen(Config, Options) ->
     listen(Config, Options, #{}).
 
 listen(Config, Options, TransOpts) ->
-    #{ref := Ref} = Server = proplists:get_value(server, Config),
-    Probe = probe:start(),
-    Handler = #{probe => Probe, opts => Options, websocket_info => fun
+    Handler = #{opts => Options, websocket_info => fun
         ({run, Fun}, State) -> Fun(State);
         (_, State) -> {[], State}
     end},
-    Routes = cowboy_router:compile([{'_', [{"/", ws_script_h, Handler}]}]),
-    SocketOpts = [{port, 0}, {sndbuf, 65536}],
-    {ok, _} = outrider:start_clear(Ref, TransOpts#{socket_opts => SocketOpts}, #{env => #{dispatch => Routes}}),
-    Server#{port => outrider:get_port(Ref), probe := Probe}.
+    Transport = maps:merge(#{socket_opts => [{port, 0}, {sndbuf, 65536}]}, TransOpts),
+    own_case:listen(proplists:get_value(listener, Config), #{routes => [{"/", ws_script_h, Handler}], transport => Transport}).
 
 %% A client whose kernel takes little for it.
 slow_client(Server) ->

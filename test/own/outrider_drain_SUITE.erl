@@ -2,53 +2,53 @@
 %% finished, then the listener stops. And its quick end with many clients. Only Outrider has a drain.
 -module(outrider_drain_SUITE).
 
--export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([nobody_comes_in_when_handlers_are_told/1, handlers_that_asked_are_told_once/1]).
 -export([clients_get_the_code_and_handlers_end_once/1, closes_are_spread_over_a_time/1, closes_come_at_a_rate/1]).
 -export([requests_are_finished_and_idle_connections_closed/1, an_answer_reaches_a_client_that_reads_late/1]).
 -export([an_upgrade_meanwhile_is_drained/1, nobody_there/1, a_handler_that_does_not_end_is_killed/1]).
 -export([a_suspended_listener_is_drained/1]).
+-export([what_a_handler_has_sent_arrives_before_the_drain_ends_it/1, what_a_handler_has_sent_arrives_before_a_stop_ends_it/1]).
+-export([a_close_frame_of_the_handlers_own_arrives/1, a_client_that_takes_nothing_is_waited_for_as_long_as_there_is_time/1]).
 -export([progress_is_in_info_and_there_is_one_drain_at_a_time/1, a_sidecar_is_killed_meanwhile/1]).
 -export([the_caller_dies_meanwhile/1, the_listener_is_stopped_meanwhile/1, the_application_stops_meanwhile/1]).
 -export([a_listener_of_ones_own_supervisor_is_left_suspended/1, bad_options/1, a_stop_reaches_a_thousand_clients/1]).
 
+-import(own_case, [server/1]).
 -import(os_process, [until/1]).
 
 %% For what is never waited for to its end.
 -define(LONG, #{over => 600000, timeout => 600000}).
 
 all() ->
-    same_test:cases(?MODULE) -- [init_per_suite, end_per_suite].
-
-init_per_suite(Config) ->
-    same_test:start([outrider]),
-    Config.
-
-end_per_suite(_) ->
-    ok.
+    same_test:cases(?MODULE).
 
 init_per_testcase(Case, Config) ->
-    Probe = probe:start(),
     Transport = #{socket_opts => [{port, 0}, {sndbuf, 4096}], sidecars => 2, shutdown => 2000},
-    {ok, _} = outrider:start_clear(Case, Transport, #{env => env(Probe)}),
-    [{server, #{name => outrider, ref => Case, port => outrider:get_port(Case), probe => Probe}} | Config].
+    own_case:init(Case, #{routes => routes(), transport => Transport}, Config).
 
 end_per_testcase(Case, _) ->
-    same_test:stop_listener(#{name => outrider, ref => Case}).
+    own_case:stop(Case).
 
-env(Probe) ->
-    Script = #{probe => Probe, websocket_handle => fun(Frame, State) -> {[Frame], State} end},
+routes() ->
+    Script = #{websocket_handle => fun(Frame, State) -> {[Frame], State} end},
     Told = Script#{opts => #{drain => true}, websocket_info => fun told/2},
-    #{dispatch => cowboy_router:compile([{'_', [
+    [
         {"/", ws_script_h, Script},
         {"/told", ws_script_h, Told},
         {"/late", ws_script_h, Told#{init => fun late/2}},
+        {"/large", ws_script_h, Script#{websocket_init => fun(State) -> {large() ++ [{text, <<"last">>}], State} end}},
+        {"/last", ws_script_h, Script#{websocket_init => fun(State) -> {large() ++ [{close, 4000, <<"bye">>}], State} end}},
         {"/stubborn", ws_script_h, Script#{terminate => fun(_, _, _) -> receive after infinity -> ok end end}},
-        {"/slow", http_script_h, #{silent => true, probe => Probe, init => fun slow/2}},
+        {"/slow", http_script_h, #{silent => true, init => fun slow/2}},
         {"/quick", http_script_h, #{silent => true, init => fun(Req, State) ->
             {ok, cowboy_req:reply(200, #{}, binary:copy(<<"x">>, 200000), Req), State}
         end}}
-    ]}])}.
+    ].
+
+%% More than all buffers between a handler and a client that does not read hold.
+large() ->
+    [{binary, <<0:(8 * 8000000)>>}].
 
 %% Says so, and goes on when it may.
 told({outrider, drain, _}, #{probe := Probe} = State) ->
@@ -87,11 +87,11 @@ handlers_that_asked_are_told_once(Config) ->
     {outrider, drain, #{code := 1012, over := 0, timeout := 20000}} = Message.
 
 clients_get_the_code_and_handlers_end_once(Config) ->
-    #{port := Port, probe := Probe} = Server = server(Config),
+    #{ref := Other, port := Port, probe := Probe} = server(Config),
     _ = [begin
         Ref = {?MODULE, Code},
-        {ok, _} = outrider:start_clear(Ref, [{port, 0}], #{env => env(Probe)}),
-        Clients = [ws_client:open(Server#{port := outrider:get_port(Ref)}) || _ <- lists:seq(1, 10)],
+        Server = own_case:listen(Ref, #{routes => routes(), probe => Probe}),
+        Clients = [ws_client:open(Server) || _ <- lists:seq(1, 10)],
         #{sidecars := [#{os_pid := OsPid}]} = outrider:info(Ref),
         {ok, #{closed := 10, remaining := 0}} = outrider:drain(Ref, Options),
         ok = lists:foreach(fun(Client) -> [{close, Code, <<>>}, closed] = ws_client:recv_all(Client) end, Clients),
@@ -104,7 +104,7 @@ clients_get_the_code_and_handlers_end_once(Config) ->
     Ends = lists:duplicate(30, shutdown),
     [] = [Reason || {exit, Reason} <- probe:calls(Probe), Reason =/= normal],
     %% The other listener has not noticed.
-    Port = outrider:get_port(maps:get(ref, Server)).
+    Port = outrider:get_port(Other).
 
 %% A slot of a second for each of 20 clients: when the first has gone, most are still served.
 closes_are_spread_over_a_time(Config) ->
@@ -196,6 +196,37 @@ a_suspended_listener_is_drained(Config) ->
         closed -> ok
     end || Socket <- Sockets].
 
+what_a_handler_has_sent_arrives_before_the_drain_ends_it(Config) ->
+    #{ref := Ref} = Server = server(Config),
+    Client = open_and_wait(Server, "/large"),
+    Drain = drain(Ref, #{over => 0, timeout => 20000, code => 1012}),
+    until(fun() -> maps:get(remaining, progress(Ref), 0) =:= 1 end),
+    true = large() ++ [{text, <<"last">>}, {close, 1012, <<>>}, closed] =:= ws_client:recv_all(Client),
+    {ok, #{closed := 1, remaining := 0}} = result(Drain).
+
+what_a_handler_has_sent_arrives_before_a_stop_ends_it(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Client = open_and_wait(Server, "/large"),
+    Stop = stop(Server),
+    true = large() ++ [{text, <<"last">>}, {close, 1001, <<>>}, closed] =:= ws_client:recv_all(Client),
+    ok = result(Stop),
+    [websocket_init, {terminate, shutdown}, {exit, normal}] = probe:calls(Probe).
+
+a_close_frame_of_the_handlers_own_arrives(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Client = open_and_wait(Server, "/last"),
+    Stop = stop(Server),
+    true = large() ++ [{close, 4000, <<"bye">>}, closed] =:= ws_client:recv_all(Client),
+    ok = result(Stop),
+    [websocket_init, {terminate, stop}, {exit, normal}] = probe:calls(Probe).
+
+%% And its handler has terminate/3 in time.
+a_client_that_takes_nothing_is_waited_for_as_long_as_there_is_time(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    _ = open_and_wait(Server, "/large"),
+    ok = result(stop(Server)),
+    [websocket_init, {terminate, shutdown}, {exit, normal}] = probe:calls(Probe).
+
 %% At the end of the drain's time the listener stops, and that has a time of its own: the option shutdown.
 a_handler_that_does_not_end_is_killed(Config) ->
     #{ref := Ref, probe := Probe} = Server = server(Config),
@@ -274,7 +305,7 @@ the_application_stops_meanwhile(Config) ->
 a_listener_of_ones_own_supervisor_is_left_suspended(Config) ->
     #{probe := Probe} = server(Config),
     Ref = {?MODULE, embedded},
-    #{start := {Module, Function, Args}} = outrider:child_spec(Ref, ranch_tcp, [{port, 0}], #{env => env(Probe)}),
+    #{start := {Module, Function, Args}} = outrider:child_spec(Ref, ranch_tcp, [{port, 0}], own_case:protocol(routes(), Probe)),
     {ok, Pid} = apply(Module, Function, Args),
     Server = #{name => outrider, ref => Ref, port => outrider:get_port(Ref), probe => Probe},
     Client = ws_client:open(Server),
@@ -312,14 +343,26 @@ a_stop_reaches_a_thousand_clients(Config) ->
 
 %% Helpers
 
-server(Config) ->
-    proplists:get_value(server, Config).
-
 open(Server, Path) ->
     Client = http_client:connect(Server),
     ok = http_client:send(Client, ws_client:handshake(Path)),
     #{status := 101} = http_client:response(Client),
     Client.
+
+%% The handler waits for the client, which has a small buffer.
+open_and_wait(#{ref := Ref} = Server, Path) ->
+    Client = http_client:connect(Server, [{recbuf, 4096}]),
+    ok = http_client:send(Client, ws_client:handshake(Path)),
+    #{status := 101} = http_client:response(Client),
+    [Pid] = outrider:procs(Ref, connections),
+    until(fun() -> process_info(Pid, current_function) =:= {current_function, {outrider_writer, wait, 1}} end),
+    Client.
+
+%% The same as below, for a stop; the handlers have their order.
+stop(#{ref := Ref, port := Port}) ->
+    Stop = spawn_monitor(fun() -> exit(outrider:stop_listener(Ref)) end),
+    until(fun() -> gen_tcp:connect({127, 0, 0, 1}, Port, []) =:= {error, econnrefused} end),
+    Stop.
 
 %% In a process of its own, which exits with the result.
 drain(Ref, Options) ->

@@ -27,8 +27,7 @@ end_per_suite(_) ->
 
 end_per_testcase(Case, _) ->
     _ = probe_log:detach(),
-    %% Some cases have started none.
-    try outrider:stop_listener(Case) catch error:badarg -> ok end.
+    own_case:stop(Case).
 
 it_cannot_gain_rights_nor_leave_a_core_file(_) ->
     OsPid = os_process:sidecar(start(?FUNCTION_NAME, #{})),
@@ -65,7 +64,7 @@ clients_that_use_up_the_memory_end_the_sidecar_alone(_) ->
     ok = probe_log:attach(Probe),
     %% All of a message but its last byte: the sidecar has to keep it.
     Kept = [ws_client:handshake("/"), ws_client:header(1, 0, 2, 60000), binary:copy(<<0>>, 60000 - 1)],
-    hoard(Server, Kept, ?MOST_CLIENTS),
+    hoard(OsPid, maps:get(port, Server), Kept, ?MOST_CLIENTS),
     os_process:is_gone(OsPid),
     os_process:until(fun() -> not lists:member(os_process:sidecar(Ref), [OsPid, undefined]) end),
     #{status := 404} = http_client:get(Server, "/none"),
@@ -74,20 +73,21 @@ clients_that_use_up_the_memory_end_the_sidecar_alone(_) ->
     [_] = [Text || Text <- Log, binary:match(Text, <<"has lost its sidecar">>) =/= nomatch,
         binary:match(Text, <<"{sidecar_exit,134}">>) =/= nomatch].
 
-%% Connects clients that keep these bytes in the sidecar, until nobody listens, because it has died of them, or until they
-%% must be enough: it reads what they sent when it comes to it. One that is reset is no such sign. Whoever goes on to connect
-%% to a port where nobody listens may be given that very port as its own, and meet itself.
-hoard(_, _, 0) ->
+%% Connects clients that keep these bytes in this sidecar, until it has died of them, or until they must be enough: it reads
+%% what they sent when it comes to it. One that is reset or refused is no such sign: the next sidecar may listen already.
+hoard(_, _, _, 0) ->
     ok;
-hoard(#{port := Port} = Server, Bytes, Left) ->
-    case gen_tcp:connect({127, 0, 0, 1}, Port, [binary]) of
+hoard(OsPid, Port, Bytes, Left) ->
+    case filelib:is_dir("/proc/" ++ integer_to_list(OsPid)) andalso gen_tcp:connect({127, 0, 0, 1}, Port, [binary]) of
         {ok, Socket} ->
             _ = gen_tcp:send(Socket, Bytes),
-            hoard(Server, Bytes, Left - 1);
+            hoard(OsPid, Port, Bytes, Left - 1);
         {error, econnrefused} ->
-            ok;
+            os_process:is_gone(OsPid);
         {error, _} ->
-            hoard(Server, Bytes, Left - 1)
+            hoard(OsPid, Port, Bytes, Left - 1);
+        false ->
+            ok
     end.
 
 %% Each file that is read has a thread, whose stack counts for the limit as a whole.
@@ -100,10 +100,9 @@ files_that_hang_do_not_use_up_the_memory(Config) ->
         probe:note(Probe, replied),
         {ok, Reply, State}
     end,
-    Dispatch = cowboy_router:compile([{'_', [{"/hang", http_script_h, #{probe => Probe, init => Init}}]}]),
-    {ok, _} = outrider:start_clear(?FUNCTION_NAME, #{socket_opts => [{port, 0}], memory_limit => 64 * ?MIB},
-        #{env => #{dispatch => Dispatch}}),
-    Server = #{port => outrider:get_port(?FUNCTION_NAME)},
+    Routes = [{"/hang", http_script_h, #{init => Init}}],
+    Transport = #{memory_limit => 64 * ?MIB},
+    Server = own_case:listen(?FUNCTION_NAME, #{routes => Routes, transport => Transport, probe => Probe}),
     OsPid = os_process:sidecar(?FUNCTION_NAME),
     Clients = [http_client:connect(Server) || _ <- lists:seq(1, 600)],
     _ = [ok = http_client:send(Client, http_client:request("GET", "/hang")) || Client <- Clients],
@@ -175,10 +174,9 @@ it_leaves_with_the_vm_though_it_was_stopped(_) ->
     [begin
         {ok, Peer, _} = peer:start(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
         Call = fun(Module, Function, Args) -> peer:call(Peer, Module, Function, Args) end,
-        ok = Call(same_test, start, [[outrider]]),
-        {ok, _} = Call(outrider, start_clear, [peer, User#{socket_opts => [{port, 0}]}, #{env => env()}]),
+        Server = Call(own_case, listen, [peer, #{routes => routes(), transport => User, probe => none}]),
         OsPid = Call(os_process, sidecar, [peer]),
-        Socket = ws_client:open(#{name => outrider, ref => peer, port => Call(outrider, get_port, [peer]), probe => none}),
+        Socket = ws_client:open(Server),
         ok = os_process:signal(OsPid, "STOP"),
         os_process:until(fun() -> hd(os_process:status(OsPid, "State")) =:= "T" end),
         ok = os_process:signal(list_to_integer(Call(os, getpid, [])), "KILL"),
@@ -189,14 +187,14 @@ it_leaves_with_the_vm_though_it_was_stopped(_) ->
 %% Helpers
 
 start(Case, TransOpts) ->
-    case outrider:start_clear(Case, maps:merge(#{socket_opts => [{port, 0}]}, TransOpts), #{env => env()}) of
+    case outrider:start_clear(Case, maps:merge(#{socket_opts => [{port, 0}]}, TransOpts), own_case:protocol(routes(), none)) of
         {ok, _} -> Case;
         {error, {{shutdown, {failed_to_start_child, outrider_sidecars_sup, Reason}}, _}} -> {error, Reason};
         {error, _} = Error -> Error
     end.
 
-env() ->
-    #{dispatch => cowboy_router:compile([{'_', [{"/", ws_bare_h, #{}}]}])}.
+routes() ->
+    [{"/", ws_bare_h, #{}}].
 
 %% Only root can change the user. Anyone else is told so when the listener starts.
 as_root(Test, TransOpts) ->

@@ -4,43 +4,35 @@
 %% one. Only Outrider has sidecars; the same promises for a single one are in listener_SUITE and outrider_failures_SUITE.
 -module(outrider_sidecars_SUITE).
 
--export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([all_share_one_port/1, one_is_killed/1, all_are_killed_at_once/1, one_that_cannot_live_ends_the_listener/1]).
 -export([suspend_and_resume/1, one_of_a_suspended_listener_is_killed/1, resume_is_for_all_or_for_none/1]).
 -export([suspend_and_resume_at_the_same_time/1, max_connections_is_the_limit_of_each/1]).
 -export([a_port_that_another_listener_shares_is_taken/1, bad_values/1, stop_leaves_no_process/1]).
 -export([each_sidecar_has_one_term_however_often_it_dies/1, stop_leaves_no_term/1]).
 
+-import(own_case, [server/1]).
 -import(os_process, [until/1]).
 
 -define(SIDECARS, 3).
 
 all() ->
-    same_test:cases(?MODULE) -- [init_per_suite, end_per_suite].
-
-init_per_suite(Config) ->
-    same_test:start([outrider]),
-    Config.
-
-end_per_suite(_) ->
-    ok.
+    same_test:cases(?MODULE).
 
 init_per_testcase(Case, Config) ->
-    Probe = probe:start(),
-    {ok, _} = outrider:start_clear(Case, transport([{port, 0}]), protocol(Probe)),
-    [{server, #{name => outrider, ref => Case, port => outrider:get_port(Case), probe => Probe}} | Config].
+    own_case:init(Case, #{routes => routes(), transport => transport([{port, 0}])}, Config).
 
 end_per_testcase(Case, _) ->
-    same_test:stop_listener(#{name => outrider, ref => Case}).
+    own_case:stop(Case).
 
 transport(SocketOpts) ->
     #{socket_opts => SocketOpts, sidecars => ?SIDECARS, max_connections => 1000}.
 
-protocol(Probe) ->
-    #{env => #{dispatch => cowboy_router:compile([{'_', [
-        {"/", ws_script_h, #{probe => Probe, websocket_handle => fun(Frame, State) -> {[Frame], State} end}},
+routes() ->
+    [
+        {"/", ws_script_h, #{websocket_handle => fun(Frame, State) -> {[Frame], State} end}},
         {"/plain", http_script_h, #{silent => true, init => fun(Req, State) -> {ok, cowboy_req:reply(200, Req), State} end}}
-    ]}])}}.
+    ].
 
 all_share_one_port(Config) ->
     #{ref := Ref, port := Port} = Server = server(Config),
@@ -86,7 +78,8 @@ all_are_killed_at_once(Config) ->
 one_that_cannot_live_ends_the_listener(_) ->
     Probe = probe:start(),
     Ref = {?MODULE, embedded},
-    #{start := {Module, Function, Args}} = outrider:child_spec(Ref, ranch_tcp, transport([{port, 0}]), protocol(Probe)),
+    Protocol = own_case:protocol(routes(), Probe),
+    #{start := {Module, Function, Args}} = outrider:child_spec(Ref, ranch_tcp, transport([{port, 0}]), Protocol),
     {ok, Pid} = apply(Module, Function, Args),
     unlink(Pid),
     Monitor = monitor(process, Pid),
@@ -217,9 +210,6 @@ stop_leaves_no_term(Config) ->
 
 terms(Ref) ->
     [Term || Term = {Key, _} <- persistent_term:get(), is_tuple(Key), element(1, Key) =:= outrider, element(2, Key) =:= Ref].
-
-server(Config) ->
-    proplists:get_value(server, Config).
 
 kill(OsPid) ->
     ok = os_process:signal(OsPid, "KILL").

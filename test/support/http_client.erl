@@ -3,7 +3,7 @@
 -module(http_client).
 
 -export([connect/1, connect/2, send/2, close/1, half_close/1]).
--export([request/2, request/4, get/2]).
+-export([request/2, request/4, get/2, get_head/2]).
 -export([head/1, response/1, response/2, chunk/1, bytes/2, rest/1, closed/1]).
 -export([header/2, normal/1]).
 
@@ -58,6 +58,13 @@ get(Server, Target) ->
     Response = response(Socket),
     close(Socket),
     Response.
+
+%% The head of what a GET gets, on a connection of its own.
+-spec get_head(same_test:server(), iodata()) -> response() | closed | timeout.
+get_head(Server, Target) ->
+    Socket = connect(Server),
+    ok = send(Socket, request("GET", Target)),
+    head(Socket).
 
 %% A response's head: status line, without its version, and headers.
 -spec head(gen_tcp:socket()) -> response() | closed | timeout.

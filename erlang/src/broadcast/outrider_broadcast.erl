@@ -1,15 +1,13 @@
 %%% Frames for many clients: from any process, as one command to each sidecar and one message to each other node.
 %%%
 %%% Who is meant is said by processes, or by a topic to which they have subscribed; who that is the sidecars know. No process of
-%%% a client is woken, and nothing is encoded or copied for each of them. Runs in the caller: it waits where a port is busy,
-%%% as any writer to a port does, and so cannot be faster than the sidecars.
-%%%
-%%% A stream's process may have handed frames over to a collector that are not in the port yet. What it sends to many goes the
-%%% same way, so that both stay in order.
+%%% a client is woken, and nothing is encoded or copied for each of them. Runs in the caller, which waits until what it sends is
+%%% in the ports, and so cannot be faster than the sidecars. It goes by way of outrider_collector: so it stays in order with
+%%% what the caller, if it is a stream's process, has sent to its own client.
 -module(outrider_broadcast).
 
--export([subscribe/2, unsubscribe/2, publish/4, elsewhere/5, send_many/2]).
--export([arrived/1, topic/1]).
+-export([subscribe/2, unsubscribe/2, publish/4, send_many/2]).
+-export([topic/1, command/2, elsewhere/5, arrived/1]).
 -export_type([topic/0, frames/0]).
 
 -define(MAX_TOPIC, 255).
@@ -51,10 +49,18 @@ publish(Ref, Topic, Except, Frames) ->
             to_nodes(Ref, Topic, Except, Data)
     end.
 
-%% The same, but for the sidecar of this number, to which the caller's own stream has said so.
--spec elsewhere(ranch:ref(), pos_integer(), topic(), pid(), iodata()) -> ok.
-elsewhere(Ref, Number, Topic, Except, Data) ->
-    Others = [Collector || {Other, Collector} <- outrider_registry:numbered_collectors(Ref), Other =/= Number],
+%% The command to a stream to publish to all others, and the frames in it; none where there are none.
+-spec command(topic(), frames()) -> none | {iodata(), Frames :: iodata()}.
+command(Topic, Frames) ->
+    case frames(Frames) of
+        none -> none;
+        Data -> {[<<104, 3, 119, 7, "publish">>, binary(topic(Topic)), Data], Data}
+    end.
+
+%% What such a command does not reach: the other sidecars of its listener, and the other nodes.
+-spec elsewhere(ranch:ref(), outrider_collector:collector(), topic(), pid(), iodata()) -> ok.
+elsewhere(Ref, Own, Topic, Except, Data) ->
+    Others = [Collector || Collector <- outrider_registry:collectors(Ref), Collector =/= Own],
     ok = write_all(publish_command(Topic, Except, Data), Others),
     to_nodes(Ref, Topic, Except, Data).
 
@@ -146,15 +152,7 @@ term(Term) ->
     <<131, Bytes/binary>> = term_to_binary(Term),
     Bytes.
 
+%% A port that has closed has lost all its clients.
 write_all(Command, Collectors) ->
     Bundle = outrider_protocol:bundle(0, 1, Command),
-    IsStream = get('$initial_call') =:= {outrider_stream, start, 3},
-    lists:foreach(fun(Collector) -> write(IsStream, Bundle, Collector) end, Collectors).
-
-%% A port that has closed has lost all its clients.
-write(true, Bundle, Collector) ->
-    _ = outrider_collector:write_through(Bundle, Collector),
-    ok;
-write(false, Bundle, Collector) ->
-    _ = outrider_collector:write_now(Bundle, Collector),
-    ok.
+    lists:foreach(fun(Collector) -> outrider_collector:write_through(Bundle, Collector) end, Collectors).

@@ -26,7 +26,7 @@
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, [], [{spawn_opt, [{message_queue_data, off_heap}]}]).
+    gen_server:start_link({local, outrider_nodes:name()}, ?MODULE, [], [{spawn_opt, [{message_queue_data, off_heap}]}]).
 
 -spec init([]) -> {ok, #relay{}}.
 init([]) ->
@@ -42,11 +42,11 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #relay{}) -> {noreply, #relay{}}.
-handle_info({?MODULE, Message}, State = #relay{busy = false, writer = Writer}) ->
+handle_info({outrider_nodes, Message}, State = #relay{busy = false, writer = Writer}) ->
     Writer ! Message,
     {noreply, State#relay{busy = true}};
-handle_info({?MODULE, Message}, State = #relay{queue = Queue, bytes = Bytes, dropped = Dropped}) ->
-    Size = size(Message),
+handle_info({outrider_nodes, Message}, State = #relay{queue = Queue, bytes = Bytes, dropped = Dropped}) ->
+    Size = bytes(Message),
     case Bytes + Size =< ?MAX_BYTES of
         true -> {noreply, State#relay{queue = queue:in({Size, Message}, Queue), bytes = Bytes + Size}};
         false -> {noreply, warn(State#relay{dropped = Dropped + 1})}
@@ -62,8 +62,8 @@ handle_info({written, Writer}, State = #relay{writer = Writer, queue = Queue0, b
 handle_info(_Message, State) ->
     {noreply, State}.
 
-size({publish, _, Topic, _, Data}) -> ?AROUND + byte_size(Topic) + byte_size(Data);
-size({send_many, Pids, Data}) -> ?AROUND + 16 * length(Pids) + byte_size(Data).
+bytes({publish, _, Topic, _, Data}) -> ?AROUND + byte_size(Topic) + byte_size(Data);
+bytes({send_many, Pids, Data}) -> ?AROUND + 16 * length(Pids) + byte_size(Data).
 
 warn(State = #relay{warned = Warned, dropped = Dropped}) ->
     Now = erlang:monotonic_time(millisecond),

@@ -25,7 +25,7 @@
 }.
 -type result() :: #{closed := non_neg_integer(), remaining := non_neg_integer()}.
 -type arguments() :: {ranch:ref(), Listener :: pid(), Parent :: pid(), options(), Caller :: {pid(), reference()}}.
--export_type([options/0, result/0, arguments/0]).
+-export_type([options/0, result/0]).
 
 -record(drain, {
     ref :: ranch:ref(),
@@ -50,7 +50,8 @@ run(Ref, Options) ->
     case [Key || {Key, Value} <- maps:to_list(Options), not is_valid(Key, Value, Options)] of
         [] ->
             Tag = make_ref(),
-            case outrider_sup:start_drain({Ref, Listener, Parent, defaults(Options), {self(), Tag}}) of
+            Arguments = {Ref, Listener, Parent, defaults(Options), {self(), Tag}},
+            case outrider_sup:start_drain({?MODULE, start_link, [Arguments]}) of
                 {ok, Pid} when is_pid(Pid) -> await(Tag, monitor(process, Pid));
                 {ok, undefined} -> {error, draining}
             end;
@@ -168,12 +169,7 @@ result(#drain{streams = Streams, closed = Closed}) ->
 
 %% A listener of a user's supervisor is not ours to stop: it stays suspended. Somebody else may have stopped it meanwhile.
 stop(Drain = #drain{ref = Ref}) ->
-    _ =
-        try
-            outrider:stop_listener(Ref)
-        catch
-            error:badarg -> gone
-        end,
+    _ = outrider_sup:stop_listener(Ref),
     finish({ok, result(Drain)}, Drain).
 
 finish(Result, Drain = #drain{ref = Ref, caller = {Pid, Tag}}) ->

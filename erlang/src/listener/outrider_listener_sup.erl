@@ -42,7 +42,7 @@ sidecars(Supervisor) ->
 
 -spec init({ranch:ref(), map(), cowboy:opts()}) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({Ref, TransOpts, ProtoOpts}) ->
-    ok = outrider_registry:add(Ref, self(), TransOpts, ProtoOpts),
+    ok = outrider_registry:add(Ref, self(), TransOpts, ProtoOpts, outrider_handler:in_place(ProtoOpts)),
     Streams = #{
         id => outrider_streams_sup,
         start => {outrider_streams_sup, start_link, [Ref]},

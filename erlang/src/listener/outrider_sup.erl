@@ -15,6 +15,7 @@ start_link() ->
 start_listener(Ref, TransOpts, ProtoOpts) ->
     supervisor:start_child(?MODULE, outrider_listener_sup:child_spec(Ref, TransOpts, ProtoOpts)).
 
+%% Stop a listener and forget it; not_found for one of another supervisor.
 -spec stop_listener(ranch:ref()) -> ok | {error, not_found}.
 stop_listener(Ref) ->
     Id = outrider_listener_sup:id(Ref),
@@ -22,18 +23,19 @@ stop_listener(Ref) ->
         ok ->
             %% Unless somebody else, who stops it at the same time, has done so already.
             _ = supervisor:delete_child(?MODULE, Id),
-            ok;
+            outrider_registry:remove(Ref);
         {error, not_found} = Error ->
             Error
     end.
 
 %% At the end of the application drains end first, for what is left of their work is done by the listeners' own end.
--spec start_drain(outrider_drain:arguments()) -> supervisor:startchild_ret().
-start_drain(Arguments) ->
-    Start = {outrider_drain, start_link, [Arguments]},
-    supervisor:start_child(?MODULE, #{id => {outrider_drain, make_ref()}, start => Start, restart => temporary}).
+-spec start_drain({module(), atom(), [term()]}) -> supervisor:startchild_ret().
+start_drain(Start) ->
+    supervisor:start_child(?MODULE, #{id => {drain, make_ref()}, start => Start, restart => temporary}).
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     ok = outrider_registry:new(),
-    {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, []}}.
+    Nodes = #{id => outrider_nodes, start => {outrider_nodes, start_link, []}},
+    Relay = #{id => outrider_relay, start => {outrider_relay, start_link, []}},
+    {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, [Nodes, Relay]}}.

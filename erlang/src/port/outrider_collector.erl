@@ -14,7 +14,7 @@
 %%% is busy or the VM is, says so, and whoever hands something over then waits until it has been written.
 -module(outrider_collector).
 
--export([start_link/1, write/3, write_last/3, write_now/2, write_through/2, hand_over/2, flush/2]).
+-export([start_link/1, write/3, write_last/3, write_through/2, hand_over/2, order/3, settle/2, flush/2]).
 -export([init/3, loop/1]).
 -export_type([collector/0, handed/0]).
 
@@ -88,25 +88,34 @@ write_last(Bundle, Handed, Collector = {Port, _, _}) ->
             hand_over(Bundle, Collector)
     end.
 
-%% Write a bundle of a process that has handed nothing over. Waits where the port is busy.
--spec write_now(outrider_protocol:bundle(), collector()) -> ok | {error, closed}.
-write_now(Bundle, {Port, _, _}) ->
-    result(direct(Bundle, Port)).
-
 %% Write a bundle behind all that the calling process has handed over, and wait until it is in the port.
 -spec write_through(outrider_protocol:bundle(), collector()) -> ok | {error, closed}.
 write_through(Bundle, Collector = {_, Pid, _}) ->
     _ = hand_over(Bundle, Collector),
-    result(written(Pid, infinity)).
-
-result({ok, _}) -> ok;
-result({error, closed} = Error) -> Error.
+    case written(Pid, infinity) of
+        {ok, _} -> ok;
+        {error, closed} = Error -> Error
+    end.
 
 %% Hand a bundle over in any case, and do not wait.
 -spec hand_over(outrider_protocol:bundle(), collector()) -> handed().
 hand_over(Bundle, {_, Pid, Atomics}) ->
     Pid ! [iolist_size(Bundle) | Bundle],
     handed(atomics:get(Atomics, ?WORD)).
+
+%% The same for one command, of a stream or to the sidecar itself (0).
+-spec order(non_neg_integer(), Command :: term(), collector()) -> ok.
+order(Stream, Command, Collector) ->
+    _ = hand_over(outrider_protocol:bundle(Stream, [Command]), Collector),
+    ok.
+
+%% Wait until what the calling process has handed over is in the port, or lost with it.
+-spec settle(handed(), collector()) -> ok.
+settle(0, _) ->
+    ok;
+settle(Handed, {_, Pid, Atomics}) ->
+    _ = atomics:get(Atomics, ?WORD) >= Handed orelse written(Pid, infinity),
+    ok.
 
 %% Wait until all that was handed over before is in the port, at most twice so long.
 -spec flush(timeout(), collector()) -> ok.

@@ -48,8 +48,9 @@ decode(Packet) ->
 atoms() ->
     {module, _} = code:ensure_loaded(erl_posix_msg),
     [
-        hello, listen_error, not_subscribed, max_topics, max_topics_per_client, dropped, backlog, subscribers, topics, vsn, os_pid, listening, local,
-        request, data, nofin, fin, part, text, binary, ping, pong, credit, closed, log,
+        hello, listen_error, vsn, os_pid, listening, local,
+        request, data, nofin, fin, part, text, binary, ping, pong, credit, closed, refused, log,
+        not_subscribed, max_topics, max_topics_per_client, dropped, backlog, subscribers, topics,
         remote, timeout, error, badframe, badencoding, badsize, warning, info, debug,
         proxy_header, method, version, scheme, host, port, path, qs, headers, peer, sock, cert, has_body, body_length, streamid,
         'HTTP/1.1', 'HTTP/1.0', undefined, true, false

@@ -8,14 +8,15 @@
 %%% one that is in no table is not ours to judge: stream handlers get it.
 -module(outrider_options).
 
--export([normalize/1, check/2, log_unsupported/3, arguments/4, effective/1]).
--export([logger/1, shutdown/1, send_timeout/1, sidecars/1, window/1, watchdog/1]).
+-export([normalize/1, check/2, log_unsupported/3, arguments/4]).
+-export([logger/1, shutdown/1, sidecars/1, window/1, watchdog/1]).
 
 %% Bytes on their way to or from one client before the sender waits; docs/port-protocol.md, "Credit".
 -define(DEFAULT_WINDOW, 262144).
--define(DEFAULT_SEND_TIMEOUT_MS, 30000).
 -define(DEFAULT_SHUTDOWN_MS, 5000).
 -define(DEFAULT_WATCHDOG_MS, 10000).
+%% The longest head of a request, in bytes, whatever the limits of its parts are; src/http/head.
+-define(MOST_HEAD, 67108864).
 
 -type fate() :: {flag, string()} | vm | quiet | {unsupported, NoEffect :: term()} | unsupported.
 
@@ -65,29 +66,11 @@ arguments(Ref, TransOpts, ProtoOpts, LastPort) ->
         share(sidecars(TransOpts), LastPort) ++ flags(fun transport/1, TransOpts) ++ flags(fun socket/1, SocketOpts) ++
         flags(fun protocol/1, ProtoOpts).
 
-%% The protocol options as the streams use them: our handler middleware in the place of Cowboy's, which would call
-%% Cowboy's own WebSocket loop.
--spec effective(cowboy:opts()) -> cowboy:opts().
-effective(ProtoOpts) ->
-    Middlewares = maps:get(middlewares, ProtoOpts, [cowboy_router, cowboy_handler]),
-    ProtoOpts#{
-        middlewares => [
-            case M of
-                cowboy_handler -> outrider_handler;
-                _ -> M
-            end
-         || M <- Middlewares
-        ]
-    }.
-
 -spec logger(map()) -> module().
 logger(TransOpts) -> maps:get(logger, TransOpts, logger).
 
 -spec shutdown(map()) -> timeout() | brutal_kill.
 shutdown(TransOpts) -> maps:get(shutdown, TransOpts, ?DEFAULT_SHUTDOWN_MS).
-
--spec send_timeout(map()) -> timeout().
-send_timeout(TransOpts) -> proplists:get_value(send_timeout, lists:reverse(socket_opts(TransOpts)), ?DEFAULT_SEND_TIMEOUT_MS).
 
 -spec sidecars(map()) -> pos_integer().
 sidecars(TransOpts) -> maps:get(sidecars, TransOpts, 1).
@@ -118,6 +101,8 @@ transport(max_sockets) -> {limit, {flag, "--max-sockets"}};
 transport(max_sockets_per_address) -> {limit, {flag, "--max-sockets-per-address"}};
 transport(max_accept_rate) -> {rate, {flag, "--max-accept-rate"}};
 transport(max_queued) -> {limit, {flag, "--max-queued"}};
+transport(max_topics) -> {limit, {flag, "--max-topics"}};
+transport(max_topics_per_client) -> {limit, {flag, "--max-topics-per-client"}};
 transport(max_fragments) -> {{limit, 16#ffffffff}, {flag, "--max-fragments"}};
 transport(window) -> {positive, {flag, "--window"}};
 transport(memory_limit) -> {limit, {flag, "--memory-limit"}};
@@ -163,25 +148,28 @@ protocol(idle_timeout) -> {limit, {flag, "--idle-timeout"}};
 protocol(linger_timeout) -> {limit, {flag, "--linger-timeout"}};
 protocol(max_keepalive) -> {limit, {flag, "--max-keepalive"}};
 protocol(max_empty_lines) -> {limit, {flag, "--max-empty-lines"}};
-protocol(max_request_line_length) -> {limit, {flag, "--max-request-line-length"}};
+protocol(max_request_line_length) -> {{most, ?MOST_HEAD}, {flag, "--max-request-line-length"}};
 protocol(max_method_length) -> {limit, {flag, "--max-method-length"}};
-protocol(max_authority_length) -> {limit, {flag, "--max-authority-length"}};
-protocol(max_headers) -> {limit, {flag, "--max-headers"}};
-protocol(max_header_name_length) -> {limit, {flag, "--max-header-name-length"}};
-protocol(max_header_value_length) -> {limit, {flag, "--max-header-value-length"}};
+protocol(max_authority_length) -> {{most, 65000}, {flag, "--max-authority-length"}};
+protocol(max_headers) -> {{most, 24576}, {flag, "--max-headers"}};
+protocol(max_header_name_length) -> {{most, 65535}, {flag, "--max-header-name-length"}};
+protocol(max_header_value_length) -> {{most, ?MOST_HEAD}, {flag, "--max-header-value-length"}};
 protocol(max_skip_body_length) -> {limit, {flag, "--max-skip-body-length"}};
 protocol(initial_stream_flow_size) -> {limit, {flag, "--initial-stream-flow-size"}};
 protocol(http10_keepalive) -> {boolean, {flag, "--http10-keepalive"}};
 protocol(env) -> {map, vm};
 protocol(middlewares) -> {list, vm};
 protocol(stream_handlers) -> {list, vm};
-protocol(chunked) -> {boolean, {unsupported, true}};
+protocol(chunked) -> {boolean, {flag, "--chunked"}};
 protocol(proxy_header) -> {boolean, {flag, "--proxy-header"}};
 protocol(reset_idle_timeout_on_send) -> {boolean, {flag, "--reset-idle-timeout-on-send"}};
 protocol(enable_connect_protocol) -> {boolean, {unsupported, false}};
-protocol(max_authorization_header_value_length) -> {limit, unsupported};
-protocol(max_cookie_header_value_length) -> {limit, unsupported};
-protocol(invalid_response_headers) -> {atom, {unsupported, error_terminate}};
+protocol(max_authorization_header_value_length) ->
+    {{most, ?MOST_HEAD}, {flag, "--max-authorization-header-value-length"}};
+protocol(max_cookie_header_value_length) -> {{most, ?MOST_HEAD}, {flag, "--max-cookie-header-value-length"}};
+protocol(invalid_response_headers) -> {{one_of, [error_terminate, ignore]}, vm};
+protocol(protocols) -> {{has, http}, quiet};
+protocol(alpn_default_protocol) -> {{one_of, [http, http2]}, quiet};
 protocol(_) -> {any, vm}.
 
 valid(unknown, _) -> false;
@@ -206,6 +194,7 @@ socket_opts(TransOpts) ->
 
 is(any, _) -> true;
 is(atom, V) -> is_atom(V);
+is({has, Element}, V) -> is_list(V) andalso lists:member(Element, V);
 is(boolean, V) -> is_boolean(V);
 is(list, V) -> is_list(V);
 is(map, V) -> is_map(V);
@@ -215,6 +204,7 @@ is(integer, V) -> is_integer(V) andalso V >= 0;
 is(positive, V) -> is_integer(V) andalso V > 0;
 is(period, V) -> V =:= infinity orelse is(positive, V);
 is(limit, V) -> V =:= infinity orelse is(integer, V);
+is({most, Max}, V) -> is(integer, V) andalso V =< Max;
 is({limit, Max}, V) -> V =:= infinity orelse (is(integer, V) andalso V =< Max);
 is(rate, V) -> V =/= 0 andalso is({limit, 16#ffffffff}, V);
 is(shutdown, V) -> V =:= brutal_kill orelse is(limit, V);

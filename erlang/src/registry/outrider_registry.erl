@@ -7,12 +7,12 @@
 %%% name overwrites them.
 -module(outrider_registry).
 
--export([new/0, add/4, remove/1, refs/0, supervisor/1]).
+-export([new/0, add/5, remove/1, refs/0, supervisor/1]).
 -export([transport_options/1, set_transport_options/2]).
--export([protocol_options/1, set_protocol_options/2, effective_options/1]).
+-export([protocol_options/1, set_protocol_options/3, effective_options/1]).
 -export([address/1, last_address/1, set_address/2, status/1, set_status/2]).
 -export([streams_sup/1, set_streams_sup/2, share/3]).
--export([collectors/0, collectors/1, numbered_collectors/1, set_collector/3]).
+-export([collectors/0, collectors/1, set_collector/3]).
 -export([drain/1, set_drain/3, remove_drain/1]).
 
 -define(TABLE, ?MODULE).
@@ -27,14 +27,15 @@ new() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
     ok.
 
--spec add(ranch:ref(), pid(), map(), cowboy:opts()) -> ok.
-add(Ref, Supervisor, TransOpts, ProtoOpts) ->
+%% The protocol options as the user gave them, and as the streams are to use them.
+-spec add(ranch:ref(), pid(), map(), cowboy:opts(), Effective :: cowboy:opts()) -> ok.
+add(Ref, Supervisor, TransOpts, ProtoOpts, Effective) ->
     true = ets:delete(?TABLE, {status, Ref}),
-    put(Ref, Supervisor, TransOpts, ProtoOpts).
+    put(Ref, Supervisor, TransOpts, ProtoOpts, Effective).
 
-put(Ref, Supervisor, TransOpts, ProtoOpts) ->
+put(Ref, Supervisor, TransOpts, ProtoOpts, Effective) ->
     true = ets:insert(?TABLE, {{listener, Ref}, Supervisor, TransOpts, ProtoOpts}),
-    persistent_term:put(?OPTIONS(Ref), outrider_options:effective(ProtoOpts)).
+    persistent_term:put(?OPTIONS(Ref), Effective).
 
 -spec remove(ranch:ref()) -> ok.
 remove(Ref) ->
@@ -69,12 +70,11 @@ set_transport_options(Ref, TransOpts) ->
 protocol_options(Ref) ->
     element(4, listener(Ref)).
 
--spec set_protocol_options(ranch:ref(), cowboy:opts()) -> ok.
-set_protocol_options(Ref, ProtoOpts) ->
+-spec set_protocol_options(ranch:ref(), cowboy:opts(), Effective :: cowboy:opts()) -> ok.
+set_protocol_options(Ref, ProtoOpts, Effective) ->
     {_, Supervisor, TransOpts, _} = listener(Ref),
-    put(Ref, Supervisor, TransOpts, ProtoOpts).
+    put(Ref, Supervisor, TransOpts, ProtoOpts, Effective).
 
-%% What the streams use: the user's protocol options, and what Outrider puts into them.
 -spec effective_options(ranch:ref()) -> cowboy:opts().
 effective_options(Ref) ->
     persistent_term:get(?OPTIONS(Ref)).
@@ -129,14 +129,7 @@ collectors() ->
 
 -spec collectors(ranch:ref()) -> [outrider_collector:collector()].
 collectors(Ref) ->
-    maps:values(numbered(Ref)).
-
--spec numbered_collectors(ranch:ref()) -> [{pos_integer(), outrider_collector:collector()}].
-numbered_collectors(Ref) ->
-    maps:to_list(numbered(Ref)).
-
-numbered(Ref) ->
-    ets:lookup_element(?TABLE, {collectors, Ref}, 2).
+    maps:values(ets:lookup_element(?TABLE, {collectors, Ref}, 2)).
 
 %% To be called by the sidecar of that number, of which the listener's supervisor starts one at a time.
 -spec set_collector(ranch:ref(), pos_integer(), outrider_collector:collector()) -> ok.

@@ -18,11 +18,14 @@
 %% libraries, and whether a panic shows its trace.
 -define(KEPT_ENVIRONMENT, ["PATH", "LD_LIBRARY_PATH", "RUST_BACKTRACE"]).
 
+-export_type([reason/0]).
+
 -type reason() ::
     {listen_error, Address :: binary(), Posix :: atom()}
     | {executable, file:filename_all(), Posix :: atom()}
     | {protocol_version, [{vm | sidecar, term()}]}
     | {sidecar_exit, Status :: non_neg_integer()}
+    | {sidecar_port, epipe}
     | hello_timeout.
 
 -type hello() :: #{vsn := binary(), os_pid := pos_integer(), listening := [outrider_registry:address()]}.
@@ -82,6 +85,7 @@ describe({protocol_version, _}) -> "the sidecar is of another version than the a
 describe({sidecar_exit, Status}) when Status > 128 ->
     "ended by signal " ++ integer_to_list(Status - 128) ++ "; if it could say why, it did so on stderr";
 describe({sidecar_exit, _}) -> "the sidecar has said why on stderr";
+describe({sidecar_port, epipe}) -> "it reads no more, and its exit status has not come";
 describe(hello_timeout) -> "the sidecar did not say hello".
 
 hello(Port) ->

@@ -2,7 +2,11 @@
 %%%
 %%% A process for each sidecar, linked to outrider_sidecar, and apart from all that may have to wait for a port that nobody
 %%% reads. It sends a ping every quarter of the transport option watchdog, without waiting for the port,
-%%% and looks at the port's counters. Any bytes from the sidecar are a sign of life, and so is that it reads from a full
+%%% and looks at the port's counters. Where the sidecar has ended the ping finds the pipe's end, which closes the port: the exit
+%%% status, for which the VM waits otherwise, comes by another process (erl_child_setup), and has been seen to get lost
+%%% (erlang/otp#11278). So it pings with watchdog => infinity, too.
+%%%
+%%% Any bytes from the sidecar are a sign of life, and so is that it reads from a full
 %%% pipe: then it is busy. A sidecar without one for a whole period is killed, and the rest is as for any that dies.
 %%%
 %%% Silence is counted in ticks of this process, each of which can be late but none too early: a VM that was itself stopped,
@@ -13,14 +17,17 @@
 -export([start_link/3]).
 -export([init/1, loop/1]).
 
-%% Pings in a period.
+%% Pings in a period, and the period where nobody has given one.
 -define(TICKS, 4).
+-define(DEFAULT_PERIOD_MS, 10000).
 
 -record(watchdog, {
     ref :: ranch:ref(),
     port :: port(),
     logger :: module(),
     period :: pos_integer(),
+    %% Silence for a period is the sidecar's end.
+    kills :: boolean(),
     %% Ticks since the last sign of life, and what the port's counters were then.
     silent = 0 :: non_neg_integer(),
     seen = {0, 0, 0} :: counters()
@@ -31,14 +38,16 @@
 
 -spec start_link(ranch:ref(), port(), map()) -> ok.
 start_link(Ref, Port, TransOpts) ->
-    case outrider_options:watchdog(TransOpts) of
-        infinity ->
-            ok;
-        Period ->
-            State = #watchdog{ref = Ref, port = Port, logger = outrider_options:logger(TransOpts), period = Period},
-            _ = proc_lib:spawn_opt(?MODULE, init, [State], [link, {priority, high}]),
-            ok
-    end.
+    {Period, Kills} =
+        case outrider_options:watchdog(TransOpts) of
+            infinity -> {?DEFAULT_PERIOD_MS, false};
+            Ms -> {Ms, true}
+        end,
+    State = #watchdog{
+        ref = Ref, port = Port, logger = outrider_options:logger(TransOpts), period = Period, kills = Kills
+    },
+    _ = proc_lib:spawn_opt(?MODULE, init, [State], [link, {priority, high}]),
+    ok.
 
 -spec init(#watchdog{}) -> no_return().
 init(State) ->
@@ -54,7 +63,7 @@ loop(State = #watchdog{port = Port, period = Period, silent = Silent, seen = See
     Alive = is_alive(Seen, Now),
     if
         Alive -> ?MODULE:loop(State#watchdog{silent = 0, seen = Now});
-        Silent < ?TICKS -> ?MODULE:loop(State#watchdog{silent = Silent + 1, seen = Now});
+        Silent < ?TICKS orelse not State#watchdog.kills -> ?MODULE:loop(State#watchdog{silent = Silent + 1, seen = Now});
         true -> kill(State)
     end.
 

@@ -12,7 +12,7 @@
 -define(BUNDLE, 65536).
 
 -type bundles() :: [{Cost :: non_neg_integer(), outrider_protocol:bundle()}].
--type change() :: {active, boolean()} | {shutdown_reason, term()}.
+-type change() :: {active, boolean()} | {shutdown_reason, term()} | {publish, outrider_broadcast:topic(), iodata()}.
 %% stop: the list held a close frame, which is the last of the bundles.
 -type result() :: {more | stop, bundles(), [change()]}.
 
@@ -60,6 +60,13 @@ command([{set_options, Options} | Tail], Batch) ->
     case outrider_upgrade:set_options(Options) of
         Known when map_size(Known) =:= 0 -> command(Tail, Batch);
         Known -> command(Tail, add(0, {set_options, Known}, Batch))
+    end;
+command([{Subscribe, Topic} | Tail], Batch) when Subscribe =:= subscribe; Subscribe =:= unsubscribe ->
+    command(Tail, add(0, {Subscribe, outrider_broadcast:topic(Topic)}, Batch));
+command([{publish, Topic, Frames} | Tail], Batch = #batch{changes = Changes}) ->
+    case outrider_broadcast:command(Topic, Frames) of
+        none -> command(Tail, Batch);
+        {Command, Data} -> command(Tail, add_data(0, Command, Batch#batch{changes = [{publish, Topic, Data} | Changes]}))
     end;
 command([{shutdown_reason, _} = Change | Tail], Batch = #batch{changes = Changes}) ->
     command(Tail, Batch#batch{changes = [Change | Changes]});

@@ -7,9 +7,19 @@
 -module(outrider_handler).
 -behaviour(cowboy_middleware).
 
--export([execute/2]).
+-export([execute/2, in_place/1]).
 
 -type result(Req, Env) :: {ok, Req, Env} | {suspend, module(), atom(), [any()]} | {stop, Req}.
+
+%% The protocol options as the streams use them: with this middleware in the place of Cowboy's, which would call Cowboy's own
+%% WebSocket loop.
+-spec in_place(cowboy:opts()) -> cowboy:opts().
+in_place(ProtoOpts) ->
+    Middlewares = maps:get(middlewares, ProtoOpts, [cowboy_router, cowboy_handler]),
+    ProtoOpts#{middlewares => lists:map(fun instead/1, Middlewares)}.
+
+instead(cowboy_handler) -> ?MODULE;
+instead(Middleware) -> Middleware.
 
 -spec execute(Req, Env) -> result(Req, Env) when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
 execute(Req, Env = #{handler := Handler, handler_opts := HandlerOpts}) ->

@@ -5,7 +5,7 @@
 %%% stream's window, whatever the size that the handler gave.
 -module(outrider_response).
 
--export([new/3, command/2, missing/2, upgrade/3, abort/1]).
+-export([new/4, command/2, missing/2, upgrade/3, abort/1]).
 -export([credit/2, is_full/1, wait/1, is_unsent/1, closing/1]).
 -export_type([response/0, result/0]).
 
@@ -14,6 +14,8 @@
 -define(COST, 64).
 %% Credit for request bodies where the handler asks for all there is: 1 TiB.
 -define(NO_LIMIT, 1 bsl 40).
+%% What the sidecar can count, of bytes and of milliseconds.
+-define(IS_SIZE(Value), (is_integer(Value) andalso Value >= 0 andalso Value =< 16#7fffffffffffffff)).
 
 -record(response, {
     number :: pos_integer(),
@@ -21,6 +23,7 @@
     version :: cowboy:http_version(),
     te :: binary() | undefined,
     writer :: outrider_writer:writer(),
+    invalid_headers :: error_terminate | ignore,
     %% sized: so many bytes are left of what content-length promised.
     state = unsent :: unsent | open | {sized, pos_integer()} | done,
     %% The connection is to be closed after this response.
@@ -30,14 +33,15 @@
 -opaque response() :: #response{}.
 -type result() :: {ok, response()} | {error, atom()} | {unsupported, term()} | {misuse, atom()}.
 
--spec new(pos_integer(), cowboy_req:req(), outrider_writer:writer()) -> response().
-new(Number, #{method := Method, version := Version, headers := Headers}, Writer) ->
+-spec new(pos_integer(), cowboy_req:req(), outrider_writer:writer(), cowboy:opts()) -> response().
+new(Number, #{method := Method, version := Version, headers := Headers}, Writer, Opts) ->
     #response{
         number = Number,
         is_head = Method =:= <<"HEAD">>,
         version = Version,
         te = maps:get(<<"te">>, Headers, undefined),
-        writer = Writer
+        writer = Writer,
+        invalid_headers = maps:get(invalid_response_headers, Opts, error_terminate)
     }.
 
 %% Carry out one of the commands of cowboy_stream that concern the sidecar. misuse is what would break the message.
@@ -45,7 +49,7 @@ new(Number, #{method := Method, version := Version, headers := Headers}, Writer)
 command({inform, _, _}, R = #response{state = unsent, version = 'HTTP/1.0'}) ->
     {ok, R};
 command({inform, Status, Headers}, R = #response{state = unsent}) ->
-    send(0, {inform, status(Status), headers(Headers)}, R);
+    send(0, {inform, status(Status), headers(Headers, R)}, R);
 command({error_response, Status, Headers, Body}, R = #response{state = unsent}) ->
     case cow_http:status_to_integer(Status) of
         408 -> command({response, Status, Headers#{<<"connection">> => <<"close">>}, Body}, R);
@@ -70,7 +74,7 @@ command({data, IsFin, Data}, R) ->
     data(IsFin, Data, data_size(Data), R);
 command({trailers, Trailers}, R = #response{state = open, te = Te}) ->
     case accepts_trailers(Te) of
-        true -> send(0, {trailers, headers(Trailers)}, R#response{state = done});
+        true -> send(0, {trailers, headers(Trailers, R)}, R#response{state = done});
         false -> command({data, fin, <<>>}, R)
     end;
 command({trailers, _}, R = #response{state = done}) ->
@@ -78,11 +82,12 @@ command({trailers, _}, R = #response{state = done}) ->
 command({flow, infinity}, R) ->
     send(0, {flow, ?NO_LIMIT}, R);
 command({flow, Bytes}, R) when is_integer(Bytes), Bytes >= 0 ->
-    send(0, {flow, Bytes}, R);
-command({set_options, #{idle_timeout := Timeout}}, R) ->
-    send(0, {set_options, #{idle_timeout => Timeout}}, R);
-command({set_options, _}, R) ->
-    {ok, R};
+    send(0, {flow, min(Bytes, ?NO_LIMIT)}, R);
+command({set_options, Options}, R) ->
+    case maps:map(fun checked/2, maps:with([idle_timeout, chunked], Options)) of
+        None when map_size(None) =:= 0 -> {ok, R};
+        Checked -> send(0, {set_options, Checked}, R)
+    end;
 command({push, _, _, _, _, _, _, _}, R) ->
     {ok, R};
 command(Command, _) when
@@ -110,8 +115,8 @@ missing(_, #response{state = done}) ->
 
 %% Answer 101, and give the writer to the WebSocket that the stream becomes.
 -spec upgrade(cowboy:http_headers(), map(), response()) -> outrider_writer:writer().
-upgrade(Headers, Options, #response{number = Number, writer = Writer}) ->
-    outrider_writer:write_last(outrider_protocol:bundle(Number, [{websocket, headers(Headers), Options}]), Writer).
+upgrade(Headers, Options, R = #response{number = Number, writer = Writer}) ->
+    outrider_writer:write_last(outrider_protocol:bundle(Number, [{websocket, headers(Headers, R), Options}]), Writer).
 
 %% Close the client's connection.
 -spec abort(response()) -> ok.
@@ -206,7 +211,7 @@ data_size({sendfile, _, Length, _}) -> Length;
 data_size(Data) -> iolist_size(Data).
 
 %% The sidecar has its own working directory and takes absolute paths as bytes.
-file({sendfile, Offset, Length, Path}) ->
+file({sendfile, Offset, Length, Path}) when ?IS_SIZE(Offset), ?IS_SIZE(Length) ->
     Absolute = filename:absname(Path),
     Bytes =
         case is_binary(Absolute) of
@@ -214,6 +219,10 @@ file({sendfile, Offset, Length, Path}) ->
             false -> unicode:characters_to_binary(Absolute, unicode, file:native_name_encoding())
         end,
     {sendfile, Offset, Length, Bytes}.
+
+checked(idle_timeout, infinity) -> infinity;
+checked(idle_timeout, Timeout) when ?IS_SIZE(Timeout) -> Timeout;
+checked(chunked, Chunked) when is_boolean(Chunked) -> Chunked.
 
 %% Only what the sidecar can decode may cross the port: a status is three digits, as number or at the head of its text.
 status(Code) when is_integer(Code), Code >= 100, Code =< 999 ->
@@ -224,8 +233,17 @@ status(<<A, B, C, Phrase/binary>> = Status) when A >= $1, A =< $9, B >= $0, B =<
         <<" ", _/binary>> -> Status
     end.
 
-head(Headers, #response{closing = true}) -> headers(Headers#{<<"connection">> => <<"close">>});
-head(Headers, _) -> headers(Headers).
+head(Headers, R = #response{closing = true}) -> headers(Headers#{<<"connection">> => <<"close">>}, R);
+head(Headers, R) -> headers(Headers, R).
+
+headers(Headers, #response{invalid_headers = error_terminate}) ->
+    headers(Headers);
+headers(Headers, #response{invalid_headers = ignore}) ->
+    [{Name, << <<(visible(Byte))>> || <<Byte>> <= Value >>} || {Name, Value} <- headers(Headers)].
+
+%% A control character may not be sent on; RFC 9110, 5.5, offers this in its place.
+visible(Byte) when Byte < $\s, Byte =/= $\t; Byte =:= 127 -> $\s;
+visible(Byte) -> Byte.
 
 %% In the map's order; then a line for each cookie, whose values are a list.
 headers(Headers) ->

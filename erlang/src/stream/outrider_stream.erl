@@ -8,29 +8,13 @@
 %%% Left to the sidecar: HTTP/1.1 itself, its limits and timeouts, keep-alive, and the skipping of an unread body.
 -module(outrider_stream).
 
--export([context/5, parent/1, start/3, report_over/2]).
+-export([start/3]).
 -export([system_continue/3, system_terminate/4, system_code_change/4]).
--export_type([context/0]).
 
 -define(INACTIVITY_TIMEOUT_MS, 300000).
 
-%% What all streams of one sidecar share: a persistent term, of which none has a copy.
--record(context, {
-    ref :: ranch:ref(),
-    port :: port(),
-    collector :: outrider_collector:collector(),
-    sidecar :: pid(),
-    parent :: pid(),
-    %% The parent and its own.
-    ancestors :: [pid() | atom()],
-    window :: pos_integer(),
-    send_timeout :: timeout()
-}).
-
--opaque context() :: #context{}.
-
 -record(stream, {
-    context :: #context{},
+    context :: outrider_context:context(),
     number :: pos_integer(),
     id :: cowboy_stream:streamid(),
     monitor :: reference(),
@@ -44,37 +28,10 @@
     response :: outrider_response:response()
 }).
 
-%% Called by a sidecar's process, whose ancestors after the first are those of the streams' parent, too.
--spec context(ranch:ref(), Sidecar :: pos_integer(), port(), outrider_collector:collector(), map()) -> context().
-context(Ref, Sidecar, Port, Collector, TransOpts) ->
-    Parent = outrider_registry:streams_sup(Ref),
-    outrider_registry:share(Ref, Sidecar, #context{
-        ref = Ref,
-        port = Port,
-        collector = Collector,
-        sidecar = self(),
-        parent = Parent,
-        ancestors = [Parent | tl(get('$ancestors'))],
-        window = outrider_options:window(TransOpts),
-        send_timeout = outrider_options:send_timeout(TransOpts)
-    }).
-
--spec parent(context()) -> pid().
-parent(#context{parent = Parent}) ->
-    Parent.
-
-%% To be called by a process that has ended its stream and is about to exit abnormally all the same: the client's
-%% connection is not to be aborted.
--spec report_over(pos_integer(), context()) -> ok.
-report_over(Number, #context{sidecar = Sidecar}) ->
-    Sidecar ! {over, Number},
-    ok.
-
 %% The process. The link to the parent is made before anything else; if the parent is gone, its exit signal arrives at
 %% once. A stream of a port that is gone finds the monitor's message, likewise.
--spec start(context(), pos_integer(), map()) -> no_return().
-start(Context, Number, Head) ->
-    #context{ref = Ref, port = Port, collector = Collector, parent = Parent, ancestors = Ancestors} = Context,
+-spec start(outrider_context:context(), pos_integer(), map()) -> no_return().
+start(Context = #{ref := Ref, port := Port, parent := Parent, ancestors := Ancestors}, Number, Head) ->
     process_flag(trap_exit, true),
     link(Parent),
     put('$ancestors', Ancestors),
@@ -83,16 +40,13 @@ start(Context, Number, Head) ->
     Monitor = monitor(port, Port),
     Opts = outrider_registry:effective_options(Ref),
     Req = #{streamid := Id} = proxy_header(Head#{ref => Ref, pid => self()}),
-    Writer = outrider_writer:new(
-        Port, Monitor, Collector, Number, Context#context.window, Context#context.send_timeout
-    ),
     Stream = #stream{
         context = Context,
         number = Number,
         id = Id,
         monitor = Monitor,
         opts = Opts,
-        response = outrider_response:new(Number, Req, Writer)
+        response = outrider_response:new(Number, Req, outrider_writer:new(Context, Monitor), Opts)
     },
     try cowboy_stream:init(Id, Req, Opts) of
         {Commands, Chain} -> loop(commands(Commands, Stream#stream{chain = Chain}))
@@ -111,7 +65,7 @@ proxy_header(Req = #{proxy_header := Header}) ->
 proxy_header(Req) ->
     Req.
 
-loop(Stream = #stream{context = #context{port = Port, parent = Parent}, monitor = Monitor, id = Id, opts = Opts}) ->
+loop(Stream = #stream{context = #{port := Port, parent := Parent}, monitor = Monitor, id = Id, opts = Opts}) ->
     case outrider_response:is_full(Stream#stream.response) of
         true -> loop(respond(fun outrider_response:wait/1, Stream));
         false -> ok
@@ -305,17 +259,19 @@ takeover(Headers, Options0, IsTold, Init, Stream) ->
     #stream{
         context = Context, number = Number, monitor = Monitor, children = Children, stop = Stop, response = Response
     } = Stream,
-    #context{port = Port, parent = Parent, sidecar = Sidecar, window = Window} = Context,
+    #{parent := Parent, window := Window} = Context,
     {Options, Backlog} = outrider_backlog:options(Options0, Window),
-    Writer = outrider_backlog:writer(Backlog, outrider_response:upgrade(Headers, Options, Response)),
+    Writer = outrider_backlog:writer(Backlog, outrider_response:upgrade(Headers, Options#{pid => self()}, Response)),
     terminate_chain(switch_protocol, Stream),
     ok = cowboy_children:terminate(Children),
     flush(Parent),
     %% A stop that was asked for meanwhile holds for the WebSocket.
     _ = Stop =/= none andalso (self() ! {'EXIT', Parent, Stop}),
     process_flag(trap_exit, false),
-    Sidecar ! {upgraded, Number, IsTold},
-    outrider_websocket:start(Context, Number, Port, Monitor, Parent, Window, Writer, Backlog, Init).
+    ok = outrider_context:upgraded(Number, IsTold, Context),
+    %% From here on others may know this process: what they send it by way of the sidecar must find the WebSocket.
+    ok = outrider_writer:settle(Writer),
+    outrider_websocket:start(Context, Number, Monitor, Writer, Backlog, Init).
 
 %% What was meant for the request goes; every other message is the WebSocket handler's.
 flush(Parent) ->

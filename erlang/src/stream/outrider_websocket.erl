@@ -8,18 +8,16 @@
 %%% Every message that is not the sidecar's, the parent's or a system message is the handler's: websocket_info/2 gets it.
 -module(outrider_websocket).
 
--export([start/9, loop/2]).
+-export([start/6, loop/2]).
 -export([system_continue/3, system_terminate/4, system_code_change/4]).
 
 %% What an event costs of its window beside its payload; docs/port-protocol.md, "Credit".
 -define(COST, 64).
 
 -record(ws, {
-    context :: outrider_stream:context(),
+    context :: outrider_context:context(),
     number :: pos_integer(),
-    port :: port(),
     monitor :: reference(),
-    parent :: pid(),
     writer :: outrider_writer:writer(),
     %% Of a handler that has asked for it.
     backlog :: undefined | outrider_backlog:backlog(),
@@ -30,9 +28,8 @@
     parked = [] :: [[frame()]],
     %% The pieces of a large message so far, last first.
     pieces = [] :: [binary()],
-    %% Bytes that were handled, and not yet credited; credit is given in steps of half a window.
+    %% Bytes that were handled, and not yet credited.
     handled = 0 :: non_neg_integer(),
-    step :: pos_integer(),
     active = true :: boolean(),
     %% What to do before the next idle wait. At first: what the request left behind goes at once, not when some later
     %% message grows the heap.
@@ -43,22 +40,19 @@
 -type frame() :: ping | pong | {text | binary | part | ping | pong, binary()} | {closed, term()}.
 
 -spec start(
-    outrider_stream:context(), Stream :: pos_integer(), port(), reference(), pid(), pos_integer(), outrider_writer:writer(),
+    outrider_context:context(), Stream :: pos_integer(), PortMonitor :: reference(), outrider_writer:writer(),
     undefined | outrider_backlog:backlog(), outrider_upgrade:init()
 ) -> no_return().
-start(Context, Number, Port, Monitor, Parent, Window, Writer, Backlog, {Handler, HandlerState, Req}) ->
+start(Context = #{parent := Parent}, Number, Monitor, Writer, Backlog, {Handler, HandlerState, Req}) ->
     _ = Backlog =:= undefined orelse outrider_backlog:note(Writer, Backlog),
     WS = #ws{
         context = Context,
         number = Number,
-        port = Port,
         monitor = Monitor,
-        parent = Parent,
         writer = outrider_writer:set_parent(Parent, Writer),
         backlog = Backlog,
         handler = Handler,
-        req = Req,
-        step = max(1, Window div 2)
+        req = Req
     },
     case erlang:function_exported(Handler, websocket_init, 1) of
         true -> call(websocket_init, undefined, WS, HandlerState);
@@ -72,7 +66,7 @@ next(WS = #ws{writer = Writer}, HandlerState) ->
         true -> written(outrider_writer:wait(Writer), WS, HandlerState)
     end.
 
-next_frame(WS = #ws{handled = Handled, step = Step}, HandlerState) when Handled >= Step ->
+next_frame(WS = #ws{handled = Handled, context = #{credit_step := Step}}, HandlerState) when Handled >= Step ->
     next_frame(give_credit(WS), HandlerState);
 next_frame(WS = #ws{inbox = [Frame | Inbox], active = true}, HandlerState) ->
     frame(Frame, WS#ws{inbox = Inbox}, HandlerState);
@@ -92,7 +86,7 @@ next_frame(WS = #ws{rest = Rest}, HandlerState) ->
     end.
 
 -spec loop(#ws{}, term()) -> no_return().
-loop(WS = #ws{port = Port, parent = Parent, monitor = Monitor}, HandlerState) ->
+loop(WS = #ws{context = #{port := Port, parent := Parent}, monitor = Monitor}, HandlerState) ->
     receive
         {Port, Event} ->
             event(Event, WS, HandlerState);
@@ -111,6 +105,11 @@ loop(WS = #ws{port = Port, parent = Parent, monitor = Monitor}, HandlerState) ->
 
 event({credit, Bytes}, WS = #ws{writer = Writer}, HandlerState) ->
     written({ok, outrider_writer:credit(Bytes, Writer)}, WS, HandlerState);
+%% What others sent to many, and this client did not get.
+event({dropped, Frames}, WS = #ws{writer = Writer, backlog = Backlog}, HandlerState) ->
+    written({ok, Writer}, WS#ws{backlog = outrider_backlog:dropped(Frames, Backlog)}, HandlerState);
+event({not_subscribed, _, _} = Refused, WS, HandlerState) ->
+    call(websocket_info, {outrider, Refused}, WS, HandlerState);
 %% The request's body; it is over.
 event({data, _, _}, WS, HandlerState) ->
     next(WS, HandlerState);
@@ -222,7 +221,10 @@ write(Kind, Commands, WS = #ws{number = Number, writer = Writer}, HandlerState) 
     end.
 
 change({active, Active}, WS) -> WS#ws{active = Active};
-change({shutdown_reason, Reason}, WS) -> WS#ws{shutdown_reason = Reason}.
+change({shutdown_reason, Reason}, WS) -> WS#ws{shutdown_reason = Reason};
+change({publish, Topic, Data}, WS = #ws{context = #{ref := Ref, collector := Collector}}) ->
+    ok = outrider_broadcast:elsewhere(Ref, Collector, Topic, self(), Data),
+    WS.
 
 -spec written(outrider_writer:result(), #ws{}, term()) -> no_return().
 written({ok, Writer}, WS = #ws{backlog = undefined}, HandlerState) ->
@@ -245,11 +247,12 @@ close(Bundles, WS = #ws{writer = Writer}, HandlerState) ->
     case outrider_writer:write(Bundles, Writer) of
         {ok, _} -> ok;
         {error, _} -> ok;
-        {exit, _, Behind} -> _ = last(abort, WS#ws{writer = Behind}), ok
+        %% Without an effect if all has been written.
+        {exit, _, Behind} -> _ = last({close, 1001, <<>>}, WS#ws{writer = Behind}), ok
     end,
     terminate(stop, WS, HandlerState).
 
-%% The parent ends: the listener stops, or the application. Or the listener is being drained, and it is this one's turn.
+%% The parent ends: the listener stops, or the application. What was written before goes out before the close frame. Or the listener is being drained, and it is this one's turn.
 -spec stop(term(), #ws{}, term()) -> no_return().
 stop({drain, Code}, WS, HandlerState) ->
     _ = last({close, Code, <<>>}, WS),
@@ -259,12 +262,12 @@ stop(Reason, WS, HandlerState) ->
     terminate(Reason, WS, HandlerState).
 
 -spec crash(error | exit | throw, term(), list(), #ws{}, term()) -> no_return().
-crash(Class, Reason, Stacktrace, WS, HandlerState) ->
+crash(Class, Reason, Stacktrace, WS = #ws{context = #{port := Port}}, HandlerState) ->
     _ = last({close, 1011, <<>>}, WS),
     handler_terminate({crash, Class, Reason}, WS, HandlerState),
     report_over(WS),
     %% The crash report shows the mailbox: not what came from the client since.
-    ok = outrider_discreet:forget(WS#ws.port),
+    ok = outrider_discreet:forget(Port),
     erlang:raise(Class, Reason, Stacktrace).
 
 -spec terminate(term(), #ws{}, term()) -> no_return().
@@ -287,7 +290,7 @@ last(Command, #ws{number = Number, writer = Writer}) ->
     outrider_writer:write_last(outrider_protocol:bundle(Number, 1, outrider_protocol:command(Command)), Writer).
 
 report_over(#ws{context = Context, number = Number}) ->
-    outrider_stream:report_over(Number, Context).
+    outrider_context:over(Number, Context).
 
 %% Callbacks of module sys. The state is Cowboy's triple, without what is the sidecar's.
 

@@ -3,11 +3,12 @@
 
 use std::ops::Range;
 
+use super::host;
 use super::line::RequestLine;
-use super::{BAD_REQUEST, BodyLength, HeadLimits, Refusal, URI_TOO_LONG, host, is_token};
+use super::rules::{BAD_REQUEST, BodyLength, HeadLimits, Refusal, URI_TOO_LONG, is_token};
 
-/// The longest body that hyper can count; it keeps the two largest numbers for itself.
-const MAX_BODY: u64 = u64::MAX - 2;
+/// The most digits of a number, as in Cowboy 2.18; hyper can count that far.
+const MOST_DIGITS: usize = 17;
 
 /// What the lines so far have said.
 #[derive(Debug, Default)]
@@ -44,7 +45,7 @@ impl Fields {
             if self.host.is_some() {
                 return Err(BAD_REQUEST);
             }
-            if text.len() > limits.max_authority_length {
+            if text.len() > limits.max_authority() {
                 return Err(URI_TOO_LONG);
             }
             if !host::is_valid(text) {
@@ -97,6 +98,6 @@ impl Fields {
 }
 
 fn parse_length(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok().filter(|text| !text.starts_with('+'))?;
-    text.parse().ok().filter(|length| *length <= MAX_BODY)
+    let is_number = text.len() <= MOST_DIGITS && text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text).ok().filter(|_| is_number)?.parse().ok()
 }

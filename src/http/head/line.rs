@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::{BAD_REQUEST, HeadLimits, NOT_IMPLEMENTED, Refusal, URI_TOO_LONG, VERSION_NOT_SUPPORTED, host, is_token};
+use super::host;
+use super::rules::{
+    BAD_REQUEST, HeadLimits, MOST_TARGET, NOT_IMPLEMENTED, Refusal, URI_TOO_LONG, VERSION_NOT_SUPPORTED, is_token,
+};
 
 /// What the header fields are judged by.
 #[derive(Debug, Default)]
@@ -11,6 +14,15 @@ pub(super) struct RequestLine {
     pub http11: bool,
     /// Where the received bytes have the authority of an absolute target.
     pub authority: Option<Range<usize>>,
+    /// Where they have path and query, if hyper would not take these.
+    pub hidden: Option<Range<usize>>,
+}
+
+/// What a target consists of, by places in it.
+struct Target {
+    authority: Option<Range<usize>>,
+    /// Where path and query begin.
+    path: usize,
 }
 
 impl RequestLine {
@@ -24,11 +36,16 @@ impl RequestLine {
         let rest = &line[method.len() + 1..];
         let target_length = rest.iter().position(|b| *b == b' ').ok_or(BAD_REQUEST)?;
         let (target, version) = (&rest[..target_length], &rest[target_length + 1..]);
-        let authority = if target == b"*" && method == b"OPTIONS" { None } else { check_target(target, limits)? };
         let offset = start + method.len() + 1;
+        if target == b"*" && method == b"OPTIONS" {
+            return Ok(Self { http11: is_http11(version)?, ..Self::default() });
+        }
+        let Target { authority, path } = check_target(target, limits)?;
+        let fits = target.len() <= MOST_TARGET && fits_uri(&target[path..]);
         Ok(Self {
-            authority: authority.map(|range| range.start + offset..range.end + offset),
             http11: is_http11(version)?,
+            authority: authority.map(|range| range.start + offset..range.end + offset),
+            hidden: (!fits).then_some(path + offset..target.len() + offset),
         })
     }
 }
@@ -44,39 +61,40 @@ fn method_length(line: &[u8], limits: &HeadLimits) -> Result<usize, Refusal> {
     Ok(length)
 }
 
-/// Where in an absolute target the authority is; `None` in one that begins with its path.
-fn check_target(target: &[u8], limits: &HeadLimits) -> Result<Option<Range<usize>>, Refusal> {
+fn check_target(target: &[u8], limits: &HeadLimits) -> Result<Target, Refusal> {
+    // Cowboy takes any bytes else in a path and a query. In an authority they are not valid either.
+    if target.iter().any(|b| b"#\0\r".contains(b)) {
+        return Err(BAD_REQUEST);
+    }
     if target.starts_with(b"/") {
-        check_path_and_query(target)?;
-        return Ok(None);
+        return Ok(Target { authority: None, path: 0 });
     }
     let scheme = [&b"http://"[..], b"https://"]
         .into_iter()
         .find(|scheme| target.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme)))
         .ok_or(BAD_REQUEST)?;
     let rest = &target[scheme.len()..];
-    let length = rest.iter().position(|b| b"/?#".contains(b)).unwrap_or(rest.len());
-    let (authority, path_and_query) = rest.split_at(length);
-    if length > limits.max_authority_length {
+    let length = rest.iter().position(|b| b"/?".contains(b)).unwrap_or(rest.len());
+    let authority = &rest[..length];
+    if length > limits.max_authority() {
         return Err(URI_TOO_LONG);
     }
     // An empty host is good enough for a Host header, but not for a URI of this scheme (RFC 9110, 4.2.1).
     if authority.is_empty() || authority.starts_with(b":") || !host::is_valid(authority) {
         return Err(BAD_REQUEST);
     }
-    check_path_and_query(path_and_query)?;
-    Ok(Some(scheme.len()..scheme.len() + length))
+    let path = scheme.len() + length;
+    Ok(Target { authority: Some(scheme.len()..path), path })
 }
 
-/// Cowboy takes any bytes here but a fragment and NUL; this is as much of it as fits the type `http::Uri`.
-fn check_path_and_query(bytes: &[u8]) -> Result<(), Refusal> {
+/// Whether path and query are such as the type `http::Uri` takes.
+fn fits_uri(bytes: &[u8]) -> bool {
     let path_length = bytes.iter().position(|b| *b == b'?').unwrap_or(bytes.len());
     let (path, query) = bytes.split_at(path_length);
     let is_visible = |b: &u8| *b > b' ' && *b != 0x7f;
-    let good = path.iter().all(|b| is_visible(b) && !b"#<>`".contains(b))
-        && query.iter().all(|b| is_visible(b) && !b"#<>\"".contains(b))
-        && std::str::from_utf8(bytes).is_ok();
-    if good { Ok(()) } else { Err(BAD_REQUEST) }
+    path.iter().all(|b| is_visible(b) && !b"<>`".contains(b))
+        && query.iter().all(|b| is_visible(b) && !b"<>\"".contains(b))
+        && std::str::from_utf8(bytes).is_ok()
 }
 
 fn is_http11(version: &[u8]) -> Result<bool, Refusal> {

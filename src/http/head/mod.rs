@@ -2,23 +2,25 @@
 //!
 //! It judges as Cowboy does, with Cowboy's limits and status codes, so that a client and its tests meet the server they
 //! know. hyper gets a head only when it has been accepted here, and accepts it as well: hyper never answers an error
-//! of its own. The check keeps no copy of what it accepts; hyper parses it once more.
+//! of its own. The check keeps no copy of what it accepts; hyper parses it once more. A path and a query that are
+//! good for Cowboy, but not for the type `http::Uri`, are kept from hyper and go beside it ([`HeadCheck::hide_target`]).
 //!
-//! [`line`] judges the request line, [`host`] an authority, [`fields`] the header fields that decide about the message.
+//! [`line`] judges the request line, [`host`] an authority, [`fields`] the header fields that decide about the message;
+//! [`known`] says what a refused head was about.
 //!
 //! Bodies and trailers are not part of a head and not checked here.
 //!
 //! # Differences from Cowboy
 //!
 //! Where versions of Cowboy differ, this follows the newer ones (2.18): header lines are counted and not names, a line
-//! ends with CRLF only, and a fragment, a NUL or a bad `connection` header gets 400 at once.
+//! ends with CRLF only, and a fragment, a NUL, a bad `connection` header or a `content-length` of more than 17 digits gets
+//! 400 at once.
 //!
 //! Refused with 400 although Cowboy accepts it, because hyper does not take it:
 //! - a header with an empty name or with bytes in it that are not of a token; control characters in a value;
-//! - a target with control characters, `<`, `>`, a backtick in its path, a quotation mark in its query, or bytes that
-//!   are not UTF-8; an IP literal that is not an IPv6 address;
+//! - an IP literal that is not an IPv6 address;
 //! - `transfer-encoding` in HTTP/1.0, several times, or as a list with empty elements around `chunked`;
-//! - a `content-length` with a plus sign or of more than 2^64 - 3.
+//! - a `content-length` with a plus sign.
 //!
 //! Other differences:
 //! - A limit is exact. Cowboy forgives what is too long when it comes together with its end, and refuses a method or
@@ -31,89 +33,15 @@
 
 mod fields;
 mod host;
+mod known;
 mod line;
+mod rules;
 
 use fields::Fields;
+pub use known::Known;
 use line::RequestLine;
-
-/// The longest request line, whatever the limits say: hyper takes a target of so many bytes.
-const MOST_LINE: usize = 65_534;
-/// The longest name that hyper takes.
-const MOST_NAME: usize = 65_535;
-/// The most headers that hyper can take without a panic: what `http::HeaderMap` can reserve room for.
-const MOST_HEADERS: usize = 24_576;
-
-/// A status code with which to refuse a head.
-type Refusal = u16;
-
-const BAD_REQUEST: Refusal = 400;
-const URI_TOO_LONG: Refusal = 414;
-const FIELDS_TOO_LARGE: Refusal = 431;
-const NOT_IMPLEMENTED: Refusal = 501;
-const VERSION_NOT_SUPPORTED: Refusal = 505;
-
-/// The limits of one head, named as Cowboy's options. A length of exactly the limit is accepted.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct HeadLimits {
-    /// Empty lines before the request line; more: 400.
-    pub max_empty_lines: usize,
-    /// Bytes of the request line without its CRLF; more: 414.
-    pub max_request_line_length: usize,
-    /// Bytes of the method; more: 501.
-    pub max_method_length: usize,
-    /// Bytes of a Host header or of the authority in an absolute target, with the port; more: 414.
-    pub max_authority_length: usize,
-    /// Header lines; more: 431.
-    pub max_headers: usize,
-    /// Bytes of a header's name; more: 431.
-    pub max_header_name_length: usize,
-    /// Bytes of a header's value, without one leading space or tab; more: 431.
-    pub max_header_value_length: usize,
-}
-
-impl Default for HeadLimits {
-    /// Cowboy's.
-    fn default() -> Self {
-        Self {
-            max_empty_lines: 5,
-            max_request_line_length: 8000,
-            max_method_length: 32,
-            max_authority_length: 255,
-            max_headers: 100,
-            max_header_name_length: 64,
-            max_header_value_length: 4096,
-        }
-    }
-}
-
-impl HeadLimits {
-    /// The most bytes that an accepted head can have: hyper's read buffer must not be smaller.
-    pub fn max_head_length(&self) -> usize {
-        let colon_space_crlf = 4;
-        let field = self.max_header_name_length.min(MOST_NAME).saturating_add(self.max_header_value_length);
-        let fields = self.max_headers().saturating_mul(field.saturating_add(colon_space_crlf));
-        let empty_lines = self.max_empty_lines.saturating_mul(2);
-        empty_lines.saturating_add(self.max_line() + 2).saturating_add(fields).saturating_add(2)
-    }
-
-    /// Header lines at most: what hyper's `max_headers` is to be set to.
-    pub fn max_headers(&self) -> usize {
-        self.max_headers.min(MOST_HEADERS)
-    }
-
-    fn max_line(&self) -> usize {
-        self.max_request_line_length.min(MOST_LINE)
-    }
-}
-
-/// What follows an accepted head.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum BodyLength {
-    /// A body of so many bytes; 0 also where the head does not speak of one.
-    Exactly(u64),
-    /// A body in the chunked transfer coding.
-    Chunked,
-}
+use rules::{BAD_REQUEST, FIELDS_TOO_LARGE, MOST_NAME, Refusal, URI_TOO_LONG, is_token};
+pub use rules::{BodyLength, HeadLimits, MOST_HEAD};
 
 /// What the bytes received so far are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -126,8 +54,8 @@ pub enum Verdict {
     Refused { status: u16 },
 }
 
-/// The answer to a refused head, as Cowboy writes it. The status is one of a [`Verdict`], or 408 for a head that has
-/// not come in time.
+/// The answer to a refused head, as Cowboy writes it. The status is one of a [`Verdict`], 408 for a head that has not
+/// come in time, or 500 for an interim response that cannot be sent.
 pub fn refusal(status: u16) -> Vec<u8> {
     // The words are Cowlib's, some of them older than RFC 9110.
     let phrase = match status {
@@ -135,6 +63,7 @@ pub fn refusal(status: u16) -> Vec<u8> {
         408 => "Request Timeout",
         414 => "Request-URI Too Long",
         431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
         501 => "Not Implemented",
         505 => "HTTP Version Not Supported",
         _ => "",
@@ -187,10 +116,27 @@ impl HeadCheck {
     /// the bytes seen before must be the same, and so must the limits.
     pub fn check(&mut self, buf: &[u8], limits: &HeadLimits) -> Verdict {
         match self.advance(buf, limits) {
+            Ok(body) if body.map_or(buf.len(), |_| self.pos) > MOST_HEAD => {
+                Verdict::Refused { status: FIELDS_TOO_LARGE }
+            }
             Ok(Some(body)) => Verdict::Complete { len: self.pos, body },
             Ok(None) => Verdict::Partial,
             Err(status) => Verdict::Refused { status },
         }
+    }
+
+    /// Takes path and query out of the accepted head at the beginning of `buf`, if hyper would not take them, and puts
+    /// `/` in their place: says what they were, and the head's new length.
+    pub fn hide_target(&self, buf: &mut Vec<u8>) -> (Option<Box<[u8]>>, usize) {
+        let Some(hidden) = self.line.hidden.clone() else { return (None, self.pos) };
+        let length = self.pos - hidden.len() + 1;
+        (Some(buf.splice(hidden, *b"/").collect()), length)
+    }
+
+    /// What `buf`, of which this check has said that it is refused or partial, has told of a request; nothing before the end
+    /// of its request line.
+    pub fn known<'a>(&self, buf: &'a [u8]) -> Option<Known<'a>> {
+        if self.request_line_complete() { Known::read(&buf[2 * self.empty_lines..self.start]) } else { None }
     }
 
     /// Whether a request line has come: a head that is late gets 408 only then.
@@ -223,7 +169,7 @@ impl HeadCheck {
         let received = &buf[self.start..lf.unwrap_or(buf.len())];
         // A CR at the end may be the one that belongs to the LF; it is not counted, whether the LF is here or not.
         let line = received.strip_suffix(b"\r");
-        if line.unwrap_or(received).len() > limits.max_line() {
+        if line.unwrap_or(received).len() > limits.max_request_line_length {
             return Err(URI_TOO_LONG);
         }
         let Some(lf) = lf else {
@@ -269,7 +215,7 @@ impl HeadCheck {
     fn value(&mut self, buf: &[u8], colon: usize, limits: &HeadLimits) -> Result<Step, Refusal> {
         let begin = colon + 1;
         let free = usize::from(matches!(buf.get(begin), Some(b' ' | b'\t')));
-        let longest = (begin + free).saturating_add(limits.max_header_value_length);
+        let longest = (begin + free).saturating_add(limits.max_value(&buf[self.start..colon]));
         let Some(end) = self.find(buf, longest, is_control)? else { return Ok(Step::Wait) };
         let Some(lf) = line_end(buf, end)? else { return Ok(Step::Wait) };
         self.fields.add(buf, self.start..colon, trim(buf, begin, end), &self.line, limits)?;
@@ -312,12 +258,6 @@ fn trim(buf: &[u8], start: usize, end: usize) -> std::ops::Range<usize> {
         (Some(first), Some(last)) => start + first..start + last + 1,
         _ => end..end,
     }
-}
-
-/// A byte of a token (RFC 9110, 5.6.2).
-fn is_token(b: u8) -> bool {
-    b.is_ascii_alphanumeric()
-        || matches!(b, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 /// A byte that cannot stand in a header's value.

@@ -124,7 +124,7 @@ fn responses_that_are_not_taken_count_for_max_queued() {
         }
         streams.push(stream);
     }
-    assert_eq!(vm.event("closed"), (streams[0], vec![tuple([atom("error"), atom("closed")])]));
+    assert_eq!(vm.event("closed"), (streams[0], vec![tuple([atom("error"), atom("timeout")])]));
     vm.command(streams[2], [tuple([atom("data"), atom("fin"), binary(b"the end")])]);
     let mut body = vec![0; 4 * 65_536];
     clients[2].read_exact(&mut body).expect("is served");

@@ -13,7 +13,7 @@ use hyper::rt::ReadBufCursor;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use outrider::http::head::{BodyLength, HeadCheck, HeadLimits, Verdict};
+use outrider::http::head::{BodyLength, HeadCheck, HeadLimits, MOST_HEAD, Verdict};
 use proptest::prelude::*;
 
 use crate::cases::{ACCEPTED, limits};
@@ -35,15 +35,17 @@ fn hyper_takes_what_is_accepted() {
 fn a_limit_beyond_what_hyper_holds_is_lowered_to_that() {
     let limits = HeadLimits {
         max_request_line_length: usize::MAX,
+        max_authority_length: usize::MAX,
         max_headers: usize::MAX,
         max_header_name_length: usize::MAX,
         max_header_value_length: usize::MAX,
+        max_cookie_header_value_length: usize::MAX,
         ..HeadLimits::default()
     };
-    assert_eq!(limits.max_head_length(), usize::MAX);
+    assert_eq!(limits.max_head_length(), MOST_HEAD);
     for (n, head) in [
-        (65_534, (|n| format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(n - 14))) as fn(usize) -> String),
-        (65_535, |n| format!("GET / HTTP/1.1\r\nhost: a\r\n{}: y\r\n\r\n", "x".repeat(n))),
+        (65_535, (|n| format!("GET / HTTP/1.1\r\nhost: a\r\n{}: y\r\n\r\n", "x".repeat(n))) as fn(usize) -> String),
+        (65_000, |n| format!("GET http://{0}/ HTTP/1.1\r\nhost: {0}\r\n\r\n", "a".repeat(n))),
         (24_576, |n| format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(n - 1))),
     ] {
         let (good, bad) = (head(n), head(n + 1));
@@ -52,6 +54,26 @@ fn a_limit_beyond_what_hyper_holds_is_lowered_to_that() {
         assert_eq!(hyper_takes(good.as_bytes(), &limits), Ok(BodyLength::Exactly(0)), "{n}");
         assert!(matches!(HeadCheck::default().check(bad.as_bytes(), &limits), Verdict::Refused { .. }), "{n} + 1");
     }
+}
+
+#[test]
+fn a_target_that_is_too_long_for_hyper_is_kept_from_it() {
+    let limits = HeadLimits { max_request_line_length: usize::MAX, ..HeadLimits::default() };
+    for n in [65_534, 65_535, 200_000] {
+        let head = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(n - 1));
+        assert_eq!(hyper_takes(head.as_bytes(), &limits), Ok(BodyLength::Exactly(0)), "{n}");
+    }
+}
+
+#[test]
+fn no_head_is_longer_than_64_mib() {
+    let limits = HeadLimits { max_request_line_length: usize::MAX, ..HeadLimits::default() };
+    let mut check = HeadCheck::default();
+    let mut bytes = b"GET /".to_vec();
+    bytes.resize(MOST_HEAD, b'a');
+    assert_eq!(check.check(&bytes, &limits), Verdict::Partial);
+    bytes.push(b'a');
+    assert_eq!(check.check(&bytes, &limits), Verdict::Refused { status: 431 });
 }
 
 proptest! {
@@ -68,6 +90,11 @@ proptest! {
 /// What hyper makes of a head, when it is set up for these limits: the body that it expects. It is an error also if
 /// hyper finds the head's end at another byte.
 fn hyper_takes(head: &[u8], limits: &HeadLimits) -> Result<BodyLength, String> {
+    let mut check = HeadCheck::default();
+    check.check(head, limits);
+    let mut head = head.to_vec();
+    let (_, length) = check.hide_target(&mut head);
+    assert_eq!(length, head.len());
     const BEHIND: &[u8] = b"behind the head";
     let (taken, request) = mpsc::channel();
     let service = service_fn(move |request: Request<Incoming>| {
@@ -76,8 +103,8 @@ fn hyper_takes(head: &[u8], limits: &HeadLimits) -> Result<BodyLength, String> {
     });
     let mut connection = http1::Builder::new()
         .max_headers(limits.max_headers())
-        .max_buf_size(limits.max_head_length().clamp(8192, 1 << 24))
-        .serve_connection(Client([head, BEHIND].concat()), service);
+        .max_buf_size(limits.max_head_length().max(8192) + 1)
+        .serve_connection(Client([&head, BEHIND].concat()), service);
     let polled = connection.poll_without_shutdown(&mut Context::from_waker(Waker::noop()));
     let request = request.try_recv().map_err(|_| format!("{polled:?}"))?;
     let body = match request.body().size_hint().exact() {

@@ -129,8 +129,47 @@ fn a_refusal_is_written_as_cowboy_writes_it() {
     }
 }
 
+#[test]
+fn what_is_known_of_a_refused_head_are_its_lines_before_the_bad_one() {
+    let known = |head: &[u8]| {
+        let mut check = HeadCheck::default();
+        check.check(head, &HeadLimits::default());
+        check.known(head).map(|known| {
+            let fields = known.headers.iter().map(|(name, value)| [&name[..], &value[..]].concat());
+            let fields = fields.collect::<Vec<_>>().join(&b' ');
+            let line = [known.method, known.path, known.query, if known.http11 { b"1.1" } else { b"1.0" }].join(&b' ');
+            String::from_utf8([line, fields].join(&b'|')).expect("is text")
+        })
+    };
+    assert_eq!(known(b"GET /"), None);
+    assert_eq!(known(b"GET /\r\n"), None);
+    assert_eq!(known(b"\r\n\r\nGET / HTTP/1.1\r\n").as_deref(), Some("GET /  1.1|"));
+    assert_eq!(known(b"A http://h?a?b HTTP/1.0\r\nx(\r\n").as_deref(), Some("A / a?b 1.0|"));
+    assert_eq!(known(b"A http://h/a://b HTTP/1.0\r\n").as_deref(), Some("A /a://b  1.0|"));
+    assert_eq!(known(b"A /a://b/c HTTP/1.0\r\n").as_deref(), Some("A /a://b/c  1.0|"));
+    assert_eq!(known(b"OPTIONS * HTTP/1.1\r\n\r\n").as_deref(), Some("OPTIONS *  1.1|"));
+    let joined = b"GET / HTTP/1.1\r\nX: 1\r\nCookie: a\r\nx:2\r\ncookie: b\r\nhost: h\r\nhost: h\r\n";
+    assert_eq!(known(joined).as_deref(), Some("GET /  1.1|cookiea; b hosth x1, 2"));
+    let long = format!("GET / HTTP/1.1\r\n{}(", "x: y\r\n".repeat(99));
+    assert_eq!(known(long.as_bytes()).map(|known| known.len()), Some("GET /  1.1|x".len() + 99 * 3 - 2));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn something_is_known_of_every_head_that_has_a_good_request_line(
+        bytes in prop_oneof![3 => mutated_head(), 1 => prop::collection::vec(any::<u8>(), 0..64)],
+    ) {
+        let mut check = HeadCheck::default();
+        for cut in 0..=bytes.len() {
+            let verdict = check.check(&bytes[..cut], &HeadLimits::default());
+            prop_assert_eq!(check.known(&bytes[..cut]).is_some(), check.request_line_complete());
+            if verdict != Verdict::Partial {
+                break;
+            }
+        }
+    }
 
     #[test]
     fn the_verdict_does_not_depend_on_the_cuts(
@@ -146,6 +185,8 @@ proptest! {
             max_headers: count,
             max_header_name_length: 2 * word,
             max_header_value_length: 2 * word,
+            max_authorization_header_value_length: 3 * word,
+            max_cookie_header_value_length: 3 * word,
         };
         let mut cuts: Vec<usize> = cuts.drain(..).map(|cut| cut.index(bytes.len() + 1)).collect();
         cuts.sort_unstable();

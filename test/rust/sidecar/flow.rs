@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use crate::vm::{Term, Vm, atom, binary, int, map, tuple};
 use crate::{HELLO, connect, read_all, upgrade, upgraded};
@@ -22,13 +23,138 @@ fn credit(vm: &mut Vm) -> usize {
     usize::try_from(bytes.value).expect("not negative")
 }
 
-/// A client with a small receive buffer: it is never faster than its server.
+/// A WebSocket client with a small receive buffer: it is never faster than its server.
 pub fn slow_client(vm: &mut Vm, options: Term) -> (TcpStream, u64) {
+    let client = slow_client_of_http(vm);
+    upgrade(vm, client, options)
+}
+
+/// Such a client before its upgrade.
+pub fn slow_client_of_http(vm: &Vm) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4096).expect("sets it");
     let address: std::net::SocketAddr = ([127, 0, 0, 1], vm.port).into();
     socket.connect(&address.into()).expect("connects");
-    upgrade(vm, socket.into(), options)
+    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("sets a timeout");
+    socket.into()
+}
+
+/// Reads a little, again and again, for longer than `SEND_TIMEOUT_MS`; far less than what makes the socket writable.
+fn dawdle(client: &mut TcpStream) -> usize {
+    let begin = Instant::now();
+    let mut taken = 0;
+    while begin.elapsed() < Duration::from_millis(3 * SEND_TIMEOUT_MS) {
+        taken += client.read(&mut [0; 4096]).expect("is open");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    taken
+}
+
+const SEND_TIMEOUT_MS: u64 = 1500;
+
+#[test]
+fn a_websocket_client_that_takes_little_all_the_time_is_not_silent() {
+    let timeout = SEND_TIMEOUT_MS.to_string();
+    let mut vm = Vm::ready(&["--window", &(64 * MIB).to_string(), "--send-timeout", &timeout]);
+    let (mut client, stream) = slow_client(&mut vm, map([]));
+    for _ in 0..8 {
+        vm.command(stream, [message(&vec![b'x'; MIB])]);
+    }
+    dawdle(&mut client);
+    client.write_all(HELLO).expect("writes");
+    assert_eq!(vm.event("text").0, stream);
+}
+
+#[test]
+fn a_client_that_takes_little_of_a_response_all_the_time_is_not_silent() {
+    let timeout = SEND_TIMEOUT_MS.to_string();
+    let mut vm = Vm::ready(&["--send-timeout", &timeout]);
+    let mut client = slow_client_of_http(&vm);
+    client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("writes");
+    let (stream, _) = vm.event("request");
+    let body = vec![b'x'; 8 * MIB];
+    vm.command(stream, [tuple([atom("response"), int(200), crate::list([]), binary(&body)])]);
+    let taken = dawdle(&mut client);
+    assert!(taken + read_all(&mut client).len() > body.len());
+}
+
+/// The rest of a client's handshake with compression, and its stream.
+fn compressing_client(vm: &mut Vm) -> (TcpStream, u64) {
+    let mut client = connect(vm.port);
+    let head = [
+        crate::HANDSHAKE.strip_suffix(b"\r\n").expect("a head"),
+        b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+    ];
+    client.write_all(&head.concat()).expect("writes");
+    let (stream, _) = vm.event("request");
+    let options = map([(atom("compress"), atom("true"))]);
+    vm.command(stream, [tuple([atom("websocket"), crate::list([]), options])]);
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).expect("is answered");
+        answer.extend(byte);
+    }
+    (client, stream)
+}
+
+/// The next frame: its first byte and its payload.
+fn frame(client: &mut TcpStream) -> (u8, Vec<u8>) {
+    let mut head = [0; 2];
+    client.read_exact(&mut head).expect("a frame");
+    let length = match head[1] {
+        126 => {
+            let mut length = [0; 2];
+            client.read_exact(&mut length).expect("a length");
+            u64::from(u16::from_be_bytes(length))
+        }
+        127 => {
+            let mut length = [0; 8];
+            client.read_exact(&mut length).expect("a length");
+            u64::from_be_bytes(length)
+        }
+        short => short.into(),
+    };
+    let mut payload = vec![0; length as usize];
+    client.read_exact(&mut payload).expect("a payload");
+    (head[0], payload)
+}
+
+#[test]
+fn a_pong_goes_between_the_fragments_of_a_compressed_message() {
+    let mut vm = Vm::ready(&[]);
+    let (mut client, stream) = compressing_client(&mut vm);
+    let part = || tuple([atom("part"), binary(&vec![b'x'; 65_536])]);
+    vm.command(stream, [tuple([atom("open"), atom("binary"), int(2 * 65_536)]), part()]);
+    client.write_all(b"\x89\x81\0\0\0\0p").expect("writes");
+    assert_eq!(frame(&mut client), (0x8a, b"p".to_vec()));
+    vm.command(stream, [part()]);
+    assert_eq!(frame(&mut client).0, 0xc2);
+}
+
+#[test]
+fn a_pong_follows_the_frame_whose_pieces_are_still_coming() {
+    let mut vm = Vm::ready(&[]);
+    let (mut client, stream) = upgraded(&mut vm);
+    let part = || tuple([atom("part"), binary(&vec![b'x'; 65_536])]);
+    vm.command(stream, [tuple([atom("open"), atom("binary"), int(2 * 65_536)]), part()]);
+    client.write_all(b"\x89\x81\0\0\0\0p").expect("writes");
+    while vm.any_event().expect("the sidecar runs").1[0] != atom("ping") {}
+    vm.command(stream, [part()]);
+    assert_eq!(frame(&mut client).0, 0x82);
+    assert_eq!(frame(&mut client), (0x8a, b"p".to_vec()));
+}
+
+#[test]
+fn what_the_vm_has_sent_arrives_before_its_end_and_half_a_message_does_not_harm_it() {
+    let mut vm = Vm::ready(&["--window", &(64 * MIB).to_string()]);
+    let (mut client, stream) = slow_client(&mut vm, map([]));
+    let payload = vec![b'x'; 8 * MIB];
+    vm.command(stream, [message(&payload), tuple([atom("open"), atom("binary"), int(2 * 65_536)])]);
+    vm.command(stream, [tuple([atom("part"), binary(&vec![b'x'; 65_536])])]);
+    vm.close_stdin();
+    assert_eq!(frame(&mut client), (0x82, payload));
+    assert_eq!(frame(&mut client), (0x88, 1001u16.to_be_bytes().to_vec()));
 }
 
 #[test]

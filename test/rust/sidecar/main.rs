@@ -2,6 +2,7 @@
 
 mod deadlines;
 mod flow;
+mod requests;
 mod silence;
 mod turns;
 mod urgent;
@@ -61,6 +62,12 @@ fn upgrade(vm: &mut Vm, mut client: TcpStream, options: vm::Term) -> (TcpStream,
     client.read_exact(&mut answer).expect("is answered");
     assert_eq!(&answer, b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
     (client, stream)
+}
+
+/// A binary as text.
+fn shown(binary: &vm::Term) -> String {
+    let vm::Term::Binary(binary) = binary else { panic!("no binary: {binary}") };
+    String::from_utf8(binary.bytes.clone()).expect("is text")
 }
 
 #[test]
@@ -249,6 +256,63 @@ fn a_misplaced_command_ends_its_stream_alone_and_is_logged() {
     assert_eq!(read_all(&mut client), b"");
     other.write_all(HELLO).expect("writes");
     assert_eq!(vm.event("text").0, other_stream);
+}
+
+#[test]
+fn a_missing_proxy_header_is_said_once_a_minute_with_the_peers_address() {
+    let mut vm = Vm::ready(&["--proxy-header", "true"]);
+    // Somebody who looks whether it listens.
+    drop(connect(vm.port));
+    let refused: Vec<_> = [&b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..], b"PROX", b""]
+        .into_iter()
+        .map(|bytes| {
+            let mut client = connect(vm.port);
+            client.write_all(bytes).expect("writes");
+            let address = client.local_addr().expect("has one");
+            // Closed with a reset where bytes are left unread.
+            let _ = client.read_to_end(&mut Vec::new());
+            address
+        })
+        .collect();
+    vm.close_stdin();
+    let logs: Vec<_> = std::iter::from_fn(|| vm.any_event()).collect();
+    let [(0, log)] = &logs[..] else { panic!("{logs:?}") };
+    assert_eq!(log[..2], [atom("log"), atom("warning")]);
+    let text = shown(&log[3]);
+    assert!(text.contains("PROXY") && text.contains(&refused[0].to_string()), "{text}");
+}
+
+/// More of them than there are threads that read files.
+#[test]
+fn what_is_no_regular_file_is_not_read_and_keeps_nobody_waiting() {
+    let folder = std::env::temp_dir().join(format!("outrider-files-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("creates it");
+    let (fifo, file) = (folder.join("fifo"), folder.join("file"));
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
+    std::fs::write(&file, b"read").expect("writes");
+    let mut vm = Vm::ready(&[]);
+    let ask = |vm: &mut Vm, path: &std::path::Path| {
+        let mut client = connect(vm.port);
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("writes");
+        let (stream, _) = loop {
+            let (stream, event) = vm.any_event().expect("the sidecar runs");
+            if event[0] == atom("request") {
+                break (stream, event);
+            }
+        };
+        let path = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+        let body = tuple([atom("sendfile"), int(0), int(4), binary(path)]);
+        let headers = list([tuple([binary(b"content-length"), binary(b"4")])]);
+        vm.command(stream, [tuple([atom("response"), int(200), headers, body])]);
+        client
+    };
+    let mut others: Vec<_> = (0..300).map(|_| ask(&mut vm, &fifo)).collect();
+    others.extend([folder.as_path(), "/dev/zero".as_ref(), "/dev/null".as_ref()].map(|path| ask(&mut vm, path)));
+    assert!(read_all(&mut ask(&mut vm, &file)).ends_with(b"read"));
+    for mut other in others {
+        assert!(!read_all(&mut other).ends_with(b"\0\0\0\0"));
+    }
+    std::fs::remove_dir_all(&folder).expect("removes it");
 }
 
 #[test]

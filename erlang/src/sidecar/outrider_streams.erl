@@ -1,0 +1,130 @@
+%%% The streams of one sidecar, from number to process: begins them, hands them their events, and knows what each is.
+%%%
+%%% Runs in the process of outrider_sidecar, which monitors each stream with the tag {stream, Number}, and gives what comes of
+%%% that to down/3. Events of a stream go to its process as {Port, Event}; those of the sidecar itself, with the number 0, go
+%%% back to the caller.
+-module(outrider_streams).
+
+-export([new/1, dispatch/2, dispatch_last/2, down/3, upgraded/3, tell/2, untell/1]).
+-export([pids/1, is_empty/1, count/1, brief/1]).
+-export_type([streams/0]).
+
+%% Events that go to a handler; all others are for the stream's process itself.
+-define(IS_FRAME(Event),
+    (is_atom(Event) orelse element(1, Event) =:= text orelse element(1, Event) =:= binary orelse
+        element(1, Event) =:= part orelse element(1, Event) =:= ping orelse element(1, Event) =:= pong)
+).
+
+-record(streams, {
+    context :: outrider_context:context(),
+    pids = #{} :: #{pos_integer() => pid()},
+    %% Which of them are not WebSockets (yet), to be counted. The others are the many.
+    requests = #{} :: #{pos_integer() => []},
+    %% Which of them are to be told of a drain, and the drain, once there is one.
+    told = #{} :: #{pos_integer() => []},
+    drain = none :: none | map(),
+    accepted = 0 :: non_neg_integer()
+}).
+
+-opaque streams() :: #streams{}.
+-type events() :: [{Stream :: non_neg_integer(), Event :: term()}].
+
+-spec new(outrider_context:context()) -> streams().
+new(Context) ->
+    #streams{context = Context}.
+
+%% The events of one packet, each to its stream's process, in one pass. Returns those of the sidecar itself.
+-spec dispatch(events(), streams()) -> {Own :: [term()], streams()}.
+dispatch(Events, S = #streams{context = #{port := Port}, pids = Pids}) ->
+    dispatch(Events, Port, Pids, [], S).
+
+dispatch([], _Port, Pids, Own, S) ->
+    {lists:reverse(Own), S#streams{pids = Pids}};
+dispatch([{Stream, {request, Req}} | Events], Port, Pids, Own, S) ->
+    #streams{context = Context, requests = Requests, accepted = Accepted} = S,
+    {Pid, _} = proc_lib:spawn_opt(outrider_stream, start, [Context, Stream, Req], [{monitor, [{tag, {stream, Stream}}]}]),
+    Begun = S#streams{requests = Requests#{Stream => []}, accepted = Accepted + 1},
+    dispatch(Events, Port, Pids#{Stream => Pid}, Own, Begun);
+dispatch([{0, Event} | Events], Port, Pids, Own, S) ->
+    dispatch(Events, Port, Pids, [Event | Own], S);
+dispatch([{Stream, First}, {Stream, Second} | Events0], Port, Pids, Own, S) when ?IS_FRAME(First), ?IS_FRAME(Second) ->
+    %% Frames that were read together arrive together: no message of the handler to itself can come between them.
+    {Frames, Events} = frames(Stream, Events0, [Second, First]),
+    send(Pids, Stream, {Port, Frames}),
+    dispatch(Events, Port, Pids, Own, S);
+dispatch([{Stream, Event} | Events], Port, Pids, Own, S) ->
+    send(Pids, Stream, {Port, Event}),
+    dispatch(Events, Port, Pids, Own, S).
+
+%% An event of a stream that is over finds no process: it crossed the stream's end on its way.
+send(Pids, Stream, Message) ->
+    case Pids of
+        #{Stream := Pid} ->
+            Pid ! Message,
+            ok;
+        #{} ->
+            ok
+    end.
+
+frames(Stream, [{Stream, Frame} | Events], Frames) when ?IS_FRAME(Frame) ->
+    frames(Stream, Events, [Frame | Frames]);
+frames(_, Events, Frames) ->
+    {lists:reverse(Frames), Events}.
+
+%% The same, but nothing new is begun: the connection of a new request is closed.
+-spec dispatch_last(events(), streams()) -> {Own :: [term()], streams()}.
+dispatch_last(Events0, S) ->
+    {New, Events} = lists:partition(fun is_request/1, Events0),
+    _ = [abort(Stream, S) || {Stream, _} <- New],
+    dispatch(Events, S).
+
+is_request({_, {request, _}}) -> true;
+is_request(_) -> false.
+
+%% A stream that ended by itself has told the sidecar to end it, too, and exits normally or says that it is over. Any
+%% other left its client's connection open.
+-spec down(pos_integer(), Reason :: term(), streams()) -> streams().
+down(Stream, Reason, S = #streams{pids = Pids, requests = Requests, told = Told}) ->
+    _ = Reason =/= normal andalso is_map_key(Stream, Pids) andalso abort(Stream, S),
+    S#streams{
+        pids = maps:remove(Stream, Pids), requests = maps:remove(Stream, Requests), told = maps:remove(Stream, Told)
+    }.
+
+abort(Stream, #streams{context = #{collector := Collector}}) ->
+    outrider_collector:order(Stream, abort, Collector).
+
+%% A request has become a WebSocket, which wants to be told of a drain or not.
+-spec upgraded(pos_integer(), IsTold :: boolean(), streams()) -> streams().
+upgraded(Stream, false, S = #streams{requests = Requests}) ->
+    S#streams{requests = maps:remove(Stream, Requests)};
+upgraded(Stream, true, S0) ->
+    S = #streams{pids = Pids, told = Told, drain = Drain} = upgraded(Stream, false, S0),
+    _ = Drain =/= none andalso send(Pids, Stream, {outrider, drain, Drain}),
+    S#streams{told = Told#{Stream => []}}.
+
+%% Tell of a drain those that want to be told, now and after their upgrade, until untell/1.
+-spec tell(map(), streams()) -> streams().
+tell(Drain, S = #streams{pids = Pids, told = Told}) ->
+    ok = lists:foreach(fun(Stream) -> send(Pids, Stream, {outrider, drain, Drain}) end, maps:keys(Told)),
+    S#streams{drain = Drain}.
+
+-spec untell(streams()) -> streams().
+untell(S) ->
+    S#streams{drain = none}.
+
+-spec pids(streams()) -> [pid()].
+pids(#streams{pids = Pids}) ->
+    maps:values(Pids).
+
+-spec is_empty(streams()) -> boolean().
+is_empty(#streams{pids = Pids}) ->
+    map_size(Pids) =:= 0.
+
+-spec count(streams()) -> #{atom() => non_neg_integer()}.
+count(#streams{pids = Pids, requests = Requests, accepted = Accepted}) ->
+    #{all_connections => map_size(Pids), active_connections => map_size(Requests), accepted => Accepted}.
+
+%% What a crash report may show, and has room for.
+-spec brief(streams()) -> term().
+brief(S) ->
+    {streams, count(S)}.

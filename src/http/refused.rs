@@ -1,0 +1,69 @@
+//! Tells the application of requests that were refused: of as many in a second as it can well hear of, and of how many
+//! there were.
+
+use std::cell::Cell;
+use std::num::NonZeroU32;
+use std::time::Instant;
+
+use super::head::Known;
+use super::request::ConnectionInfo;
+use crate::gate::rate::Rate;
+use crate::port::{TermWriter, endpoint_term};
+use crate::streams::application::Application;
+
+/// Requests in a second of which more is told than that they were.
+const RATE: NonZeroU32 = NonZeroU32::new(100).unwrap();
+
+/// The refused requests of all connections.
+pub struct Refusals {
+    rate: Rate,
+    /// Of which nothing has been told.
+    untold: Cell<u64>,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self { rate: Rate::new(RATE, Instant::now()), untold: Cell::new(0) }
+    }
+}
+
+impl Refusals {
+    /// Counts a request that was refused with `status`, the connection's `number`th, and tells of it if it may.
+    pub fn add(
+        &self,
+        app: &dyn Application,
+        status: u16,
+        info: &ConnectionInfo,
+        number: u64,
+        known: Option<Known<'_>>,
+    ) {
+        self.untold.set(self.untold.get() + 1);
+        let now = Instant::now();
+        if !self.rate.wait(now).is_zero() || app.is_congested() {
+            return;
+        }
+        self.rate.take(now);
+        app.refused(self.untold.replace(0), status, &|w| encode(info, number, known.as_ref(), w));
+    }
+}
+
+/// Appends what is known of the request, by the keys of `Req`.
+fn encode(info: &ConnectionInfo, number: u64, known: Option<&Known<'_>>, w: &mut TermWriter<'_>) {
+    w.map(2 + usize::from(info.proxy_header.is_some()) + if known.is_some() { 5 } else { 0 });
+    w.atom("peer");
+    endpoint_term(w, &info.peer);
+    w.atom("streamid").integer(number);
+    if let Some(header) = &info.proxy_header {
+        w.atom("proxy_header").binary(header);
+    }
+    if let Some(Known { method, path, query, http11, headers }) = known {
+        w.atom("method").binary(method);
+        w.atom("path").binary(path);
+        w.atom("qs").binary(query);
+        w.atom("version").atom(if *http11 { "HTTP/1.1" } else { "HTTP/1.0" });
+        w.atom("headers").map(headers.len());
+        for (name, value) in headers {
+            w.binary(name).binary(value);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+%% Requests that the sidecar refuses: what the VM hears of them, and that a flood of them costs it little. That stream handlers
+%% hear what Cowboy tells them is in http_handlers_SUITE.
+-module(outrider_refused_SUITE).
+
+-compile([export_all, nowarn_export_all]).
+
+-define(REF, ?MODULE).
+%% Of one sidecar: calls per second, and as many at once.
+-define(RATE, 100).
+
+all() ->
+    same_test:cases(?MODULE) -- [listener, until].
+
+init_per_testcase(_, Config) ->
+    same_test:start([outrider]),
+    Config.
+
+end_per_testcase(_, _) ->
+    _ = [ok = outrider:stop_listener(Ref) || Ref <- maps:keys(outrider:info())],
+    ok.
+
+%% Stream handlers hear of as many as the rate says; all are counted.
+a_flood_is_counted_and_heard_of_at_its_rate(_) ->
+    Calls = counters:new(1, []),
+    Server = listener(#{metrics_callback => fun(_) -> counters:add(Calls, 1, 1) end}),
+    Begin = erlang:monotonic_time(millisecond),
+    refuse(Server, 600),
+    Seconds = (erlang:monotonic_time(millisecond) - Begin) div 1000 + 1,
+    %% One more, when it may be told again: it tells of those before it.
+    timer:sleep(1000),
+    refuse(Server, 1),
+    until(fun() -> refused() =:= 601 end),
+    Heard = counters:get(Calls, 1),
+    true = Heard >= ?RATE,
+    true = Heard =< ?RATE * (Seconds + 3).
+
+%% Of the processes that call stream handlers there are no more than the rate, whatever they do.
+a_flood_of_callbacks_that_do_not_end_is_bounded(_) ->
+    Server = listener(#{metrics_callback => fun(_) -> timer:sleep(infinity) end}),
+    Before = erlang:system_info(process_count),
+    refuse(Server, 200),
+    timer:sleep(1000),
+    refuse(Server, 200),
+    until(fun() -> refused() >= 2 * ?RATE end),
+    true = erlang:system_info(process_count) =< Before + ?RATE + 20,
+    #{status := 404} = maps:with([status], http_client:get(Server, "/")),
+    %% They end with the listener.
+    ok = outrider:stop_listener(?REF),
+    until(fun() -> erlang:system_info(process_count) =< Before + 20 end).
+
+nothing_of_them_becomes_an_atom(_) ->
+    Server = listener(#{metrics_callback => fun(_) -> ok end}),
+    refuse(Server, 10),
+    until(fun() -> refused() =:= 10 end),
+    Atoms = erlang:system_info(atom_count),
+    refuse(Server, 50),
+    until(fun() -> refused() =:= 60 end),
+    Atoms = erlang:system_info(atom_count).
+
+%% Of a long head only the beginning crosses the port.
+what_is_known_is_bounded(_) ->
+    Self = self(),
+    Server = listener(#{max_request_line_length => 1000000, max_header_value_length => 1000000,
+        metrics_callback => fun(#{partial_req := Partial}) -> Self ! {partial, Partial} end}),
+    Fields = [["h", integer_to_list(N), ": ", binary:copy(<<"a">>, 1000), "\r\n"] || N <- lists:seq(1, 90)],
+    send(Server, ["GET /a HTTP/1.1\r\n", Fields, "(\r\n\r\n"]),
+    #{path := <<"/a">>, headers := Headers} = receive {partial, Some} -> Some end,
+    true = map_size(Headers) > 10,
+    true = erlang:external_size(Headers) < 16384,
+    send(Server, ["GET /", binary:copy(<<"a">>, 100000), " HTTP/1.1\r\n(\r\n\r\n"]),
+    Nothing = receive {partial, None} -> None end,
+    [peer, ref] = lists:sort(maps:keys(Nothing)).
+
+a_later_request_of_a_connection_has_its_number(_) ->
+    Self = self(),
+    Server = listener(#{metrics_callback => fun(#{streamid := Id, resp_status := Status}) -> Self ! {Id, Status} end}),
+    Socket = http_client:connect(Server),
+    ok = http_client:send(Socket, [http_client:request("GET", "/1"), http_client:request("GET", "/2"), "(\r\n\r\n"]),
+    [404, 404, 400] = [maps:get(status, http_client:response(Socket)) || _ <- [1, 2, 3]],
+    [{1, 404}, {2, 404}, {3, 400}] = lists:sort([receive {Id, Status} -> {Id, Status} end || _ <- [1, 2, 3]]).
+
+the_header_of_the_proxy_protocol_is_known(_) ->
+    Self = self(),
+    Server = listener(#{proxy_header => true,
+        metrics_callback => fun(#{partial_req := Partial}) -> Self ! {partial, Partial} end}),
+    send(Server, "PROXY TCP4 192.0.2.7 192.0.2.8 1234 80\r\n GET"),
+    #{proxy_header := #{src_address := {192, 0, 2, 7}}} = receive {partial, Some} -> Some end.
+
+listener(Protocol) ->
+    {ok, _} = outrider:start_clear(?REF, #{socket_opts => [{port, 0}], shutdown => 500}, Protocol#{
+        env => #{dispatch => cowboy_router:compile([{'_', []}])}, stream_handlers => [cowboy_metrics_h, cowboy_stream_h]}),
+    #{port => outrider:get_port(?REF)}.
+
+refuse(Server, Count) ->
+    _ = [send(Server, ["GET /", integer_to_list(erlang:unique_integer([positive])), " HTTP/1.1\r\nx", integer_to_list(N),
+        ": a\r\nHost(\r\n\r\n"]) || N <- lists:seq(1, Count)],
+    ok.
+
+send(Server, Bytes) ->
+    Socket = http_client:connect(Server),
+    ok = http_client:send(Socket, Bytes),
+    #{status := 400} = http_client:response(Socket),
+    http_client:close(Socket).
+
+refused() ->
+    #{sidecars := [#{refused := Refused}]} = outrider:info(?REF),
+    Refused.
+
+until(Condition) ->
+    case Condition() of
+        true -> ok;
+        false ->
+            timer:sleep(10),
+            until(Condition)
+    end.
