@@ -153,6 +153,12 @@ pub struct Limits {
     /// Frames of one WebSocket message.
     #[arg(long, default_value = "1000000", value_name = "N")]
     pub max_fragments: OrInfinity<u32>,
+    /// Topics that one client may have subscribed to.
+    #[arg(long, default_value = "100", value_name = "N")]
+    pub max_topics_per_client: OrInfinity<usize>,
+    /// Topics with a subscriber.
+    #[arg(long, default_value = "100000", value_name = "N")]
+    pub max_topics: OrInfinity<usize>,
     /// Each connection begins with a header of the PROXY protocol (version 1 or 2).
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub proxy_header: bool,
@@ -250,6 +256,10 @@ impl Limits {
             max_queued: self.max_queued.0,
             send_timeout: self.send_timeout.0,
             linger_timeout: self.linger_timeout.0,
+            topics: streams::topics::Limits {
+                per_stream: self.max_topics_per_client.0.unwrap_or(usize::MAX),
+                topics: self.max_topics.0.unwrap_or(usize::MAX),
+            },
         }
     }
 

@@ -125,6 +125,10 @@ impl Application for Echo {
 
     fn credit(&self, _: StreamId, _: usize) {}
 
+    fn not_subscribed(&self, _: StreamId, _: &[u8], _: &'static str) {}
+
+    fn dropped(&self, _: StreamId, _: u64) {}
+
     /// Forgets what had come of a message, and lets the close frame go.
     fn closed(&self, stream: StreamId, _: &Reason) {
         self.pieces.borrow_mut().remove(&stream);

@@ -15,7 +15,7 @@ use crate::acceptor::{self, Acceptor, ListenError, Tell};
 use crate::echo::{self, Echo};
 use crate::gate::Gate;
 use crate::http::{self, Permits};
-use crate::port::message::{Command, SIDECAR, StreamId, Undecodable, VERSION};
+use crate::port::message::{Command, Member, SIDECAR, StreamId, Undecodable, VERSION};
 use crate::port::{Port, decode, stdio};
 use crate::streams::Streams;
 use crate::streams::application::Application;
@@ -241,6 +241,20 @@ impl House {
                     tracing::error!(name, "the certificate of a host cannot be used: {reason}");
                 }
             }
+            Command::Subscribe(Member::Process(pid), topic) => {
+                if let Some(id) = self.streams.of_process(pid) {
+                    self.streams.subscribe(id, topic);
+                }
+            }
+            Command::Unsubscribe(Member::Process(pid), topic) => {
+                if let Some(id) = self.streams.of_process(pid) {
+                    self.streams.unsubscribe(id, topic);
+                }
+            }
+            Command::Publish(publish) => self.streams.publish(&publish, None),
+            Command::SendMany(many) => self.streams.send_many(&many),
+            Command::Subscribers(question, topic) => port.subscribers(question, self.streams.subscribers(topic)),
+            Command::Topics(question) => port.topics(question, &self.streams.topics()),
             _ => tracing::error!("a command that is not for the sidecar itself"),
         }
     }

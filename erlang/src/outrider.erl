@@ -12,6 +12,7 @@
 -export([get_transport_options/1, set_transport_options/2, get_protocol_options/1, set_protocol_options/2]).
 -export([set_env/3, get_env/2, get_env/3]).
 -export([backlog/0]).
+-export([send_many/2, subscribe/1, unsubscribe/1, publish/3, publish_from/4, subscribers/2, topics/1]).
 
 %% Start a listener for HTTP/1.1 and WebSocket over TCP or a Unix socket. It lives under Outrider's supervisor, not under
 %% the caller. {error, eaddrinuse | eacces} if the address cannot be had, {error, {bad_option, Key}} for an option that
@@ -243,6 +244,51 @@ get_env(Ref, Name, Default) ->
 -spec backlog() -> outrider_backlog:info().
 backlog() ->
     outrider_backlog:info().
+
+%% Send frames to the WebSockets of these processes (pg, gproc, Phoenix.PubSub or a list of one's own may know them), here and
+%% on other nodes: as one command to each sidecar, without waking a process. Returns how many processes that are; one that is
+%% no WebSocket of Outrider's, or has ended, gets nothing, and who got it nobody says. Order, slow clients and compression:
+%% docs/broadcast.md. badarg for what is no list of processes, or of frames, and for close frames; {too_large, Bytes, Most} for
+%% more than 15 MiB.
+-spec send_many([pid()], outrider_broadcast:frames()) -> non_neg_integer().
+send_many(Pids, Frames) ->
+    outrider_broadcast:send_many(Pids, Frames).
+
+%% In a WebSocket's callback: its client from now on gets what is published to the topic (1 to 255 bytes, else badarg), until
+%% it ends. The same as the command {subscribe, Topic}, but that it comes before what the callback returns. Beyond the
+%% transport options max_topics_per_client (100) and max_topics (100000, of a sidecar), websocket_info/2 gets
+%% {outrider, {not_subscribed, Topic, Limit}}. No effect in any other process, also in Cowboy's.
+-spec subscribe(outrider_broadcast:topic()) -> ok.
+subscribe(Topic) ->
+    outrider_broadcast:subscribe(self(), Topic).
+
+-spec unsubscribe(outrider_broadcast:topic()) -> ok.
+unsubscribe(Topic) ->
+    outrider_broadcast:unsubscribe(self(), Topic).
+
+%% Send frames to all who have subscribed, on every node on which this listener runs. badarg where it does not run here.
+-spec publish(ranch:ref(), outrider_broadcast:topic(), outrider_broadcast:frames()) -> ok.
+publish(Ref, Topic, Frames) ->
+    outrider_broadcast:publish(Ref, Topic, none, Frames).
+
+%% The same, but not to the WebSocket of this process. In its own callback the command {publish, Topic, Frames} does that.
+-spec publish_from(pid(), ranch:ref(), outrider_broadcast:topic(), outrider_broadcast:frames()) -> ok.
+publish_from(Pid, Ref, Topic, Frames) when is_pid(Pid) ->
+    outrider_broadcast:publish(Ref, Topic, Pid, Frames);
+publish_from(_, _, _, _) ->
+    error(badarg).
+
+%% How many have subscribed on this node.
+-spec subscribers(ranch:ref(), outrider_broadcast:topic()) -> non_neg_integer().
+subscribers(Ref, Topic) ->
+    Sidecars = outrider_listener_sup:sidecars(outrider_registry:supervisor(Ref)),
+    lists:sum(outrider_sidecar:ask_sidecars(Sidecars, {subscribers, outrider_broadcast:topic(Topic)})).
+
+%% The topics to which somebody on this node has subscribed, in no order.
+-spec topics(ranch:ref()) -> [outrider_broadcast:topic()].
+topics(Ref) ->
+    Sidecars = outrider_listener_sup:sidecars(outrider_registry:supervisor(Ref)),
+    lists:usort(lists:append(outrider_sidecar:ask_sidecars(Sidecars, topics))).
 
 %% As Cowboy, a listener tells its stream handlers what type of connection it was started with.
 prepare(Transport, TransOpts0, ProtoOpts) ->

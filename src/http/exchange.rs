@@ -16,6 +16,7 @@ use super::response::{is_interim, is_sendable, switching_protocols};
 use crate::port::message::{Body, Command, Headers, OVERHEAD, Status, StreamId};
 use crate::streams::Stream;
 use crate::streams::application::Head;
+use crate::streams::broadcast::Broadcast;
 use crate::streams::queued::Share;
 use crate::websocket::Session;
 
@@ -389,6 +390,14 @@ impl Stream for Exchange {
         }
         if let Some(task) = self.task.take() {
             task.wake();
+        }
+        false
+    }
+
+    /// A WebSocket that has no socket yet has its frames already.
+    fn deliver(&self, broadcast: &Broadcast<'_>) -> bool {
+        if let Some(session) = &mut self.state.borrow_mut().upgrade {
+            session.deliver(broadcast);
         }
         false
     }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use eetf::Term;
 
-use super::message::{Body, Command, Headers, Status, Undecodable, WebsocketOptions};
+use super::message::{Body, Command, Headers, OnBacklog, Pid, Status, Undecodable, WebsocketOptions};
 use super::terms::{atom, binary, boolean, integer, map, or_infinity};
 use super::tls;
 use crate::transport::tls::Answer;
@@ -92,6 +92,8 @@ fn websocket_options(term: Term) -> Result<WebsocketOptions, Undecodable> {
             "validate_utf8" => options.validate_utf8 = boolean(&value)?,
             "active" => options.active = boolean(&value)?,
             "max_backlog" => options.max_backlog = Some(integer(&value)?),
+            "on_backlog" => options.on_backlog = on_backlog(&value)?,
+            "pid" => options.pid = Some(pid(&value)?),
             "compress" => compress = boolean(&value)?,
             "deflate_opts" => deflate = deflate_options(value)?,
             _ => return Err(Undecodable),
@@ -99,6 +101,22 @@ fn websocket_options(term: Term) -> Result<WebsocketOptions, Undecodable> {
     }
     options.deflate = compress.then_some(deflate);
     Ok(options)
+}
+
+fn on_backlog(term: &Term) -> Result<OnBacklog, Undecodable> {
+    Ok(match atom(term)? {
+        "block" => OnBacklog::Block,
+        "close" => OnBacklog::Close,
+        "drop" => OnBacklog::Drop,
+        _ => return Err(Undecodable),
+    })
+}
+
+fn pid(term: &Term) -> Result<Pid, Undecodable> {
+    match term {
+        Term::Pid(pid) => Ok(Pid(u64::from(pid.id) << 32 | u64::from(pid.serial))),
+        _ => Err(Undecodable),
+    }
 }
 
 /// Cowboy's `deflate_opts`.

@@ -6,14 +6,17 @@
 
 use super::control;
 use super::etf::{
-    ATOM, ATOM_UTF8, BINARY, INTEGER, LARGE_TUPLE, LIST, MAP, NIL, SMALL_ATOM, SMALL_ATOM_UTF8, SMALL_BIG,
+    ATOM, ATOM_UTF8, BINARY, INTEGER, LARGE_TUPLE, LIST, MAP, NEW_PID, NIL, SMALL_ATOM, SMALL_ATOM_UTF8, SMALL_BIG,
     SMALL_INTEGER, SMALL_TUPLE, STRING, VERSION,
 };
-use super::message::{Command, StreamId, Undecodable};
+use super::message::{Command, Frame, Member, Pid, Publish, SendMany, StreamId, Undecodable};
 use crate::ws::Kind;
 
 /// Terms inside terms; our own deepest is a header in a list in a tuple.
 const MAX_DEPTH: usize = 8;
+
+/// Elements of a list for which room is made before they are read.
+const MOST_AT_ONCE: usize = 4096;
 
 /// The tags of what can hold a client's bytes, or a handler's.
 pub const CONTENT: [u8; 2] = [BINARY, STRING];
@@ -106,6 +109,30 @@ impl<'a> Reader<'a> {
             ("suspend", 0) => Command::Suspend,
             ("resume", 0) => Command::Resume,
             ("drain", 0) => Command::Drain,
+            ("subscribe", 2) => Command::Subscribe(Member::Itself, self.binary()?),
+            ("subscribe", 3) => Command::Subscribe(Member::Process(self.pid()?), self.binary()?),
+            ("unsubscribe", 2) => Command::Unsubscribe(Member::Itself, self.binary()?),
+            ("unsubscribe", 3) => Command::Unsubscribe(Member::Process(self.pid()?), self.binary()?),
+            ("publish", 3) => {
+                let topic = self.binary()?;
+                let except = Some(Member::Itself);
+                Command::Publish(Box::new(Publish { topic, except, frames: self.frames()? }))
+            }
+            ("publish", 4) => {
+                let topic = self.binary()?;
+                let except = match self.rest.first() {
+                    Some(&NEW_PID) => Some(Member::Process(self.pid()?)),
+                    _ if self.atom()? == "none" => None,
+                    _ => return Err(Undecodable),
+                };
+                Command::Publish(Box::new(Publish { topic, except, frames: self.frames()? }))
+            }
+            ("send_many", 3) => {
+                let pids = self.elements(Self::pid)?;
+                Command::SendMany(Box::new(SendMany { pids, frames: self.frames()? }))
+            }
+            ("subscribers", 3) => Command::Subscribers(self.integer()?, self.binary()?),
+            ("topics", 2) => Command::Topics(self.integer()?),
             _ => return Ok(None),
         }))
     }
@@ -152,6 +179,7 @@ impl<'a> Reader<'a> {
             SMALL_INTEGER | INTEGER | SMALL_BIG => drop(self.signed()?),
             SMALL_ATOM_UTF8 | SMALL_ATOM | ATOM_UTF8 | ATOM => drop(self.atom()?),
             BINARY => drop(self.binary()?),
+            NEW_PID => drop(self.pid()?),
             NIL => self.tail()?,
             STRING => {
                 let [_, high, low] = self.take()?;
@@ -178,6 +206,54 @@ impl<'a> Reader<'a> {
             _ => return Err(Undecodable),
         }
         Ok(&start[..start.len() - self.rest.len()])
+    }
+
+    /// All elements of a proper list.
+    fn elements<T>(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<T, Undecodable>,
+    ) -> Result<Vec<T>, Undecodable> {
+        if let Some(&NIL) = self.rest.first() {
+            return self.tail().map(|()| Vec::new());
+        }
+        let length = self.list()?;
+        let mut elements = Vec::with_capacity(MOST_AT_ONCE.min(length as usize)); // Whatever it says of its length.
+        for _ in 0..length {
+            elements.push(element(self)?);
+        }
+        self.tail().map(|()| elements)
+    }
+
+    fn frames(&mut self) -> Result<Vec<Frame<'a>>, Undecodable> {
+        self.elements(Self::frame)
+    }
+
+    fn frame(&mut self) -> Result<Frame<'a>, Undecodable> {
+        let arity = match self.rest.first() {
+            Some(&SMALL_TUPLE) => self.tuple()?,
+            _ => 0,
+        };
+        Ok(match (self.atom()?, arity) {
+            ("text", 2) => Frame::Message(Kind::Text, self.binary()?),
+            ("binary", 2) => Frame::Message(Kind::Binary, self.binary()?),
+            ("ping", 0) => Frame::Ping(&[]),
+            ("pong", 0) => Frame::Pong(&[]),
+            ("ping", 2) => Frame::Ping(self.binary()?),
+            ("pong", 2) => Frame::Pong(self.binary()?),
+            _ => return Err(Undecodable),
+        })
+    }
+
+    /// A process of this node: its number and serial; its node and the node's incarnation are the VM's own.
+    fn pid(&mut self) -> Result<Pid, Undecodable> {
+        let [tag] = self.take()?;
+        if tag != NEW_PID {
+            return Err(Undecodable);
+        }
+        self.atom()?;
+        let number = u64::from_be_bytes(self.take()?);
+        let _incarnation: [u8; 4] = self.take()?;
+        Ok(Pid(number))
     }
 
     fn bool(&mut self) -> Result<bool, Undecodable> {

@@ -5,6 +5,7 @@
 //! Source: "External Term Format", Erlang run-time system user's guide.
 
 pub(super) const VERSION: u8 = 131;
+pub(super) const NEW_PID: u8 = 88;
 pub(super) const SMALL_INTEGER: u8 = 97;
 pub(super) const INTEGER: u8 = 98;
 pub(super) const ATOM: u8 = 100;

@@ -70,8 +70,23 @@ pub struct WebsocketOptions {
     pub active: bool,
     /// Bytes that the VM lets wait for the client; `None` for as many as the window.
     pub max_backlog: Option<u64>,
+    /// What becomes of a broadcast for which there is no room.
+    pub on_backlog: OnBacklog,
+    /// The process that runs the handler: who is meant by [`SendMany`].
+    pub pid: Option<Pid>,
     /// What to negotiate; `None` for no compression.
     pub deflate: Option<crate::ws::DeflateOpts>,
+}
+
+/// What becomes of a broadcast for a client that has not taken what was sent before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBacklog {
+    /// It waits, up to a bound of its own, behind which the client is closed.
+    Block,
+    /// The client is closed.
+    Close,
+    /// The broadcast is dropped, and the VM is told.
+    Drop,
 }
 
 impl Default for WebsocketOptions {
@@ -82,6 +97,8 @@ impl Default for WebsocketOptions {
             validate_utf8: true,
             active: true,
             max_backlog: None,
+            on_backlog: OnBacklog::Block,
+            pid: None,
             deflate: None,
         }
     }
@@ -126,6 +143,51 @@ pub enum Command<'a> {
     Tls(u64, Box<tls::Settings>),
     /// The answer about a host.
     Host(String, tls::Answer),
+    Subscribe(Member, &'a [u8]),
+    Unsubscribe(Member, &'a [u8]),
+    Publish(Box<Publish<'a>>),
+    SendMany(Box<SendMany<'a>>),
+    /// How many subscribers a topic has; the answer carries the first number.
+    Subscribers(u64, &'a [u8]),
+    /// Which topics have subscribers; the answer carries the number.
+    Topics(u64),
+}
+
+/// A process of the VM: number and serial of its identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pid(pub u64);
+
+/// Whose subscription it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Member {
+    /// The stream's to which the command was sent.
+    Itself,
+    /// The WebSocket's of this process.
+    Process(Pid),
+}
+
+/// Frames for the subscribers of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish<'a> {
+    pub topic: &'a [u8],
+    /// Who does not get them.
+    pub except: Option<Member>,
+    pub frames: Vec<Frame<'a>>,
+}
+
+/// Frames for the WebSockets of these processes; those of whom none is here are not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendMany<'a> {
+    pub pids: Vec<Pid>,
+    pub frames: Vec<Frame<'a>>,
+}
+
+/// A frame for many clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    Message(Kind, &'a [u8]),
+    Ping(&'a [u8]),
+    Pong(&'a [u8]),
 }
 
 /// A packet that is not of the protocol: a bug on one of the two sides.

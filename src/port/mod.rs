@@ -13,6 +13,7 @@ mod terms;
 mod tls;
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use rustc_hash::FxHashSet;
@@ -27,6 +28,9 @@ pub const CONGESTED: usize = 4 << 20;
 
 /// A packet is closed when it has this many bytes, so that the VM is not given all of a busy turn in one piece.
 const PACKET_LIMIT: usize = 1 << 18;
+
+/// Topics in one event.
+const TOPICS_AT_ONCE: usize = 256;
 
 /// Length, version, list tag, count: what a packet begins with before its first event.
 const PACKET_HEAD: usize = 4 + 1 + 1 + 4;
@@ -168,6 +172,26 @@ impl Port {
         self.event(SIDECAR, |w| {
             w.tuple(2).atom("host").binary(name.as_bytes());
         });
+    }
+
+    /// The answer to a question: how many subscribers a topic has.
+    pub fn subscribers(&self, question: u64, count: usize) {
+        self.event(SIDECAR, |w| {
+            w.tuple(3).atom("subscribers").integer(question).integer(count as u64);
+        });
+    }
+
+    /// The answer to a question: all topics that have a subscriber, in one event or several, of which the last is empty.
+    pub fn topics(&self, question: u64, names: &[Rc<[u8]>]) {
+        for names in names.chunks(TOPICS_AT_ONCE).chain([&[][..]]) {
+            self.event(SIDECAR, |w| {
+                w.tuple(3).atom("topics").integer(question).list(names.len());
+                for name in names {
+                    w.binary(name);
+                }
+                w.nil();
+            });
+        }
     }
 
     /// Waits until the VM has been sent everything so far.

@@ -32,6 +32,12 @@ pub trait Application {
     /// So many bytes have reached the client's socket.
     fn credit(&self, stream: StreamId, bytes: usize);
 
+    /// A stream is not subscribed to a topic, because of the limit of this name.
+    fn not_subscribed(&self, stream: StreamId, topic: &[u8], limit: &'static str);
+
+    /// So many frames for many were not sent to this client, which has not taken what was sent before.
+    fn dropped(&self, stream: StreamId, frames: u64);
+
     /// The last event of a stream.
     fn closed(&self, stream: StreamId, reason: &Reason);
 
@@ -76,6 +82,18 @@ impl Application for Port {
 
     fn credit(&self, stream: StreamId, bytes: usize) {
         self.credit(stream, bytes);
+    }
+
+    fn not_subscribed(&self, stream: StreamId, topic: &[u8], limit: &'static str) {
+        self.event(stream, |w| {
+            w.tuple(3).atom("not_subscribed").binary(topic).atom(limit);
+        });
+    }
+
+    fn dropped(&self, stream: StreamId, frames: u64) {
+        self.event(stream, |w| {
+            w.tuple(2).atom("dropped").integer(frames);
+        });
     }
 
     fn closed(&self, stream: StreamId, reason: &Reason) {

@@ -6,7 +6,9 @@
 
 pub mod alarms;
 pub mod application;
+pub mod broadcast;
 pub mod queued;
+pub mod topics;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -17,10 +19,12 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::port::message::{Command, StreamId};
+use crate::port::message::{Command, Member, Pid, Publish, SendMany, StreamId};
 use alarms::Alarms;
 use application::Application;
+use broadcast::Broadcast;
 use queued::Queued;
+use topics::Topics;
 
 /// How often idle compression contexts are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -29,6 +33,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(5);
 pub trait Stream {
     /// Carries out a command. Says whether the stream has something to be written: it is then flushed at its turn.
     fn command(&self, command: Command<'_>) -> bool;
+
+    /// Sends frames that others are sent, too. Says whether the stream has something to be written, as after a command.
+    fn deliver(&self, broadcast: &Broadcast<'_>) -> bool;
 
     /// Writes what the commands have left to be written.
     fn flush(&self) {}
@@ -60,6 +67,8 @@ pub struct Options {
     pub send_timeout: Option<Duration>,
     /// How long to read on and discard after the last byte was sent.
     pub linger_timeout: Option<Duration>,
+    /// How many subscriptions there may be.
+    pub topics: topics::Limits,
 }
 
 /// The streams of this process.
@@ -70,12 +79,22 @@ pub struct Streams {
     pub queued: Rc<Queued>,
     /// When streams want to be woken.
     pub alarms: Alarms,
-    table: RefCell<FxHashMap<StreamId, Rc<dyn Stream>>>,
+    table: RefCell<FxHashMap<StreamId, Entry>>,
+    /// The WebSockets of the VM's processes.
+    of_process: RefCell<FxHashMap<Pid, StreamId>>,
+    topics: RefCell<Topics>,
     last_id: Cell<StreamId>,
     /// Streams with something of the commands that no write has been tried for, in the order of their first one.
     dirty: RefCell<VecDeque<Rc<dyn Stream>>>,
     /// Waits for the table to become empty.
     farewell: Cell<Option<Waker>>,
+}
+
+/// A stream in the table.
+struct Entry {
+    stream: Rc<dyn Stream>,
+    /// The process of a WebSocket, where it has one.
+    pid: Option<Pid>,
 }
 
 impl Streams {
@@ -85,8 +104,10 @@ impl Streams {
             app,
             queued: Queued::new(options.max_queued),
             alarms: Alarms::new(Instant::now()),
+            topics: RefCell::new(Topics::new(options.topics)),
             options,
             table: RefCell::default(),
+            of_process: RefCell::default(),
             last_id: Cell::new(0),
             dirty: RefCell::default(),
             farewell: Cell::default(),
@@ -101,12 +122,18 @@ impl Streams {
 
     /// From here on commands for this number go to `stream`.
     pub fn insert(&self, id: StreamId, stream: Rc<dyn Stream>) {
-        self.table.borrow_mut().insert(id, stream);
+        let mut table = self.table.borrow_mut();
+        let pid = table.get(&id).and_then(|before| before.pid);
+        table.insert(id, Entry { stream, pid });
     }
 
     /// From here on commands for this number are ignored.
     pub fn remove(&self, id: StreamId) {
         let removed = self.table.borrow_mut().remove(&id);
+        if let Some(pid) = removed.as_ref().and_then(|entry| entry.pid) {
+            self.of_process.borrow_mut().remove(&pid);
+        }
+        self.topics.borrow_mut().forget(id);
         drop(removed); // The last that holds it may be the table, and its end may look at the table.
         if self.table.borrow().is_empty()
             && let Some(waker) = self.farewell.take()
@@ -117,11 +144,87 @@ impl Streams {
 
     /// Carries out a command of the application.
     pub fn command(&self, id: StreamId, command: Command<'_>) {
-        if let Some(stream) = self.table.borrow().get(&id) // Else it crossed the stream's end.
-            && stream.command(command)
-        {
-            self.dirty.borrow_mut().push_back(Rc::clone(stream));
+        match command {
+            Command::Subscribe(_, topic) => self.subscribe(id, topic),
+            Command::Unsubscribe(_, topic) => self.topics.borrow_mut().unsubscribe(id, topic),
+            Command::Publish(publish) => self.publish(&publish, Some(id)),
+            command => {
+                if let Command::Websocket(_, options) = &command {
+                    self.belongs_to(id, options.pid);
+                }
+                if let Some(Entry { stream, .. }) = self.table.borrow().get(&id) // Else it crossed the stream's end.
+                    && stream.command(command)
+                {
+                    self.dirty.borrow_mut().push_back(Rc::clone(stream));
+                }
+            }
         }
+    }
+
+    /// This WebSocket is meant when frames go to that process.
+    fn belongs_to(&self, id: StreamId, pid: Option<Pid>) {
+        if let (Some(entry), Some(pid)) = (self.table.borrow_mut().get_mut(&id), pid) {
+            entry.pid = Some(pid);
+            self.of_process.borrow_mut().insert(pid, id);
+        }
+    }
+
+    /// The WebSocket of a process.
+    pub fn of_process(&self, pid: Pid) -> Option<StreamId> {
+        self.of_process.borrow().get(&pid).copied()
+    }
+
+    /// Subscribes a stream; the application is told where a limit forbids it.
+    pub fn subscribe(&self, id: StreamId, topic: &[u8]) {
+        if self.table.borrow().contains_key(&id)
+            && let Err(topics::Refused(limit)) = self.topics.borrow_mut().subscribe(id, topic)
+        {
+            self.app.not_subscribed(id, topic, limit);
+        }
+    }
+
+    /// Ends a subscription.
+    pub fn unsubscribe(&self, id: StreamId, topic: &[u8]) {
+        self.topics.borrow_mut().unsubscribe(id, topic);
+    }
+
+    /// Sends frames to the subscribers of a topic. `sender` is the stream that is meant by [`Member::Itself`].
+    pub fn publish(&self, publish: &Publish<'_>, sender: Option<StreamId>) {
+        let except = match publish.except {
+            Some(Member::Itself) => sender,
+            Some(Member::Process(pid)) => self.of_process(pid),
+            None => None,
+        };
+        let broadcast = Broadcast::new(&publish.frames, &self.queued, self.options.window);
+        let topics = self.topics.borrow();
+        let subscribers = topics.subscribers(publish.topic).iter().copied();
+        self.deliver(&broadcast, subscribers.filter(|id| Some(*id) != except));
+    }
+
+    /// Sends frames to the WebSockets of processes. Those that have none here are not meant.
+    pub fn send_many(&self, many: &SendMany<'_>) {
+        let broadcast = Broadcast::new(&many.frames, &self.queued, self.options.window);
+        let of_process = self.of_process.borrow();
+        self.deliver(&broadcast, many.pids.iter().filter_map(|pid| of_process.get(pid).copied()));
+    }
+
+    fn deliver(&self, broadcast: &Broadcast<'_>, ids: impl Iterator<Item = StreamId>) {
+        let (table, mut dirty) = (self.table.borrow(), self.dirty.borrow_mut());
+        for Entry { stream, .. } in ids.filter_map(|id| table.get(&id)) {
+            if stream.deliver(broadcast) {
+                dirty.push_back(Rc::clone(stream));
+            }
+        }
+    }
+
+    /// How many subscribers a topic has.
+    pub fn subscribers(&self, topic: &[u8]) -> usize {
+        self.topics.borrow().subscribers(topic).len()
+    }
+
+    /// The topics that have a subscriber.
+    pub fn topics(&self) -> Vec<topics::Topic> {
+        self.topics.borrow().names().map(Rc::clone).collect()
     }
 
     /// Has at most `most` streams write what the commands have left. Says whether others have to wait for the next call.
@@ -139,7 +242,7 @@ impl Streams {
         if !self.queued.is_exceeded() {
             return;
         }
-        let blocked = |stream: &Rc<dyn Stream>| Some((stream.blocked_since()?, Rc::clone(stream)));
+        let blocked = |Entry { stream, .. }: &Entry| Some((stream.blocked_since()?, Rc::clone(stream)));
         let mut blocked: Vec<_> = self.table.borrow().values().filter_map(blocked).collect();
         blocked.sort_unstable_by_key(|(since, _)| *since);
         for (_, stream) in blocked {
@@ -169,7 +272,7 @@ impl Streams {
 
     /// Calls `f` for each stream, which may change the table.
     fn each(&self, f: impl FnMut(&Rc<dyn Stream>)) {
-        let streams: Vec<_> = self.table.borrow().values().cloned().collect();
+        let streams: Vec<_> = self.table.borrow().values().map(|entry| Rc::clone(&entry.stream)).collect();
         streams.iter().for_each(f);
     }
 }
@@ -178,7 +281,7 @@ impl Streams {
 pub async fn keep_time(streams: Rc<Streams>) {
     loop {
         while let Some(id) = streams.alarms.pop(Instant::now()) {
-            if let Some(stream) = streams.table.borrow().get(&id) {
+            if let Some(Entry { stream, .. }) = streams.table.borrow().get(&id) {
                 stream.ring();
             }
         }

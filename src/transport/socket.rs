@@ -56,6 +56,14 @@ impl Socket {
         either!(self, s => s.try_write(buf))
     }
 
+    /// The same of one piece or several, in the cheaper system call of the two.
+    pub fn try_write_slices(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        match bufs {
+            [buf] => self.try_write(buf),
+            bufs => self.try_write_vectored(bufs),
+        }
+    }
+
     /// As [`Socket::try_write`], of several pieces in one system call.
     pub fn try_write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         either!(self, s => s.try_write_vectored(bufs))

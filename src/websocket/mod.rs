@@ -7,6 +7,7 @@
 //! Nothing is unbounded: above the window of events that the application has not used up, or of frames that the client
 //! has not taken, the socket is not read (docs/port-protocol.md, "Credit").
 
+mod outgoing;
 mod session;
 
 pub use session::Session;
@@ -24,11 +25,12 @@ use tokio::time::Instant;
 use crate::gate::Permit;
 use crate::port::message::{Command, OVERHEAD, Reason, StreamId};
 use crate::streams::alarms::Alarm;
+use crate::streams::broadcast::Broadcast;
 use crate::streams::{Stream, Streams};
 use crate::transport::stall::Stall;
 use crate::transport::{Socket, scratch};
 use crate::ws::Event;
-use session::{Misplaced, Phase};
+use session::{Delivered, Misplaced, Phase};
 
 /// A shorter idle timeout would be over again before anything else had its turn.
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
@@ -111,6 +113,20 @@ impl Stream for Websocket {
         !self.dirty.replace(true)
     }
 
+    fn deliver(&self, broadcast: &Broadcast<'_>) -> bool {
+        let mut state = self.state.borrow_mut();
+        match state.deliver(broadcast) {
+            Delivered::Queued => !self.dirty.replace(true),
+            Delivered::Nothing => false,
+            Delivered::TooMuch => {
+                tracing::debug!(stream = self.id, "closed: it has not taken what was sent to many");
+                self.streams.app.closed(self.id, &Reason::Socket("backlog"));
+                state.cut(1013);
+                !self.dirty.replace(true)
+            }
+        }
+    }
+
     /// Writes what there is, and has the task look at what the commands have changed.
     fn flush(&self) {
         self.dirty.set(false);
@@ -118,7 +134,7 @@ impl Stream for Websocket {
         self.write(&mut state);
         // While all is well the task waits for the client and has nothing to do with what was just written.
         let undisturbed = state.phase == Phase::Open
-            && self.waiting(&state) == 0
+            && self.writable(&state) == 0
             && state.reading(self.streams.options.window) == state.waits_for_client
             && !state.rearm;
         if !undisturbed {
@@ -174,12 +190,12 @@ impl Websocket {
             let mut state = self.state.borrow_mut();
             self.task.set(Some(cx.waker().clone()));
             self.write(&mut state);
-            if state.phase == Phase::Gone || (state.phase == Phase::Ending && self.waiting(&state) == 0) {
+            if state.phase == Phase::Gone || (state.phase == Phase::Ending && self.writable(&state) == 0) {
                 // In the list of those to be flushed it is still held; the flush wakes us.
                 return if self.dirty.get() { Poll::Pending } else { Poll::Ready(state.phase) };
             }
             let mut again = false;
-            if self.waiting(&state) > 0 {
+            if self.writable(&state) > 0 {
                 again |= self.socket.borrow().poll_write_ready(cx).is_ready();
             }
             state.waits_for_client = state.reading(self.streams.options.window);
@@ -224,12 +240,12 @@ impl Websocket {
 
     /// Decodes, tells the application, and says how much of `input` was used: all, unless the window is full.
     fn decode(&self, state: &mut Session, input: &mut [u8]) -> usize {
-        let Session { decoder, encoder, out, written, unused, pong, phase, paused, .. } = state;
+        let Session { decoder, encoder, out, unused, pong, phase, paused, .. } = state;
         let window = self.streams.options.window;
         let result = decoder.decode(input, &mut |event| {
             match event {
                 Event::Ping(payload) if encoder.is_within_frame() => *pong = Some(payload.into()),
-                Event::Ping(payload) => encoder.pong(payload, out),
+                Event::Ping(payload) => encoder.pong(payload, out.own(0)),
                 _ => {}
             }
             *unused += OVERHEAD + payload(&event).len();
@@ -241,7 +257,7 @@ impl Websocket {
                 }
                 event => self.streams.app.event(self.id, event),
             }
-            *paused = *unused >= window || out.len() - *written >= window;
+            *paused = *unused >= window || out.waiting() >= window;
             if *paused || *phase != Phase::Open { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         match result {
@@ -271,10 +287,10 @@ impl Websocket {
 
     /// Writes as much as the socket takes now.
     fn write(&self, state: &mut Session) {
-        while self.waiting(state) > 0 {
-            let result = match &state.out[state.written..] {
-                [] => self.socket.borrow_mut().try_flush().map(|()| 0),
-                out => self.socket.borrow_mut().try_write(out),
+        while self.writable(state) > 0 {
+            let result = match state.out.writable() {
+                0 => self.socket.borrow_mut().try_flush().map(|()| 0),
+                _ => state.out.write(|slices| self.socket.borrow_mut().try_write_slices(slices)),
             };
             match result {
                 Ok(n) => {
@@ -294,17 +310,22 @@ impl Websocket {
                 }
             }
         }
-        self.streams.queued.set(&self.share, self.waiting(state));
+        self.streams.queued.set(&self.share, state.out.own_waiting() + self.socket.borrow().pending());
         if let Phase::Open | Phase::Closing(_) = state.phase
             && let Some(credit) = state.take_credit(self.streams.options.window)
         {
             self.streams.app.credit(self.id, credit);
         }
+        if state.phase == Phase::Open
+            && let Some(frames) = state.take_dropped(self.streams.options.window)
+        {
+            self.streams.app.dropped(self.id, frames.into());
+        }
     }
 
-    /// Bytes that the client has not taken: frames, and what TLS has made of them.
-    fn waiting(&self, state: &Session) -> usize {
-        state.waiting() + self.socket.borrow().pending()
+    /// Bytes that the client could take now: frames, and what TLS has made of them.
+    fn writable(&self, state: &Session) -> usize {
+        state.out.writable() + self.socket.borrow().pending()
     }
 
     /// Ready when a deadline has passed and something was done about it.
@@ -375,7 +396,7 @@ mod tests {
         fn size<F: Future>(_: fn(Rc<Websocket>) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(size_of::<Websocket>() <= 456, "{}", size_of::<Websocket>());
+        assert!(size_of::<Websocket>() <= 480, "{}", size_of::<Websocket>());
         assert!(size(run) <= 24, "{}", size(run));
     }
 }

@@ -14,12 +14,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::port::message::{Command, OVERHEAD, WebsocketOptions};
+use super::outgoing::Outgoing;
+use crate::port::message::{Command, OVERHEAD, OnBacklog, WebsocketOptions};
+use crate::streams::broadcast::Broadcast;
 use crate::transport::stall::Stall;
 use crate::ws::{self, Decoder, Encoder};
 
-/// Bytes that have been written and are not worth being forgotten while others wait behind them.
-const KEPT: usize = 65_536;
+/// So many frames that were dropped are told although the client still lags.
+const MANY_DROPPED: u32 = 1000;
+
+/// What may wait for a client whose handler waits for it (`block`), in windows: a broadcast waits for nobody.
+const BLOCKED_WINDOWS: usize = 4;
 
 /// The state of one WebSocket, without its socket.
 pub struct Session {
@@ -28,22 +33,19 @@ pub struct Session {
     pub(super) encoder: Encoder,
     /// Received and not decoded: the window was full. At most one read.
     pub(super) unread: Vec<u8>,
-    /// Frames to be written, from `written` on.
-    pub(super) out: Vec<u8>,
-    pub(super) written: usize,
-    /// Bytes at the beginning of `out` before its first frame: the upgrade's answer, or the end of a frame whose beginning
-    /// has been written.
-    lead: usize,
-    /// The frames before that began a message, and did not end it.
-    within: bool,
+    /// Frames to be written.
+    pub(super) out: Outgoing,
     /// Cost of the events that the application has not used up.
     pub(super) unused: usize,
     /// Cost of the commands whose frames are in `out`.
     pub(super) queued: usize,
     /// Cost of the commands whose frames have been written, not yet told to the VM.
     pub(super) credit: usize,
-    /// What the VM lets wait for this client, if that is less than the window.
+    /// What the VM lets wait for this client, if the handler has said so; else `u32::MAX`.
     max_backlog: u32,
+    on_backlog: OnBacklog,
+    /// Frames for many that were not sent, and the VM has not been told.
+    dropped: u32,
     /// A pong that must wait for the end of a frame whose payload is still coming.
     pub(super) pong: Option<Box<[u8]>>,
     pub(super) active: bool,
@@ -75,6 +77,17 @@ pub enum Phase {
     Gone,
 }
 
+/// What has become of frames for many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// They are to be written.
+    Queued,
+    /// They were dropped, or the WebSocket has ended.
+    Nothing,
+    /// More waits than may: the client is to be closed.
+    TooMuch,
+}
+
 /// A command that does not fit the stream's state: a bug on one of the two sides.
 #[derive(Debug)]
 pub struct Misplaced;
@@ -96,14 +109,15 @@ impl Session {
             decoder: Decoder::new(limits, agreement),
             encoder: Encoder::new(agreement),
             unread: Vec::new(),
-            lead: 0,
-            within: false,
-            out: Vec::new(),
-            written: 0,
+            out: Outgoing::default(),
             unused: 0,
             queued: 0,
             credit: 0,
-            max_backlog: options.max_backlog.and_then(|max| u32::try_from(max).ok()).unwrap_or(u32::MAX),
+            max_backlog: options
+                .max_backlog
+                .map_or(u32::MAX, |max| u32::try_from(max).unwrap_or(u32::MAX).min(u32::MAX - 1)),
+            on_backlog: options.on_backlog,
+            dropped: 0,
             pong: None,
             active: options.active,
             idle_timeout: options.idle_timeout.map(Duration::from_millis),
@@ -119,13 +133,12 @@ impl Session {
 
     /// Sets what is written before the first frame: the answer to the upgrade.
     pub fn begin(&mut self, answer: Vec<u8>) {
-        self.lead = answer.len();
-        self.out = answer;
+        self.out.begin(answer);
     }
 
     /// Bytes that wait for the client to take them.
     pub fn waiting(&self) -> usize {
-        self.out.len() - self.written
+        self.out.waiting()
     }
 
     /// Whether the client is to be read: someone wants it, and there is room for what comes of it.
@@ -163,15 +176,17 @@ impl Session {
 
     /// Appends a frame, or a piece of one, to what is to be written.
     fn frame(&mut self, command: Command<'_>) -> Result<(), Misplaced> {
-        let out = &mut self.out;
+        let out = self.out.own(self.encoder.owed());
         let cost = match command {
             Command::Part(piece) => {
-                if out.is_empty() {
-                    self.lead = self.encoder.owed();
-                }
                 let complete = self.encoder.part(piece, out).map_err(|_| Misplaced)?;
-                if complete && let Some(payload) = self.pong.take() {
-                    self.encoder.pong(&payload, out);
+                if complete {
+                    if let Some(payload) = self.pong.take() {
+                        self.encoder.pong(&payload, out);
+                    }
+                    if self.out.release() {
+                        self.encoder.has_sent_shared();
+                    }
                 }
                 piece.len()
             }
@@ -205,65 +220,37 @@ impl Session {
             self.phase = Phase::Gone;
             return;
         }
-        self.encoder.close(close, &mut self.out);
+        if self.encoder.is_open() {
+            self.out.forget_held();
+        } else {
+            self.out.release();
+        }
+        self.encoder.close(close, self.out.own(0));
         self.phase = Phase::Ending;
         self.unread = Vec::new();
     }
 
     /// Ends the WebSocket with a close frame behind the message that is being written: the frames after that are discarded,
     /// since the client does not take them.
-    fn cut(&mut self, code: u16) {
+    pub fn cut(&mut self, code: u16) {
         if !self.take_back() {
             self.phase = Phase::Gone;
             return;
         }
-        let (mut at, within) = self.boundary();
-        if within {
-            at = self.message_end(at).unwrap_or(at);
-        }
-        self.out.truncate(at);
-        self.out.shrink_to_fit();
+        self.out.cut();
         self.close(Some((code, b"")));
     }
 
-    /// Where in `out` the first frame begins of which nothing has been written, and whether that is within a message.
-    fn boundary(&self) -> (usize, bool) {
-        let (mut at, mut within) = (self.lead, self.within);
-        while at < self.written {
-            within = ws::is_within_message(within, self.out[at]);
-            at = at.saturating_add(ws::frame_size(&self.out[at..]));
-        }
-        (at, within)
-    }
-
-    /// Takes the frame back whose payload is not complete. Says whether whole frames are left: not if some of it has been
-    /// written.
+    /// Takes a frame back whose payload is not complete. Says whether whole frames are left: not if some of it has been written.
     fn take_back(&mut self) -> bool {
         if !self.encoder.is_within_frame() {
             return true;
         }
-        let (mut at, _) = self.boundary();
-        while at < self.out.len() {
-            let end = at.saturating_add(ws::frame_size(&self.out[at..]));
-            if end > self.out.len() {
-                self.out.truncate(at);
-                self.encoder.abandon();
-                return true;
-            }
-            at = end;
+        let is_whole = self.out.take_back();
+        if is_whole {
+            self.encoder.abandon();
         }
-        false
-    }
-
-    /// Where the message ends whose frames go on at `at`, if it does.
-    fn message_end(&self, mut at: usize) -> Option<usize> {
-        loop {
-            let within = ws::is_within_message(true, *self.out.get(at)?);
-            at = at.saturating_add(ws::frame_size(&self.out[at..]));
-            if !within {
-                return Some(at);
-            }
-        }
+        is_whole
     }
 
     /// `n` more bytes of `out` have been written. Commands are credited in proportion: how many bytes each has become
@@ -272,20 +259,42 @@ impl Session {
         let credit = self.queued * n / self.waiting();
         self.queued -= credit;
         self.credit += credit;
-        self.written += n;
-        if self.written == self.out.len() {
-            self.written = 0;
-            self.lead = 0;
-            self.within = self.encoder.is_open() && !self.encoder.is_within_frame();
-            self.out = Vec::new();
-        } else if self.written >= KEPT && self.written >= self.out.len() / 2 {
-            // A client that always lags a little never empties `out`. This moves no byte that it does not pay for.
-            let (boundary, within) = self.boundary();
-            self.lead = boundary - self.written;
-            self.within = within;
-            self.out.drain(..self.written);
-            self.written = 0;
+        self.out.has_written(n, self.encoder.is_open() && !self.encoder.is_within_frame());
+    }
+
+    /// Appends frames that others are sent, too. They cost no credit: the VM does not wait for their client.
+    pub fn deliver(&mut self, broadcast: &Broadcast<'_>) -> Delivered {
+        if self.phase != Phase::Open {
+            return Delivered::Nothing;
         }
+        if self.out.cost() >= self.bound(broadcast.window) {
+            if self.on_backlog == OnBacklog::Drop {
+                self.dropped = self.dropped.saturating_add(broadcast.count());
+                return Delivered::Nothing;
+            }
+            return Delivered::TooMuch;
+        }
+        let open = self.encoder.is_open();
+        self.out.share(broadcast.encoded(self.encoder.class()), open);
+        if !open {
+            self.encoder.has_sent_shared();
+        }
+        Delivered::Queued
+    }
+
+    /// From how much on that waits nothing more for many is sent to this client.
+    fn bound(&self, window: usize) -> usize {
+        match (self.max_backlog, self.on_backlog) {
+            (u32::MAX, OnBacklog::Block) => window.saturating_mul(BLOCKED_WINDOWS),
+            (u32::MAX, _) => window,
+            (max, _) => max as usize,
+        }
+    }
+
+    /// How many frames for many were not sent, once half of what may wait has drained, or they are many.
+    pub fn take_dropped(&mut self, window: usize) -> Option<u32> {
+        let is_told = self.dropped >= MANY_DROPPED || (self.dropped > 0 && self.out.cost() <= self.bound(window) / 2);
+        is_told.then(|| std::mem::take(&mut self.dropped))
     }
 
     /// What has been written, once it is worth an event: half of the window, or of a smaller backlog. The pieces of a
@@ -325,9 +334,8 @@ mod tests {
 
     /// Writes a part of what waits to `client`: all of it, for the highest `part`.
     fn write(session: &mut Session, part: &prop::sample::Index, client: &mut Vec<u8>) {
-        let waiting = session.out.len() - session.written;
-        let n = part.index(waiting + 1);
-        client.extend_from_slice(&session.out[session.written..][..n]);
+        let n = part.index(session.waiting() + 1);
+        client.extend_from_slice(&session.out.bytes()[..n]);
         if n > 0 {
             session.has_written(n);
         }
@@ -355,7 +363,7 @@ mod tests {
                     }
                     Step::Write(part) => write(&mut session, part, &mut client),
                 }
-                prop_assert!(session.written < 2 * KEPT.max(session.out.len() - session.written));
+                prop_assert!(session.out.is_compact());
             }
             let mut is_begun = false;
             if let Some(size) = end {
@@ -370,7 +378,8 @@ mod tests {
             if is_begun {
                 return Ok(());
             }
-            client.extend_from_slice(&session.out[session.written..]);
+            let last = session.out.bytes();
+            client.extend_from_slice(&last);
             let mut rest = client.strip_prefix(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").expect("begins with the answer");
             while rest.len() > 4 {
                 let (frame, behind) = rest.split_at(frame_size(rest));
@@ -425,7 +434,7 @@ mod tests {
         let mut session = compressing();
         pieces(&mut session, 3, 2);
         session.close(Some((1001, b"")));
-        assert_eq!((session.phase, kinds(&session.out)), (Phase::Ending, vec![0x42, 0x00, 0x88]));
+        assert_eq!((session.phase, kinds(&session.out.bytes())), (Phase::Ending, vec![0x42, 0x00, 0x88]));
     }
 
     #[test]
@@ -433,18 +442,18 @@ mod tests {
         for written in 0..3 {
             let mut session = compressing();
             pieces(&mut session, 4, 4);
+            let all = session.out.bytes();
             let ends: Vec<_> = (0..3)
                 .scan(0, |at, _| {
-                    *at += frame_size(&session.out[*at..]);
+                    *at += frame_size(&all[*at..]);
                     Some(*at)
                 })
                 .collect();
             session.has_written(ends[written] - 1);
             session.command(Command::Message(Kind::Text, b"not begun")).expect("is allowed");
-            let rest = session.boundary().0;
             session.command(Command::Cut(1013)).expect("is allowed");
             let expected = [&[0x00, 0x00, 0x80][written..], &[0x88]].concat();
-            assert_eq!(kinds(&session.out[rest..]), expected);
+            assert_eq!(kinds(&session.out.bytes()[1..]), expected); // Behind the last byte of a fragment.
         }
     }
 
@@ -456,7 +465,7 @@ mod tests {
         session.command(Command::Part(&noise(PIECE))).expect("is allowed");
         session.command(Command::Message(Kind::Text, b"not begun")).expect("is allowed");
         session.command(Command::Cut(1013)).expect("is allowed");
-        assert_eq!(kinds(&session.out), [0x80, 0x88]);
+        assert_eq!(kinds(&session.out.bytes()), [0x80, 0x88]);
     }
 
     #[test]
@@ -470,7 +479,7 @@ mod tests {
             session.has_written(before + written);
             session.close(Some((1001, b"")));
             match written {
-                0 => assert_eq!(session.out[before..], *b"\x88\x02\x03\xe9"),
+                0 => assert_eq!(session.out.bytes(), *b"\x88\x02\x03\xe9"),
                 _ => assert_eq!(session.phase, Phase::Gone),
             }
         }

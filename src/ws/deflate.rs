@@ -87,6 +87,16 @@ impl Deflater {
         self.history.push(payload);
     }
 
+    /// What its compressor is made of.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// The next message begins without history. Not within a message.
+    pub fn forget(&mut self) {
+        self.history.clear();
+    }
+
     /// Forgets what was sent if that was long ago: the next message begins without history, which the protocol allows the
     /// sender at any time. To be called now and then, not within a message.
     pub fn rest(&mut self, now: Instant) {
@@ -98,6 +108,11 @@ impl Deflater {
             self.history.clear();
         }
     }
+}
+
+/// Compresses a message that refers to none before it, and appends what comes out; never an empty one.
+pub fn alone(settings: Settings, payload: &[u8], out: &mut Vec<u8>) {
+    whole(Source { settings, told: [&[], &[]], payload }, out);
 }
 
 /// Compresses a message that came in one piece.

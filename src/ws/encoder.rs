@@ -7,8 +7,10 @@ use std::fmt;
 use std::time::Instant;
 
 use super::deflate::Deflater;
-use super::frame::{MAX_CONTROL, Written};
+use super::frame::Written;
 use super::names::{Control, Data, OpCode};
+use super::shared::Class;
+use super::write::{Gap, control, frame};
 use super::{Agreement, Kind};
 
 /// The sending half of one WebSocket.
@@ -141,21 +143,35 @@ impl Encoder {
 
     /// Appends a ping. Of a payload above 125 bytes, here and below, the rest is cut off: the caller has refused it before.
     pub fn ping(&mut self, payload: &[u8], out: &mut Vec<u8>) {
-        self.control(Control::Ping, payload, out);
+        control(Control::Ping, payload, out);
     }
 
     /// Appends a pong.
     pub fn pong(&mut self, payload: &[u8], out: &mut Vec<u8>) {
-        self.control(Control::Pong, payload, out);
+        control(Control::Pong, payload, out);
     }
 
     /// Appends a close frame with a code and a reason of at most 123 bytes, or with neither.
     pub fn close(&mut self, code: Option<(u16, &[u8])>, out: &mut Vec<u8>) {
-        let Some((code, reason)) = code else { return self.control(Control::Close, &[], out) };
+        let Some((code, reason)) = code else { return control(Control::Close, &[], out) };
         let mut payload = Vec::with_capacity(2 + reason.len());
         payload.extend_from_slice(&code.to_be_bytes());
         payload.extend_from_slice(reason);
-        self.control(Control::Close, &payload, out);
+        control(Control::Close, &payload, out);
+    }
+
+    /// Which of the encodings of a message for many clients is this client's.
+    pub fn class(&self) -> Class {
+        Class(self.deflater.as_ref().filter(|_| self.compress).map(|deflater| deflater.settings()))
+    }
+
+    /// A message has been sent that was encoded for the whole [`Class`]: what follows does not refer past it. Not while a
+    /// message is open.
+    pub fn has_sent_shared(&mut self) {
+        debug_assert!(self.open.is_none());
+        if let Some(deflater) = &mut self.deflater {
+            deflater.forget();
+        }
     }
 
     /// Compresses the messages to come, or does not. No effect without an agreement.
@@ -169,62 +185,6 @@ impl Encoder {
             && self.open.is_none()
         {
             deflater.rest(now);
-        }
-    }
-
-    fn control(&mut self, control: Control, payload: &[u8], out: &mut Vec<u8>) {
-        debug_assert!(!self.is_within_frame());
-        frame(OpCode::Control(control), &payload[..payload.len().min(MAX_CONTROL)], out);
-    }
-}
-
-impl Kind {
-    fn opcode(self) -> Data {
-        match self {
-            Kind::Text => Data::Text,
-            Kind::Binary => Data::Binary,
-        }
-    }
-}
-
-/// Appends a frame of its own, uncompressed.
-fn frame(opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
-    let header = Written::new(true, false, opcode, payload.len() as u64);
-    out.reserve(header.as_bytes().len() + payload.len());
-    out.extend_from_slice(header.as_bytes());
-    out.extend_from_slice(payload);
-}
-
-/// Room for the header of a frame whose payload is appended before its size is known.
-struct Gap {
-    start: usize,
-    size: usize,
-}
-
-impl Gap {
-    /// Leaves room for the header of a payload of about `size` bytes.
-    fn open(size: usize, out: &mut Vec<u8>) -> Gap {
-        let start = out.len();
-        let size = Written::new(true, true, OpCode::Data(Data::Continue), size as u64).as_bytes().len();
-        out.resize(start + size, 0);
-        Gap { start, size }
-    }
-
-    /// Nothing has been appended.
-    fn is_empty(&self, out: &[u8]) -> bool {
-        out.len() == self.start + self.size
-    }
-
-    /// Writes the header of what has been appended.
-    fn fill(self, fin: bool, rsv1: bool, opcode: OpCode, out: &mut Vec<u8>) {
-        let payload = self.start + self.size;
-        let header = Written::new(fin, rsv1, opcode, (out.len() - payload) as u64);
-        let header = header.as_bytes();
-        // Compression has usually not changed the length of the length, so this moves nothing.
-        if header.len() == self.size {
-            out[self.start..payload].copy_from_slice(header);
-        } else {
-            out.splice(self.start..payload, header.iter().copied());
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What a client's bytes become.
 
+use super::names::Data;
+
 /// The most payload that one event carries, in bytes. Longer messages come in pieces.
 pub const CHUNK: usize = 64 * 1024;
 
@@ -10,6 +12,16 @@ pub enum Kind {
     Text,
     /// Bytes.
     Binary,
+}
+
+impl Kind {
+    /// That of a message's first frame.
+    pub(super) fn opcode(self) -> Data {
+        match self {
+            Kind::Text => Data::Text,
+            Kind::Binary => Data::Binary,
+        }
+    }
 }
 
 /// What a client has sent. Payloads are unmasked, inflated and, if text, valid UTF-8 so far.

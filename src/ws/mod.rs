@@ -29,7 +29,9 @@ mod memo;
 mod message;
 mod names;
 mod offers;
+mod shared;
 mod utf8;
+mod write;
 
 pub use decoder::Decoder;
 pub use encoder::{Encoder, Overrun};
@@ -39,3 +41,4 @@ pub use extension::{Agreement, DeflateOpts, Strategy};
 pub use frame::{frame_size, is_within_message};
 pub use limits::Options;
 pub use names::derive_accept_key;
+pub use shared::Class;

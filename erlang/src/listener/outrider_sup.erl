@@ -34,4 +34,6 @@ start_drain(Start) ->
 init([]) ->
     ok = outrider_registry:new(),
     Keeper = #{id => outrider_keeper, start => {outrider_keeper, start_link, [self()]}},
-    {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, [Keeper]}}.
+    Nodes = #{id => outrider_nodes, start => {outrider_nodes, start_link, []}},
+    Relay = #{id => outrider_relay, start => {outrider_relay, start_link, []}},
+    {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, [Keeper, Nodes, Relay]}}.

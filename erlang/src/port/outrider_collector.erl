@@ -14,7 +14,7 @@
 %%% is busy or the VM is, says so, and whoever hands something over then waits until it has been written.
 -module(outrider_collector).
 
--export([start_link/1, write/3, write_last/3, hand_over/2, order/3, flush/2]).
+-export([start_link/1, write/3, write_last/3, write_through/2, hand_over/2, order/3, settle/2, flush/2]).
 -export([init/3, loop/1]).
 -export_type([collector/0, handed/0]).
 
@@ -88,6 +88,15 @@ write_last(Bundle, Handed, Collector = {Port, _, _}) ->
             hand_over(Bundle, Collector)
     end.
 
+%% Write a bundle behind all that the calling process has handed over, and wait until it is in the port.
+-spec write_through(outrider_protocol:bundle(), collector()) -> ok | {error, closed}.
+write_through(Bundle, Collector = {_, Pid, _}) ->
+    _ = hand_over(Bundle, Collector),
+    case written(Pid, infinity) of
+        {ok, _} -> ok;
+        {error, closed} = Error -> Error
+    end.
+
 %% Hand a bundle over in any case, and do not wait.
 -spec hand_over(outrider_protocol:bundle(), collector()) -> handed().
 hand_over(Bundle, {_, Pid, Atomics}) ->
@@ -98,6 +107,14 @@ hand_over(Bundle, {_, Pid, Atomics}) ->
 -spec order(non_neg_integer(), Command :: term(), collector()) -> ok.
 order(Stream, Command, Collector) ->
     _ = hand_over(outrider_protocol:bundle(Stream, [Command]), Collector),
+    ok.
+
+%% Wait until what the calling process has handed over is in the port, or lost with it.
+-spec settle(handed(), collector()) -> ok.
+settle(0, _) ->
+    ok;
+settle(Handed, {_, Pid, Atomics}) ->
+    _ = atomics:get(Atomics, ?WORD) >= Handed orelse written(Pid, infinity),
     ok.
 
 %% Wait until all that was handed over before is in the port, at most twice so long.

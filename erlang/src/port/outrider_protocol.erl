@@ -8,7 +8,7 @@
 -module(outrider_protocol).
 
 -export([version/0, decode/1, atoms/0]).
--export([message/3, frame/1, pieces/3, command/1, bundle/3, bundle/2, packet/2]).
+-export([message/3, frame/1, frames/1, pieces/3, command/1, bundle/3, bundle/2, packet/2]).
 -export_type([frame/0, bundle/0]).
 
 -define(VERSION, 1).
@@ -50,6 +50,7 @@ atoms() ->
     [
         hello, listen_error, vsn, os_pid, listening, local,
         request, data, nofin, fin, part, text, binary, ping, pong, credit, closed, refused, log,
+        not_subscribed, max_topics, max_topics_per_client, dropped, backlog, subscribers, topics,
         remote, timeout, error, badframe, badencoding, badsize, warning, notice, info, debug, tls, ok,
         proxy_header, method, version, scheme, host, port, path, qs, headers, peer, sock, cert, has_body, body_length, streamid,
         'HTTP/1.1', 'HTTP/1.0', undefined, true, false
@@ -107,6 +108,23 @@ control(Name, Payload) ->
     Size = iolist_size(Payload),
     true = Size =< 125,
     {Size + ?COST, [<<104, 2, 119, 4, Name/binary, 109, Size:32>> | Payload]}.
+
+%% A list of messages, pings and pongs for many clients, as one term. Each is whole, however large it is. Fails as frame/1
+%% does, and for a close frame.
+-spec frames(cow_ws:frame() | [cow_ws:frame(), ...]) -> iodata().
+frames(Frames) when is_list(Frames) ->
+    [<<108, (length(Frames)):32>>, [whole(Frame) || Frame <- Frames], 106];
+frames(Frame) ->
+    [<<108, 1:32>>, whole(Frame), 106].
+
+whole(Frame) when Frame =:= close; element(1, Frame) =:= close ->
+    error(badarg, [Frame]);
+whole(Frame) ->
+    case frame(Frame) of
+        {large, text, Size, Payload} -> [<<104, 2, 119, 4, "text", 109, Size:32>>, Payload];
+        {large, binary, Size, Payload} -> [<<104, 2, 119, 6, "binary", 109, Size:32>>, Payload];
+        {_Cost, Data} -> Data
+    end.
 
 %% The bundles of a large message, a packet each: the announcement of its size, then its pieces.
 -spec pieces(pos_integer(), text | binary, iodata()) -> [{Cost :: non_neg_integer(), bundle()}].

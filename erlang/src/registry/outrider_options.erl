@@ -140,6 +140,8 @@ transport(max_sockets) -> {limit, {flag, "--max-sockets"}};
 transport(max_sockets_per_address) -> {limit, {flag, "--max-sockets-per-address"}};
 transport(max_accept_rate) -> {rate, {flag, "--max-accept-rate"}};
 transport(max_queued) -> {limit, {flag, "--max-queued"}};
+transport(max_topics) -> {limit, {flag, "--max-topics"}};
+transport(max_topics_per_client) -> {limit, {flag, "--max-topics-per-client"}};
 transport(max_fragments) -> {{limit, 16#ffffffff}, {flag, "--max-fragments"}};
 transport(window) -> {positive, {flag, "--window"}};
 transport(memory_limit) -> {limit, {flag, "--memory-limit"}};

@@ -13,6 +13,7 @@
 -export([address/1, last_address/1, set_address/2, status/1, set_status/2]).
 -export([keep/3, forget/1, is_kept/1, is_kept/2, kept/0, last_options/1, set_started/2, has_started/1]).
 -export([streams_sup/1, set_streams_sup/2, certificates/1, set_certificates/2, share/3]).
+-export([collectors/0, collectors/1, set_collector/3]).
 -export([drain/1, set_drain/3, remove_drain/1]).
 
 -define(TABLE, ?MODULE).
@@ -39,7 +40,8 @@ put(Ref, Supervisor, TransOpts, ProtoOpts, Effective) ->
 
 -spec remove(ranch:ref()) -> ok.
 remove(Ref) ->
-    [true = ets:delete(?TABLE, {Key, Ref}) || Key <- [listener, address, status, started, kept, streams_sup, certificates]],
+    Keys = [listener, address, status, started, kept, streams_sup, certificates, collectors],
+    [true = ets:delete(?TABLE, {Key, Ref}) || Key <- Keys],
     _ = [persistent_term:erase(Key) || {Key, _} <- persistent_term:get(), is_listeners(Ref, Key)],
     ok.
 
@@ -173,6 +175,26 @@ streams_sup(Ref) ->
 -spec set_streams_sup(ranch:ref(), pid()) -> ok.
 set_streams_sup(Ref, Pid) ->
     true = ets:insert(?TABLE, {{streams_sup, Ref}, Pid}),
+    ok.
+
+%% The ways to the sidecars of all listeners, and of one. A sidecar that has died has its old one until the next starts.
+-spec collectors() -> [outrider_collector:collector()].
+collectors() ->
+    [Collector || [Map] <- ets:match(?TABLE, {{collectors, '_'}, '$1'}), Collector <- maps:values(Map)].
+
+-spec collectors(ranch:ref()) -> [outrider_collector:collector()].
+collectors(Ref) ->
+    maps:values(ets:lookup_element(?TABLE, {collectors, Ref}, 2)).
+
+%% To be called by the sidecar of that number, of which the listener's supervisor starts one at a time.
+-spec set_collector(ranch:ref(), pos_integer(), outrider_collector:collector()) -> ok.
+set_collector(Ref, Number, Collector) ->
+    Before =
+        case ets:lookup(?TABLE, {collectors, Ref}) of
+            [{_, Map}] -> Map;
+            [] -> #{}
+        end,
+    true = ets:insert(?TABLE, {{collectors, Ref}, Before#{Number => Collector}}),
     ok.
 
 %% How far the drain of a listener has come, if it is being drained.

@@ -12,7 +12,7 @@
 -module(outrider_sidecar).
 -behaviour(gen_server).
 
--export([start_link/2, info/1, follow/1, drain/1, tell/2, set_max_connections/2]).
+-export([start_link/2, info/1, follow/1, drain/1, tell/2, set_max_connections/2, ask_sidecars/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 %% How long a sidecar may take to answer whoever asks something of all of them.
@@ -36,7 +36,10 @@
     telling = 0 :: non_neg_integer(),
     %% Settings of TLS that the sidecar has been sent since its start, and who waits for its answer to which.
     settings = 0 :: non_neg_integer(),
-    unsettled = #{} :: #{pos_integer() => gen_server:from()}
+    unsettled = #{} :: #{pos_integer() => gen_server:from()},
+    %% Who waits for the sidecar's answer to the question of that number, and what has come of it.
+    questions = #{} :: #{pos_integer() => {gen_server:from(), [binary()]}},
+    asked = 0 :: non_neg_integer()
 }).
 
 %% Has not been started yet.
@@ -80,6 +83,11 @@ tell(Pids, Drain) ->
 set_max_connections(Pids, Max) ->
     _ = ask(Pids, {max_connections, Max}),
     ok.
+
+%% What each of them answers; nothing where it ends meanwhile, or takes too long.
+-spec ask_sidecars([pid()], {subscribers, binary()} | topics) -> [term()].
+ask_sidecars(Pids, Question) ->
+    [Answer || {reply, Answer} <- ask(Pids, Question), Answer =/= starting].
 
 ask(Pids, Request) ->
     Requests = [gen_server:send_request(Pid, Request) || Pid <- Pids],
@@ -132,6 +140,8 @@ start(When, Ref, Number) ->
             _ = monitor(port, Port),
             ok = outrider_watchdog:start_link(Ref, Port, TransOpts),
             Collector = outrider_collector:start_link(Port),
+            ok = outrider_registry:set_collector(Ref, Number, Collector),
+            ok = outrider_nodes:join(Ref),
             Context = outrider_context:new(Ref, Number, Port, Collector, TransOpts),
             {ok, #sidecar{
                 ref = Ref,
@@ -163,6 +173,10 @@ handle_call({tls, Settings}, From, State = #sidecar{settings = Last, unsettled =
     Number = Last + 1,
     ok = order({tls, Number, outrider_secret:open(Settings)}, State),
     {noreply, State#sidecar{settings = Number, unsettled = Unsettled#{Number => From}}};
+handle_call({subscribers, _} = Question, From, State) ->
+    {noreply, ask_sidecar(Question, From, State)};
+handle_call(topics = Question, From, State) ->
+    {noreply, ask_sidecar(Question, From, State)};
 handle_call(info, _From, State = #sidecar{number = Number, hello = Hello, streams = Streams, refused = Refused}) ->
     Info = (maps:with([vsn, os_pid], Hello))#{number => Number, refused => Refused},
     {reply, maps:merge(Info, outrider_streams:count(Streams)), State};
@@ -226,6 +240,17 @@ own({host, Name}, State = #sidecar{ref = Ref, context = #{collector := Collector
     Answer = fun(Answer) -> outrider_collector:order(0, {host, Name, Answer}, Collector) end,
     ok = outrider_certificates:host(Ref, Name, Answer),
     State;
+own({subscribers, Question, Count}, State = #sidecar{questions = Questions}) ->
+    {{From, []}, Rest} = maps:take(Question, Questions),
+    ok = gen_server:reply(From, Count),
+    State#sidecar{questions = Rest};
+own({topics, Question, []}, State = #sidecar{questions = Questions}) ->
+    {{From, Topics}, Rest} = maps:take(Question, Questions),
+    ok = gen_server:reply(From, Topics),
+    State#sidecar{questions = Rest};
+own({topics, Question, More}, State = #sidecar{questions = Questions}) ->
+    #{Question := {From, Topics}} = Questions,
+    State#sidecar{questions = Questions#{Question := {From, More ++ Topics}}};
 %% For the watchdog, which has seen it come.
 own(pong, State) ->
     State;
@@ -237,6 +262,16 @@ own(Event, State = #sidecar{listening = Listening}) ->
 
 settled(ok) -> ok;
 settled({error, Text}) -> {error, {options, {tls, Text, {error, refused}}}}.
+
+%% Orders that the sidecar answers come back with their number.
+ask_sidecar(Question, From, State = #sidecar{questions = Questions, asked = Asked}) ->
+    Number = Asked + 1,
+    ok =
+        case Question of
+            topics -> order({topics, Number}, State);
+            {subscribers, Topic} -> order({subscribers, Number, Topic}, State)
+        end,
+    State#sidecar{questions = Questions#{Number => {From, []}}, asked = Number}.
 
 tell_handlers(_, _, State = #sidecar{telling = ?MOST_TELLING}) ->
     State;

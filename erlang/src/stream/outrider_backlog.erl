@@ -7,7 +7,7 @@
 %%% it has drained. Other handlers pay nothing for any of this: their writer waits at the window.
 -module(outrider_backlog).
 
--export([options/2, writer/2, admit/3, note/2, info/0]).
+-export([options/2, writer/2, admit/3, dropped/2, note/2, info/0]).
 -export_type([backlog/0, info/0]).
 
 %% What a command costs beside its payload; docs/port-protocol.md, "Credit".
@@ -32,8 +32,8 @@
 -spec options(map(), Window :: pos_integer()) -> {map(), undefined | backlog()}.
 options(Options, Window) ->
     case maps:take(on_backlog, Options) of
-        {Policy, #{max_backlog := Max} = Rest} -> {Rest, #backlog{max = Max, policy = Policy}};
-        {Policy, Rest} -> {Rest, #backlog{max = Window, policy = Policy}};
+        {Policy, #{max_backlog := Max}} -> {Options, #backlog{max = Max, policy = Policy}};
+        {Policy, _} -> {Options, #backlog{max = Window, policy = Policy}};
         error when is_map_key(max_backlog, Options) -> options(Options#{on_backlog => block}, Window);
         error -> {Options, undefined}
     end.
@@ -103,6 +103,11 @@ searched(Ahead, Writer0, Backlog = #backlog{max = Max, policy = Policy, unsearch
                     {Writer, Backlog}
             end
     end.
+
+%% So many frames of others, sent to many, were dropped: as many messages.
+-spec dropped(pos_integer(), undefined | backlog()) -> undefined | backlog().
+dropped(_, undefined) -> undefined;
+dropped(Frames, Backlog = #backlog{dropped = Dropped}) -> Backlog#backlog{dropped = Dropped + Frames}.
 
 %% To be called whenever the writer's account has changed: keeps what info/0 tells, and says when the handler is to be told
 %% that the backlog has drained.

@@ -12,7 +12,7 @@
 -define(BUNDLE, 65536).
 
 -type bundles() :: [{Cost :: non_neg_integer(), outrider_protocol:bundle()}].
--type change() :: {active, boolean()} | {shutdown_reason, term()}.
+-type change() :: {active, boolean()} | {shutdown_reason, term()} | {publish, outrider_broadcast:topic(), iodata()}.
 %% stop: the list held a close frame, which is the last of the bundles.
 -type result() :: {more | stop, bundles(), [change()]}.
 
@@ -21,6 +21,7 @@
     %% The open bundle: its commands so far.
     count = 0 :: non_neg_integer(),
     cost = 0 :: non_neg_integer(),
+    size = 0 :: non_neg_integer(),
     data = [] :: iodata(),
     %% Those before it, and the changes, last first.
     bundles = [] :: bundles(),
@@ -61,6 +62,15 @@ command([{set_options, Options} | Tail], Batch) ->
         Known when map_size(Known) =:= 0 -> command(Tail, Batch);
         Known -> command(Tail, add(0, {set_options, Known}, Batch))
     end;
+command([{Subscribe, Topic} | Tail], Batch) when Subscribe =:= subscribe; Subscribe =:= unsubscribe ->
+    command(Tail, add(0, {Subscribe, outrider_broadcast:topic(Topic)}, Batch));
+command([{publish, Topic, Frames} | Tail], Batch = #batch{changes = Changes}) ->
+    case outrider_broadcast:command(Topic, Frames) of
+        none -> command(Tail, Batch);
+        {Command, Data} ->
+            Batch1 = Batch#batch{changes = [{publish, Topic, Data} | Changes]},
+            command(Tail, add_data(0, iolist_size(Command), Command, Batch1))
+    end;
 command([{shutdown_reason, _} = Change | Tail], Batch = #batch{changes = Changes}) ->
     command(Tail, Batch#batch{changes = [Change | Changes]});
 command(Frames, Batch) ->
@@ -85,10 +95,14 @@ is_close(Frame) -> element(1, Frame) =:= close.
 add(Cost, Command, Batch) ->
     add_data(Cost, outrider_protocol:command(Command), Batch).
 
-add_data(Cost, Data, Batch = #batch{count = Count, cost = Sum}) when Count > 0, Sum + Cost > ?BUNDLE ->
-    add_data(Cost, Data, flush(Batch));
-add_data(Cost, Data, Batch = #batch{count = Count, cost = Sum, data = Before}) ->
-    Batch#batch{count = Count + 1, cost = Sum + Cost, data = [Before, Data]}.
+add_data(Cost, Data, Batch) ->
+    add_data(Cost, Cost, Data, Batch).
+
+%% What it costs is not its size where others pay for it.
+add_data(Cost, Size, Data, Batch = #batch{count = Count, size = Sum}) when Count > 0, Sum + Size > ?BUNDLE ->
+    add_data(Cost, Size, Data, flush(Batch));
+add_data(Cost, Size, Data, Batch = #batch{count = Count, cost = CostBefore, size = SizeBefore, data = Before}) ->
+    Batch#batch{count = Count + 1, cost = CostBefore + Cost, size = SizeBefore + Size, data = [Before, Data]}.
 
 add_pieces(Type, Payload, Batch = #batch{stream = Stream, bundles = Bundles}) ->
     Batch#batch{bundles = lists:reverse(outrider_protocol:pieces(Stream, Type, Payload), Bundles)}.
@@ -97,7 +111,7 @@ flush(Batch = #batch{count = 0}) ->
     Batch;
 flush(Batch = #batch{stream = Stream, count = Count, cost = Cost, data = Data, bundles = Bundles}) ->
     Bundle = {Cost, outrider_protocol:bundle(Stream, Count, Data)},
-    Batch#batch{count = 0, cost = 0, data = [], bundles = [Bundle | Bundles]}.
+    Batch#batch{count = 0, cost = 0, size = 0, data = [], bundles = [Bundle | Bundles]}.
 
 %% Most returns are one bundle and change nothing.
 done(How, Batch) ->

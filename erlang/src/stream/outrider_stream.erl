@@ -261,7 +261,7 @@ takeover(Headers, Options0, IsTold, Init, Stream) ->
     } = Stream,
     #{ref := Ref, parent := Parent, window := Window} = Context,
     {Options, Backlog} = outrider_backlog:options(Options0, Window),
-    Writer = outrider_backlog:writer(Backlog, outrider_response:upgrade(Headers, Options, Response)),
+    Writer = outrider_backlog:writer(Backlog, outrider_response:upgrade(Headers, Options#{pid => self()}, Response)),
     terminate_chain(switch_protocol, Stream),
     ok = cowboy_children:terminate(Children),
     flush(Parent),
@@ -270,6 +270,8 @@ takeover(Headers, Options0, IsTold, Init, Stream) ->
     process_flag(trap_exit, false),
     ok = outrider_context:upgraded(Number, IsTold, Context),
     label({cowboy_websocket, Ref}),
+    %% From here on others may know this process: what they send it by way of the sidecar must find the WebSocket.
+    ok = outrider_writer:settle(Writer),
     outrider_websocket:start(Context, Number, Monitor, Writer, Backlog, Init).
 
 %% What tools show of the process, as of Cowboy's. OTP has it since 27.

@@ -105,6 +105,11 @@ loop(WS = #ws{context = #{port := Port, parent := Parent}, monitor = Monitor}, H
 
 event({credit, Bytes}, WS = #ws{writer = Writer}, HandlerState) ->
     written({ok, outrider_writer:credit(Bytes, Writer)}, WS, HandlerState);
+%% What others sent to many, and this client did not get.
+event({dropped, Frames}, WS = #ws{writer = Writer, backlog = Backlog}, HandlerState) ->
+    written({ok, Writer}, WS#ws{backlog = outrider_backlog:dropped(Frames, Backlog)}, HandlerState);
+event({not_subscribed, _, _} = Refused, WS, HandlerState) ->
+    call(websocket_info, {outrider, Refused}, WS, HandlerState);
 %% The request's body; it is over.
 event({data, _, _}, WS, HandlerState) ->
     next(WS, HandlerState);
@@ -216,7 +221,10 @@ write(Kind, Commands, WS = #ws{number = Number, writer = Writer}, HandlerState) 
     end.
 
 change({active, Active}, WS) -> WS#ws{active = Active};
-change({shutdown_reason, Reason}, WS) -> WS#ws{shutdown_reason = Reason}.
+change({shutdown_reason, Reason}, WS) -> WS#ws{shutdown_reason = Reason};
+change({publish, Topic, Data}, WS = #ws{context = #{ref := Ref, collector := Collector}}) ->
+    ok = outrider_broadcast:elsewhere(Ref, Collector, Topic, self(), Data),
+    WS.
 
 -spec written(outrider_writer:result(), #ws{}, term()) -> no_return().
 written({ok, Writer}, WS = #ws{backlog = undefined}, HandlerState) ->

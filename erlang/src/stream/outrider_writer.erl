@@ -9,7 +9,7 @@
 %%% nearly over: what a callback returned goes out whole.
 -module(outrider_writer).
 
--export([new/2, set_parent/2, set_window/2, write/2, write_last/2, credit/2, collect/1, sent/1, is_full/1, wait/1]).
+-export([new/2, set_parent/2, set_window/2, write/2, write_last/2, settle/1, credit/2, collect/1, sent/1, is_full/1, wait/1]).
 -export_type([writer/0, result/0]).
 
 -record(writer, {
@@ -82,6 +82,11 @@ deadline(Ms) -> now_ms() + Ms - Ms div 10.
 -spec write_last(outrider_protocol:bundle(), writer()) -> writer().
 write_last(Bundle, Writer = #writer{context = #{collector := Collector}, handed = Handed}) ->
     Writer#writer{handed = outrider_collector:write_last(Bundle, Handed, Collector)}.
+
+%% Wait until all that was written is in the port.
+-spec settle(writer()) -> ok.
+settle(#writer{context = #{collector := Collector}, handed = Handed}) ->
+    outrider_collector:settle(Handed, Collector).
 
 -spec credit(pos_integer(), writer()) -> writer().
 credit(Bytes, Writer = #writer{sent = Sent}) ->

@@ -1,0 +1,63 @@
+//! Frames on their way to many clients: encoded once for each [`Class`] of them, and held once however many wait for them.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::queued::{Queued, Share};
+use crate::port::message::{Frame, OVERHEAD};
+use crate::ws::Class;
+
+/// Frames for many clients, in the order in which each gets them.
+pub struct Broadcast<'a> {
+    frames: &'a [Frame<'a>],
+    /// Bytes that may wait for a client that has set no limit of its own.
+    pub window: usize,
+    queued: Rc<Queued>,
+    encoded: RefCell<Vec<(Class, Rc<Shared>)>>,
+}
+
+/// Whole frames as they go over the wire, to every client of a class. They count in the sum of what waits for clients once,
+/// until the last client has taken them.
+pub struct Shared {
+    bytes: Box<[u8]>,
+    _share: Share,
+}
+
+impl Shared {
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl<'a> Broadcast<'a> {
+    /// Nothing is encoded until the first client asks. `window` in bytes.
+    pub fn new(frames: &'a [Frame<'a>], queued: &Rc<Queued>, window: usize) -> Self {
+        Self { frames, window, queued: Rc::clone(queued), encoded: RefCell::default() }
+    }
+
+    /// How many frames these are.
+    pub fn count(&self) -> u32 {
+        self.frames.len() as u32
+    }
+
+    /// As a client of this class gets them.
+    pub fn encoded(&self, class: Class) -> Rc<Shared> {
+        let mut encoded = self.encoded.borrow_mut();
+        if let Some((_, shared)) = encoded.iter().find(|(other, _)| *other == class) {
+            return Rc::clone(shared);
+        }
+        let mut bytes = Vec::new();
+        for frame in self.frames {
+            match *frame {
+                Frame::Message(kind, payload) => class.message(kind, payload, &mut bytes),
+                Frame::Ping(payload) => class.ping(payload, &mut bytes),
+                Frame::Pong(payload) => class.pong(payload, &mut bytes),
+            }
+        }
+        let share = self.queued.share();
+        share.set(bytes.len() + OVERHEAD);
+        let shared = Rc::new(Shared { bytes: bytes.into(), _share: share });
+        encoded.push((class, Rc::clone(&shared)));
+        shared
+    }
+}
