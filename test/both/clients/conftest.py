@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent.parent
 SERVER = os.environ.get("SERVER", "outrider")
 
-# The example runs on Outrider alone.
+# It starts the example on both by itself.
 collect_ignore = [] if SERVER == "outrider" else ["test_chat.py"]
 
 

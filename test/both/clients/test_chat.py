@@ -24,12 +24,13 @@ FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --disable-dev-sh
 class Chat:
     """The example, run as `make demo` runs it, on a free port that it keeps over a restart."""
 
-    def __init__(self):
+    def __init__(self, server):
+        self.server = server
         self.port = 0
         self.start()
 
     def start(self):
-        environment = {**os.environ, "PORT": str(self.port)}
+        environment = {**os.environ, "PORT": str(self.port), "SERVER": self.server}
         self.process = subprocess.Popen(
             [ROOT / "scripts" / "demo.sh"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
         )
@@ -87,9 +88,9 @@ class Tab:
         self.driver.save_screenshot(SCREENSHOTS / f"{name}.png")
 
 
-@pytest.fixture
-def chat():
-    chat = Chat()
+@pytest.fixture(params=["outrider", "cowboy"])
+def chat(request):
+    chat = Chat(request.param)
     yield chat
     chat.kill(signal.SIGTERM)
 
