@@ -87,8 +87,9 @@ fn provenance(run: &Run) -> String {
 
 fn goals(run: &Run, rows: &[Row]) -> Option<String> {
     let mut lines = Vec::new();
-    for result in run.rows.iter().filter(|result| result.sides[1] == "outrider") {
-        let goals = rows.iter().find(|row| row.name == result.name).map_or(&[][..], |row| &row.goals);
+    for result in &run.rows {
+        let row = rows.iter().find(|row| row.name == result.name && row.names() == result.sides);
+        let goals = row.map_or(&[][..], |row| &row.goals);
         lines.extend(goals.iter().map(|goal| goal_line(result, goal)));
     }
     table("Goals", "| row | measure | goal | median | rounds | |\n|---|---|--:|--:|--:|---|", lines)
