@@ -225,7 +225,8 @@ backlog() ->
 %% Send frames to the WebSockets of these processes (pg, gproc, Phoenix.PubSub or a list of one's own may know them), here and
 %% on other nodes: as one command to each sidecar, without waking a process. Returns how many processes that are; one that is
 %% no WebSocket of Outrider's, or has ended, gets nothing, and who got it nobody says. Order, slow clients and compression:
-%% docs/broadcast.md. badarg for what is no list of processes, and for close frames.
+%% docs/broadcast.md. badarg for what is no list of processes, or of frames, and for close frames; {too_large, Bytes, Most} for
+%% more than 15 MiB.
 -spec send_many([pid()], outrider_broadcast:frames()) -> non_neg_integer().
 send_many(Pids, Frames) ->
     outrider_broadcast:send_many(Pids, Frames).
@@ -250,13 +251,15 @@ publish(Ref, Topic, Frames) ->
 %% The same, but not to the WebSocket of this process. In its own callback the command {publish, Topic, Frames} does that.
 -spec publish_from(pid(), ranch:ref(), outrider_broadcast:topic(), outrider_broadcast:frames()) -> ok.
 publish_from(Pid, Ref, Topic, Frames) when is_pid(Pid) ->
-    outrider_broadcast:publish(Ref, Topic, Pid, Frames).
+    outrider_broadcast:publish(Ref, Topic, Pid, Frames);
+publish_from(_, _, _, _) ->
+    error(badarg).
 
 %% How many have subscribed on this node.
 -spec subscribers(ranch:ref(), outrider_broadcast:topic()) -> non_neg_integer().
 subscribers(Ref, Topic) ->
     Sidecars = outrider_listener_sup:sidecars(outrider_registry:supervisor(Ref)),
-    lists:sum(outrider_sidecar:ask_sidecars(Sidecars, {subscribers, Topic})).
+    lists:sum(outrider_sidecar:ask_sidecars(Sidecars, {subscribers, outrider_broadcast:topic(Topic)})).
 
 %% The topics to which somebody on this node has subscribed, in no order.
 -spec topics(ranch:ref()) -> [outrider_broadcast:topic()].

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::queued::{Queued, Share};
-use crate::port::message::Frame;
+use crate::port::message::{Frame, OVERHEAD};
 use crate::ws::Class;
 
 /// Frames for many clients, in the order in which each gets them.
@@ -55,7 +55,7 @@ impl<'a> Broadcast<'a> {
             }
         }
         let share = self.queued.share();
-        share.set(bytes.len());
+        share.set(bytes.len() + OVERHEAD);
         let shared = Rc::new(Shared { bytes: bytes.into(), _share: share });
         encoded.push((class, Rc::clone(&shared)));
         shared

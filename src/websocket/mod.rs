@@ -311,7 +311,7 @@ impl Websocket {
             self.streams.app.credit(self.id, credit);
         }
         if state.phase == Phase::Open
-            && let Some(frames) = state.take_dropped()
+            && let Some(frames) = state.take_dropped(self.streams.options.window)
         {
             self.streams.app.dropped(self.id, frames.into());
         }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::rc::Rc;
 
+use crate::port::message::OVERHEAD;
 use crate::streams::broadcast::Shared;
 use crate::ws;
 
@@ -38,6 +39,8 @@ struct Many {
     pieces: VecDeque<Piece>,
     /// The sum of their lengths.
     bytes: usize,
+    /// The part of it that is the client's own.
+    own_bytes: usize,
     /// Shared frames that wait for the end of a message of the client's own.
     held: Vec<Rc<Shared>>,
     /// The sum of their lengths.
@@ -46,14 +49,15 @@ struct Many {
 
 enum Piece {
     Own(Vec<u8>),
-    Shared(Rc<Shared>),
+    /// So many bytes of shared frames, from their beginning.
+    Shared(Rc<Shared>, usize),
 }
 
 impl Piece {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Own(bytes) => bytes,
-            Self::Shared(shared) => shared.bytes(),
+            Self::Shared(shared, length) => &shared.bytes()[..*length],
         }
     }
 }
@@ -80,11 +84,16 @@ impl Outgoing {
         self.writable() + self.many.as_ref().map_or(0, |many| many.held_bytes)
     }
 
-    /// Bytes that wait and are the client's own: those of shared frames are counted by themselves.
+    /// What a broadcast finds waiting: the bytes, and what it costs to hold each piece of them for this client.
+    pub fn cost(&self) -> usize {
+        self.waiting() + self.many.as_ref().map_or(0, |many| OVERHEAD * many.count())
+    }
+
+    /// Bytes that wait and are the client's own: those of shared frames are counted by themselves, but for what holds them here.
     pub fn own_waiting(&self) -> usize {
         let Some(many) = &self.many else { return self.own.len() - self.written };
-        let own = |piece: &Piece| if let Piece::Own(bytes) = piece { bytes.len() } else { 0 };
-        many.pieces.iter().map(own).sum::<usize>() + self.own.len()
+        let written = if let Some(Piece::Shared(..)) = many.pieces.front() { 0 } else { self.written };
+        many.own_bytes + self.own.len() - written + size_of::<Piece>() * many.count()
     }
 
     /// The end of what is to be written, for frames of the client's own. `owed` is how many bytes of a frame whose header has
@@ -107,10 +116,12 @@ impl Outgoing {
         if !self.own.is_empty() {
             let own = std::mem::take(&mut self.own);
             many.bytes += own.len();
+            many.own_bytes += own.len();
             many.pieces.push_back(Piece::Own(own));
         }
-        many.bytes += shared.bytes().len();
-        many.pieces.push_back(Piece::Shared(shared));
+        let length = shared.bytes().len();
+        many.bytes += length;
+        many.pieces.push_back(Piece::Shared(shared, length));
     }
 
     /// The open message has ended: the shared frames that have waited for that are next. Says whether there are any.
@@ -155,7 +166,9 @@ impl Outgoing {
             while let Some(first) = many.pieces.front().map(|piece| piece.bytes().len())
                 && self.written >= first
             {
-                many.pieces.pop_front();
+                if let Some(Piece::Own(own)) = many.pieces.pop_front() {
+                    many.own_bytes -= own.len();
+                }
                 many.bytes -= first;
                 self.written -= first;
                 self.lead = 0;
@@ -185,19 +198,22 @@ impl Outgoing {
 
     /// Discards all but the message that is being written; the client does not take the others.
     pub fn cut(&mut self) {
-        if let Some(many) = self.many.take()
-            && let Some(first) = many.pieces.into_iter().next()
-        {
-            self.own = match first {
-                Piece::Own(bytes) => bytes,
-                Piece::Shared(shared) => shared.bytes().to_vec(),
-            };
+        match self.many.take().and_then(|many| many.pieces.into_iter().next()) {
+            Some(Piece::Own(first)) => self.own = first,
+            Some(Piece::Shared(shared, _)) => {
+                self.own = Vec::new();
+                match self.end_of_message(shared.bytes()) {
+                    end if end > self.written => {
+                        let pieces = VecDeque::from([Piece::Shared(shared, end)]);
+                        self.many = Some(Box::new(Many { pieces, bytes: end, ..Many::default() }));
+                    }
+                    _ => self.written = 0,
+                }
+                return;
+            }
+            None => {}
         }
-        let (mut at, within) = self.boundary(&self.own);
-        if within {
-            at = message_end(&self.own, at).unwrap_or(at);
-        }
-        self.own.truncate(at);
+        self.own.truncate(self.end_of_message(&self.own));
         self.own.shrink_to_fit();
     }
 
@@ -241,6 +257,21 @@ impl Outgoing {
             at = at.saturating_add(ws::frame_size(&first[at..]));
         }
         (at, within)
+    }
+
+    /// Where in the first piece the message ends that is being written: where all of it has been written that was begun, if none
+    /// is.
+    fn end_of_message(&self, first: &[u8]) -> usize {
+        match self.boundary(first) {
+            (at, true) => message_end(first, at).unwrap_or(at),
+            (at, false) => at,
+        }
+    }
+}
+
+impl Many {
+    fn count(&self) -> usize {
+        self.pieces.len() + self.held.len()
     }
 }
 
@@ -375,12 +406,20 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_waits_for_many_is_held_once() {
+    fn a_frame_that_waits_for_many_is_held_once_also_behind_a_cut() {
         let shared = shared(1, 1_000_000);
         let mut clients: Vec<_> = (0..100).map(|_| Outgoing::default()).collect();
         clients.iter_mut().for_each(|out| out.share(Rc::clone(&shared), false));
         assert_eq!(Rc::strong_count(&shared), 101);
-        assert!(clients.iter().all(|out| out.own_waiting() == 0 && out.waiting() == shared.bytes().len()));
+        let is_shared = |out: &Outgoing| {
+            out.own_waiting() == size_of::<Piece>() && out.writable() + out.written == shared.bytes().len()
+        };
+        assert!(clients.iter().all(is_shared));
+        for out in &mut clients {
+            out.has_written(1, false);
+            out.cut();
+        }
+        assert!(clients.iter().all(is_shared) && Rc::strong_count(&shared) == 101);
         clients.clear();
         assert_eq!(Rc::strong_count(&shared), 1);
     }

@@ -20,6 +20,9 @@ use crate::streams::broadcast::Broadcast;
 use crate::transport::stall::Stall;
 use crate::ws::{self, Decoder, Encoder};
 
+/// So many frames that were dropped are told although the client still lags.
+const MANY_DROPPED: u32 = 1000;
+
 /// What may wait for a client whose handler waits for it (`block`), in windows: a broadcast waits for nobody.
 const BLOCKED_WINDOWS: usize = 4;
 
@@ -38,7 +41,7 @@ pub struct Session {
     pub(super) queued: usize,
     /// Cost of the commands whose frames have been written, not yet told to the VM.
     pub(super) credit: usize,
-    /// What the VM lets wait for this client, if that is less than the window.
+    /// What the VM lets wait for this client, if the handler has said so; else `u32::MAX`.
     max_backlog: u32,
     on_backlog: OnBacklog,
     /// Frames for many that were not sent, and the VM has not been told.
@@ -110,7 +113,9 @@ impl Session {
             unused: 0,
             queued: 0,
             credit: 0,
-            max_backlog: options.max_backlog.and_then(|max| u32::try_from(max).ok()).unwrap_or(u32::MAX),
+            max_backlog: options
+                .max_backlog
+                .map_or(u32::MAX, |max| u32::try_from(max).unwrap_or(u32::MAX).min(u32::MAX - 1)),
             on_backlog: options.on_backlog,
             dropped: 0,
             pong: None,
@@ -262,12 +267,7 @@ impl Session {
         if self.phase != Phase::Open {
             return Delivered::Nothing;
         }
-        let bound = match (self.max_backlog, self.on_backlog) {
-            (u32::MAX, OnBacklog::Block) => broadcast.window.saturating_mul(BLOCKED_WINDOWS),
-            (u32::MAX, _) => broadcast.window,
-            (max, _) => max as usize,
-        };
-        if self.waiting() >= bound {
+        if self.out.cost() >= self.bound(broadcast.window) {
             if self.on_backlog == OnBacklog::Drop {
                 self.dropped = self.dropped.saturating_add(broadcast.count());
                 return Delivered::Nothing;
@@ -282,9 +282,19 @@ impl Session {
         Delivered::Queued
     }
 
-    /// How many frames for many were not sent, once there is room again.
-    pub fn take_dropped(&mut self) -> Option<u32> {
-        (self.dropped > 0 && self.out.is_empty()).then(|| std::mem::take(&mut self.dropped))
+    /// From how much on that waits nothing more for many is sent to this client.
+    fn bound(&self, window: usize) -> usize {
+        match (self.max_backlog, self.on_backlog) {
+            (u32::MAX, OnBacklog::Block) => window.saturating_mul(BLOCKED_WINDOWS),
+            (u32::MAX, _) => window,
+            (max, _) => max as usize,
+        }
+    }
+
+    /// How many frames for many were not sent, once half of what may wait has drained, or they are many.
+    pub fn take_dropped(&mut self, window: usize) -> Option<u32> {
+        let is_told = self.dropped >= MANY_DROPPED || (self.dropped > 0 && self.out.cost() <= self.bound(window) / 2);
+        is_told.then(|| std::mem::take(&mut self.dropped))
     }
 
     /// What has been written, once it is worth an event: half of the window, or of a smaller backlog. The pieces of a

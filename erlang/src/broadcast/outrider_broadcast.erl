@@ -13,8 +13,10 @@
 -define(MAX_TOPIC, 255).
 %% Of the 16 MiB of a packet, less what else stands in it.
 -define(MAX_FRAMES, 16 * 1024 * 1024 - 1024 * 1024).
-%% Processes that one packet names.
+%% Processes that one packet names, and the bytes that they may take. Each takes so many beside its node's name.
 -define(PIDS_AT_ONCE, 10000).
+-define(PIDS_BYTES, 1000000).
+-define(PID_BYTES, 16).
 
 %% Bytes of the application's own, 1 to 255 of them. No atom is made of one.
 -type topic() :: binary().
@@ -75,9 +77,9 @@ to_nodes(Ref, Topic, Except, Data) ->
     case outrider_nodes:others(Ref) of
         [] ->
             ok;
-        Relays ->
+        Nodes ->
             Message = {publish, Ref, Topic, Except, iolist_to_binary(Data)},
-            lists:foreach(fun(Relay) -> outrider_nodes:send(Relay, Message) end, Relays)
+            lists:foreach(fun(Node) -> outrider_nodes:send(Node, Message) end, Nodes)
     end.
 
 %% Send frames to the WebSockets of these processes, of any listener and node. Says how many processes that are; one that
@@ -106,19 +108,23 @@ send_everywhere(Pids, Data) ->
     maps:foreach(
         fun
             (Node, Here) when Node =:= node() -> send_here(Here, length(Here), Payload);
-            (Node, There) -> outrider_nodes:send(outrider_nodes:relay(Node), {send_many, There, Payload})
+            (Node, There) -> outrider_nodes:send(Node, {send_many, There, Payload})
         end,
         ByNode
     ).
 
-send_here([], _, _) ->
-    ok;
-send_here(Pids, Count, Data) when Count =< ?PIDS_AT_ONCE ->
-    write_all([<<104, 3, 119, 9, "send_many">>, term(Pids), Data], outrider_registry:collectors());
 send_here(Pids, Count, Data) ->
-    {First, Rest} = lists:split(?PIDS_AT_ONCE, Pids),
-    ok = send_here(First, ?PIDS_AT_ONCE, Data),
-    send_here(Rest, Count - ?PIDS_AT_ONCE, Data).
+    AtOnce = min(?PIDS_AT_ONCE, ?PIDS_BYTES div (?PID_BYTES + byte_size(atom_to_binary(node())))),
+    send_here(Pids, Count, AtOnce, Data, outrider_registry:collectors()).
+
+send_here([], _, _, _, _) ->
+    ok;
+send_here(Pids, Count, AtOnce, Data, Collectors) when Count =< AtOnce ->
+    write_all([<<104, 3, 119, 9, "send_many">>, term(Pids), Data], Collectors);
+send_here(Pids, Count, AtOnce, Data, Collectors) ->
+    {First, Rest} = lists:split(AtOnce, Pids),
+    ok = send_here(First, AtOnce, AtOnce, Data, Collectors),
+    send_here(Rest, Count - AtOnce, AtOnce, Data, Collectors).
 
 %% What another node has sent. To be called by this node's relay.
 -spec arrived(outrider_nodes:elsewhere()) -> ok.
@@ -139,10 +145,14 @@ topic(_) -> error(badarg).
 frames([]) ->
     none;
 frames(Frames) ->
-    Data = outrider_protocol:frames(Frames),
-    case iolist_size(Data) of
-        Size when Size =< ?MAX_FRAMES -> Data;
-        Size -> error({too_large, Size, ?MAX_FRAMES})
+    try
+        Data = outrider_protocol:frames(Frames),
+        {Data, iolist_size(Data)}
+    of
+        {Encoded, Size} when Size =< ?MAX_FRAMES -> Encoded;
+        {_, Size} -> error({too_large, Size, ?MAX_FRAMES})
+    catch
+        error:_ -> error(badarg)
     end.
 
 binary(Binary) ->

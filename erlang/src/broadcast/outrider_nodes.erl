@@ -1,16 +1,16 @@
 %%% The other nodes: where a listener runs, too, and how frames for the clients there are sent.
 %%%
-%%% Each node has a process of this name, which takes what others send; it is found by pg, in a scope of our own, in the group of each listener
-%%% that runs on its node. While two nodes do not see each other, what one of them sends to the other is lost, as any message
-%%% between nodes.
+%%% Each node has a process of this name (outrider_relay), which takes what others send. Where a listener runs is known by pg, in
+%%% a scope of our own: the processes of its sidecars are in its group, and leave it by their end. While two nodes do not see each
+%%% other, what one of them sends to the other is lost, as any message between nodes. So is what a node of another version of
+%%% the port protocol sends, in which the frames are encoded.
 -module(outrider_nodes).
 
--export([start_link/0, name/0, join/1, leave/1, others/1, send/2, relay/1]).
--export_type([relay/0, elsewhere/0]).
+-export([start_link/0, name/0, join/1, others/1, send/2]).
+-export_type([elsewhere/0]).
 
 -define(SCOPE, outrider).
 
--type relay() :: pid() | {?MODULE, node()}.
 %% What a node is sent for its clients. The frames are encoded for the port.
 -type elsewhere() ::
     {publish, ranch:ref(), Topic :: binary(), Except :: none | pid(), Frames :: binary()}
@@ -25,33 +25,18 @@ start_link() ->
 name() ->
     ?MODULE.
 
-%% This listener runs on this node; again has no effect.
+%% To be called by the process of a sidecar: this listener runs on this node.
 -spec join(ranch:ref()) -> ok.
 join(Ref) ->
-    Relay = whereis(?MODULE),
-    case lists:member(Relay, pg:get_local_members(?SCOPE, Ref)) of
-        true -> ok;
-        false -> pg:join(?SCOPE, Ref, Relay)
-    end.
+    pg:join(?SCOPE, Ref, self()).
 
-%% It does so no longer.
--spec leave(ranch:ref()) -> ok.
-leave(Ref) ->
-    _ = [pg:leave(?SCOPE, Ref, Relay) || Relay <- pg:get_local_members(?SCOPE, Ref)],
-    ok.
-
-%% The relays of the other nodes on which it runs.
--spec others(ranch:ref()) -> [relay()].
+%% The other nodes on which it runs.
+-spec others(ranch:ref()) -> [node()].
 others(Ref) ->
-    [Pid || Pid <- pg:get_members(?SCOPE, Ref), node(Pid) =/= node()].
-
-%% The relay of a node.
--spec relay(node()) -> relay().
-relay(Node) ->
-    {?MODULE, Node}.
+    lists:usort([node(Pid) || Pid <- pg:get_members(?SCOPE, Ref), node(Pid) =/= node()]).
 
 %% In order for one sender.
--spec send(relay(), elsewhere()) -> ok.
-send(Relay, Message) ->
-    Relay ! {?MODULE, Message},
+-spec send(node(), elsewhere()) -> ok.
+send(Node, Message) ->
+    _ = {?MODULE, Node} ! {?MODULE, outrider_protocol:version(), Message},
     ok.

@@ -42,14 +42,10 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #relay{}) -> {noreply, #relay{}}.
-handle_info({outrider_nodes, Message}, State = #relay{busy = false, writer = Writer}) ->
-    Writer ! Message,
-    {noreply, State#relay{busy = true}};
-handle_info({outrider_nodes, Message}, State = #relay{queue = Queue, bytes = Bytes, dropped = Dropped}) ->
-    Size = bytes(Message),
-    case Bytes + Size =< ?MAX_BYTES of
-        true -> {noreply, State#relay{queue = queue:in({Size, Message}, Queue), bytes = Bytes + Size}};
-        false -> {noreply, warn(State#relay{dropped = Dropped + 1})}
+handle_info({outrider_nodes, Version, Message}, State) ->
+    case outrider_protocol:version() of
+        Version -> {noreply, arrived(Message, State)};
+        _ -> {noreply, State}
     end;
 handle_info({written, Writer}, State = #relay{writer = Writer, queue = Queue0, bytes = Bytes}) ->
     case queue:out(Queue0) of
@@ -61,6 +57,16 @@ handle_info({written, Writer}, State = #relay{writer = Writer, queue = Queue0, b
     end;
 handle_info(_Message, State) ->
     {noreply, State}.
+
+arrived(Message, State = #relay{busy = false, writer = Writer}) ->
+    Writer ! Message,
+    State#relay{busy = true};
+arrived(Message, State = #relay{queue = Queue, bytes = Bytes, dropped = Dropped}) ->
+    Size = bytes(Message),
+    case Bytes + Size =< ?MAX_BYTES of
+        true -> State#relay{queue = queue:in({Size, Message}, Queue), bytes = Bytes + Size};
+        false -> warn(State#relay{dropped = Dropped + 1})
+    end.
 
 bytes({publish, _, Topic, _, Data}) -> ?AROUND + byte_size(Topic) + byte_size(Data);
 bytes({send_many, Pids, Data}) -> ?AROUND + 16 * length(Pids) + byte_size(Data).

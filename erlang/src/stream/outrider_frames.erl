@@ -21,6 +21,7 @@
     %% The open bundle: its commands so far.
     count = 0 :: non_neg_integer(),
     cost = 0 :: non_neg_integer(),
+    size = 0 :: non_neg_integer(),
     data = [] :: iodata(),
     %% Those before it, and the changes, last first.
     bundles = [] :: bundles(),
@@ -66,7 +67,9 @@ command([{Subscribe, Topic} | Tail], Batch) when Subscribe =:= subscribe; Subscr
 command([{publish, Topic, Frames} | Tail], Batch = #batch{changes = Changes}) ->
     case outrider_broadcast:command(Topic, Frames) of
         none -> command(Tail, Batch);
-        {Command, Data} -> command(Tail, add_data(0, Command, Batch#batch{changes = [{publish, Topic, Data} | Changes]}))
+        {Command, Data} ->
+            Batch1 = Batch#batch{changes = [{publish, Topic, Data} | Changes]},
+            command(Tail, add_data(0, iolist_size(Command), Command, Batch1))
     end;
 command([{shutdown_reason, _} = Change | Tail], Batch = #batch{changes = Changes}) ->
     command(Tail, Batch#batch{changes = [Change | Changes]});
@@ -92,10 +95,14 @@ is_close(Frame) -> element(1, Frame) =:= close.
 add(Cost, Command, Batch) ->
     add_data(Cost, outrider_protocol:command(Command), Batch).
 
-add_data(Cost, Data, Batch = #batch{count = Count, cost = Sum}) when Count > 0, Sum + Cost > ?BUNDLE ->
-    add_data(Cost, Data, flush(Batch));
-add_data(Cost, Data, Batch = #batch{count = Count, cost = Sum, data = Before}) ->
-    Batch#batch{count = Count + 1, cost = Sum + Cost, data = [Before, Data]}.
+add_data(Cost, Data, Batch) ->
+    add_data(Cost, Cost, Data, Batch).
+
+%% What it costs is not its size where others pay for it.
+add_data(Cost, Size, Data, Batch = #batch{count = Count, size = Sum}) when Count > 0, Sum + Size > ?BUNDLE ->
+    add_data(Cost, Size, Data, flush(Batch));
+add_data(Cost, Size, Data, Batch = #batch{count = Count, cost = CostBefore, size = SizeBefore, data = Before}) ->
+    Batch#batch{count = Count + 1, cost = CostBefore + Cost, size = SizeBefore + Size, data = [Before, Data]}.
 
 add_pieces(Type, Payload, Batch = #batch{stream = Stream, bundles = Bundles}) ->
     Batch#batch{bundles = lists:reverse(outrider_protocol:pieces(Stream, Type, Payload), Bundles)}.
@@ -104,7 +111,7 @@ flush(Batch = #batch{count = 0}) ->
     Batch;
 flush(Batch = #batch{stream = Stream, count = Count, cost = Cost, data = Data, bundles = Bundles}) ->
     Bundle = {Cost, outrider_protocol:bundle(Stream, Count, Data)},
-    Batch#batch{count = 0, cost = 0, data = [], bundles = [Bundle | Bundles]}.
+    Batch#batch{count = 0, cost = 0, size = 0, data = [], bundles = [Bundle | Bundles]}.
 
 %% Most returns are one bundle and change nothing.
 done(How, Batch) ->
