@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 SECONDS ?= 60
 PORT ?= 8080
+EXAMPLE ?= chat
 
 # Cowboy's place when it does not come from Hex; and for programs that run what is built, Outrider's too.
 export ERL_LIBS := $(CURDIR)/_build/erl_libs
@@ -24,8 +25,8 @@ build: setup-demo ## the sidecar and the application
 	@[ -x priv/bin/outrider ] || echo "building the sidecar; the first time takes some minutes"
 	rebar3 compile
 
-demo: build ## run the chat of examples/chat; PORT=8080
-	@PORT=$(PORT) scripts/demo.sh
+demo: build ## run the chat of examples/chat, or EXAMPLE=ticker; PORT=8080
+	@PORT=$(PORT) scripts/demo.sh $(EXAMPLE)
 
 test: ## every check and test, with a summary
 	@scripts/test.sh

@@ -1,4 +1,4 @@
-%% The one handler that both servers run, unchanged.
+%% The one handler that both servers run, unchanged; two of its routes are for Outrider alone.
 %%
 %% The route says what it does: see bench_server. Every WebSocket offers compression and takes it if the client asks, and
 %% none has an idle timeout, because some rows leave their connections silent. State is the list of what a callback
@@ -9,6 +9,7 @@
 -export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2]).
 
 -define(ROOM, bench_room).
+-define(TOPIC, <<"room">>).
 
 init(Req, reply) ->
     Headers = #{<<"content-type">> => <<"text/plain">>},
@@ -22,9 +23,11 @@ websocket_init({push, Query}) ->
     Size = binary_to_integer(proplists:get_value(<<"size">>, Query)),
     {[], tick(#{route => push, every => Every, padding => binary:copy(<<"x">>, Size - 16), number => 0,
         next => erlang:monotonic_time(millisecond)})};
-websocket_init({room, _}) ->
+websocket_init({Room, _}) when Room =:= room; Room =:= send_many ->
     ok = pg:join(?ROOM, self()),
-    {[{text, <<"joined">>}], room};
+    {[{text, <<"joined">>}], Room};
+websocket_init({topic, _}) ->
+    {[{subscribe, ?TOPIC}, {text, <<"joined">>}], topic};
 websocket_init({idle, _}) ->
     {[], idle, hibernate};
 websocket_init({Route, _}) ->
@@ -45,6 +48,13 @@ websocket_handle({_, _}, sleep) ->
 websocket_handle({Kind, Data}, room) when Kind =:= text; Kind =:= binary ->
     _ = [Member ! {said, {Kind, Data}} || Member <- pg:get_members(?ROOM)],
     {[], room};
+%% The same by Outrider's own means.
+websocket_handle({Kind, Data}, send_many) when Kind =:= text; Kind =:= binary ->
+    _ = outrider:send_many(pg:get_members(?ROOM), {Kind, Data}),
+    {[], send_many};
+websocket_handle({Kind, Data}, topic) when Kind =:= text; Kind =:= binary ->
+    ok = outrider:publish(bench, ?TOPIC, {Kind, Data}),
+    {[], topic};
 websocket_handle(_Control, State) ->
     {[], State}.
 

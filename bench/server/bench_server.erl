@@ -32,6 +32,8 @@ protocol_options() ->
         {"/echo", bench_handler, echo},
         {"/push", bench_handler, push},
         {"/room", bench_handler, room},
+        {"/send_many", bench_handler, send_many},
+        {"/topic", bench_handler, topic},
         {"/idle", bench_handler, idle},
         {"/sink", bench_handler, sink},
         {"/sleep", bench_handler, sleep},

@@ -126,7 +126,7 @@ fn measure(plan: &Plan, options: &Options, machine: Machine) -> Result<Run> {
         let mut result = RowResult {
             name: row.name.clone(),
             title: row.title.clone(),
-            sides: [0, 1].map(|n| row.sides[n].name().to_owned() + row.loads[n].remark()),
+            sides: row.names(),
             rounds: Vec::new(),
             failure: None,
         };

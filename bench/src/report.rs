@@ -38,8 +38,12 @@ pub fn one_line(sample: &Sample) -> String {
 /// The whole report: the goals, then the figures of each pair of servers that the run compares.
 pub fn markdown(run: &Run, rows: &[Row]) -> String {
     let mut parts = vec![Some(provenance(run)), goals(run, rows)];
-    let mut pairs: Vec<&[String; 2]> = run.rows.iter().map(|row| &row.sides).collect();
-    pairs.dedup();
+    let mut pairs: Vec<&[String; 2]> = Vec::new();
+    for row in &run.rows {
+        if !pairs.contains(&&row.sides) {
+            pairs.push(&row.sides);
+        }
+    }
     for sides in pairs {
         let pair = Pair { sides, rows: run.rows.iter().filter(|row| row.sides == *sides).collect() };
         parts.extend([throughput(&pair), cpu(&pair), latency(&pair), memory(&pair)]);
@@ -87,8 +91,9 @@ fn provenance(run: &Run) -> String {
 
 fn goals(run: &Run, rows: &[Row]) -> Option<String> {
     let mut lines = Vec::new();
-    for result in run.rows.iter().filter(|result| result.sides[1] == "outrider") {
-        let goals = rows.iter().find(|row| row.name == result.name).map_or(&[][..], |row| &row.goals);
+    for result in &run.rows {
+        let row = rows.iter().find(|row| row.name == result.name && row.names() == result.sides);
+        let goals = row.map_or(&[][..], |row| &row.goals);
         lines.extend(goals.iter().map(|goal| goal_line(result, goal)));
     }
     table("Goals", "| row | measure | goal | median | rounds | |\n|---|---|--:|--:|--:|---|", lines)

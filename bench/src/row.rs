@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::load::{Load, Payload};
+use crate::load::{By, Load, Payload};
 use crate::meter::{Memory, Sample, Timing};
 use crate::server::Side;
 
@@ -36,6 +36,13 @@ pub enum Measure {
     P50,
     /// Memory per connection of the VM and its sidecars, in bytes.
     Memory,
+}
+
+impl Row {
+    /// The names of the two.
+    pub fn names(&self) -> [String; 2] {
+        [0, 1].map(|n| self.sides[n].name().to_owned() + self.loads[n].remark())
+    }
 }
 
 impl Measure {
@@ -97,6 +104,9 @@ const ECHO_1K: &[Goal] =
 const ECHO_16K: &[Goal] =
     &[at_least(Measure::Rate, 5.0), at_most(Measure::VmCpu, 0.08), at_most(Measure::TotalCpu, 0.15)];
 const ECHO_DEFLATE: &[Goal] = &[at_least(Measure::Rate, 2.0), at_most(Measure::VmCpu, 0.12)];
+const BROADCAST: &[Goal] =
+    &[at_least(Measure::Rate, 2.0), at_most(Measure::VmCpu, 0.05), at_most(Measure::TotalCpu, 0.60)];
+const BROADCAST_DEFLATE: &[Goal] = &[at_least(Measure::Rate, 8.0), at_most(Measure::TotalCpu, 0.10)];
 const IDLE: &[Goal] = &[at_most(Measure::Memory, 0.7), Goal { measure: Measure::Memory, bound: Bound::Below(4500.0) }];
 
 const BOTH: [Side; 2] = [Side::Cowboy, Side::Outrider];
@@ -118,7 +128,8 @@ pub fn table(idle: usize) -> Vec<Row> {
         }
     }
     let deflated = |payload| Load::Echo { connections: 100, size: 1024, window: 1, payload };
-    let fan_out = |payload, size| Load::FanOut { connections: 1000, size, payload };
+    let broadcast = |payload, size, by| Load::FanOut { connections: 1000, size, payload, by };
+    let fan_out = |payload, size| broadcast(payload, size, By::Pg);
     let idle = |deflate, messages| Load::Idle { connections: idle, deflate, messages };
     rows.extend([
         row(
@@ -174,6 +185,25 @@ pub fn table(idle: usize) -> Vec<Row> {
             &[at_least(Measure::Rate, 0.8)],
         ),
     ]);
+    for (name, title, by, sides, goals) in [
+        ("", "Broadcast", By::SendMany, BOTH, [BROADCAST, BROADCAST_DEFLATE]),
+        ("-topic", "Broadcast to a topic", By::Topic, BOTH, [BROADCAST, BROADCAST_DEFLATE]),
+        ("-pg", "Fan-out and broadcast", By::SendMany, [Side::Outrider; 2], [&[], &[]]),
+    ] {
+        for (kind, what, payload, size, goals) in [
+            ("", "200 B to 1,000", Payload::Plain, 200, goals[0]),
+            ("-deflate", "deflated 1 KiB to 1,000", Payload::Deflated, 1024, goals[1]),
+        ] {
+            rows.push(Row {
+                name: format!("broadcast{name}{kind}"),
+                title: format!("{title}, {what}"),
+                loads: [By::Pg, by].map(|by| broadcast(payload, size, by)),
+                sides,
+                quick: false,
+                goals: goals.to_vec(),
+            });
+        }
+    }
     for side in BOTH {
         rows.push(Row {
             name: format!("neighbours-{}", side.name()),

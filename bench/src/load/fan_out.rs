@@ -1,4 +1,4 @@
-//! One connection speaks, and its handler sends what it says to every member of a process group: a chat.
+//! One connection speaks, and its handler sends what it says to all: a chat.
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,36 @@ use crate::server::Server;
 /// So many that the server always has something to do.
 const UNDER_WAY: usize = 2;
 
+/// How the handler sends it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum By {
+    /// To each process of a `pg` group, which sends it to its client.
+    Pg,
+    /// To the processes of a `pg` group by `outrider:send_many/2`.
+    SendMany,
+    /// To the subscribers of a topic by `outrider:publish/3`.
+    Topic,
+}
+
+impl By {
+    fn path(self) -> &'static str {
+        match self {
+            By::Pg => "/room",
+            By::SendMany => "/send_many",
+            By::Topic => "/topic",
+        }
+    }
+}
+
 /// How long all may take to join the group.
 const JOINING: Duration = Duration::from_secs(20);
 
 /// Speaks the script's messages on the first of `connections`, each when all have heard one before.
-pub fn run(server: &Server, timing: Timing, connections: usize, script: Script) -> Result<Sample> {
+pub fn run(server: &Server, timing: Timing, connections: usize, by: By, script: Script) -> Result<Sample> {
     let expect = script.expect;
-    let target = Target::websocket(server.address(), "/room", expect.deflated);
+    let target = Target::websocket(server.address(), by.path(), expect.deflated);
     let mut crowd = Crowd::open(&target, connections, script)?;
-    // Every handler greets once it has joined the group.
+    // Every handler greets once it has joined.
     let mut greetings = 0;
     let deadline = Instant::now() + JOINING;
     while greetings < connections {

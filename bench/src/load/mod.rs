@@ -10,6 +10,8 @@ mod idle;
 mod neighbours;
 mod push;
 
+pub use fan_out::By;
+
 use std::time::Duration;
 
 use anyhow::Result;
@@ -55,6 +57,8 @@ pub enum Load {
         size: usize,
         /// What they say.
         payload: Payload,
+        /// How the server sends it.
+        by: By,
     },
     /// Connections that stay open: each has echoed `messages` messages of 1 KiB, and its process hibernates.
     Idle {
@@ -100,7 +104,12 @@ const DRAIN: Duration = Duration::from_secs(60);
 impl Load {
     /// What is added to the name of a side that gets this load, where the other side gets another.
     pub fn remark(self) -> &'static str {
-        if let Load::Neighbours { disturbed: true, .. } = self { ", disturbed" } else { "" }
+        match self {
+            Load::Neighbours { disturbed: true, .. } => ", disturbed",
+            Load::FanOut { by: By::SendMany, .. } => ", send_many",
+            Load::FanOut { by: By::Topic, .. } => ", topic",
+            _ => "",
+        }
     }
 
     /// Runs the load once.
@@ -118,8 +127,8 @@ impl Load {
                 closed_loop::run(server, timing, &target, connections, 1, Script::of_request(&request, 100))
             }
             Load::Push { connections, every_ms } => push::run(server, timing, connections, every_ms),
-            Load::FanOut { connections, size, payload } => {
-                fan_out::run(server, timing, connections, script(size, payload))
+            Load::FanOut { connections, size, payload, by } => {
+                fan_out::run(server, timing, connections, by, script(size, payload))
             }
             Load::Idle { connections, deflate, messages } => idle::run(server, connections, messages, deflate),
             Load::Neighbours { connections, size, disturbed } => {

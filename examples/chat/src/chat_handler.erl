@@ -15,9 +15,9 @@
 -define(MAX_TEXT, 4000). % bytes
 -define(HEARTBEAT, 25000). % milliseconds; the browser's answer keeps the connection from its idle timeout of 60 s
 
-init(Req, _Opts) ->
+init(Req, Server) ->
     #{name := Name} = cowboy_req:match_qs([{name, fun name/2}], Req), % answers 400 if there is none
-    State = #{room => cowboy_req:binding(room, Req), name => Name, people => #{}},
+    State = #{room => cowboy_req:binding(room, Req), name => Name, people => #{}, server => Server},
     {cowboy_websocket, Req, State, #{max_frame_size => ?MAX_TEXT + 4, compress => true}}.
 
 %% A name is one line of printable characters: it is shown to others, and a tab ends it in our messages.
@@ -42,14 +42,14 @@ websocket_init(State = #{room := Room, name := Name}) ->
     heartbeat(),
     {[frame(["here", Name])], State#{monitor => Monitor}}.
 
-websocket_handle({text, <<"say\t", Text/binary>>}, State = #{room := Room, name := Name}) ->
-    tell(pg:get_members(chat, Room), {said, Name, Text}),
+websocket_handle({text, <<"say\t", Text/binary>>}, State = #{room := Room, name := Name, server := Server}) ->
+    send(Server, pg:get_members(chat, Room), frame(["said", Name, Text])),
     {[], State};
 websocket_handle(_Frame, State) ->
     {[], State}.
 
-websocket_info({said, Name, Text}, State) ->
-    {[frame(["said", Name, Text])], State};
+websocket_info({send, Frame}, State) ->
+    {[Frame], State};
 websocket_info({hello, Pid, Name}, State = #{name := MyName}) ->
     Pid ! {here, self(), MyName},
     meet("joined", Pid, Name, State);
@@ -68,6 +68,12 @@ meet(_Verb, Pid, _Name, State = #{people := People}) when is_map_key(Pid, People
     {[], State};
 meet(Verb, Pid, Name, State = #{people := People}) ->
     {[frame([Verb, Name])], State#{people := People#{Pid => Name}}}.
+
+%% The same frame to all of them: by Outrider once for all, by Cowboy in the process of each.
+send(outrider, Pids, Frame) ->
+    outrider:send_many(Pids, Frame);
+send(cowboy, Pids, Frame) ->
+    tell(Pids, {send, Frame}).
 
 tell(Pids, Message) ->
     lists:foreach(fun(Pid) -> Pid ! Message end, Pids).

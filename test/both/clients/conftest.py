@@ -5,18 +5,25 @@ against the original. ERL_LIBS must find it; the Makefile sees to that.
 """
 
 import os
+import re
+import shutil
+import signal
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent.parent
 SERVER = os.environ.get("SERVER", "outrider")
 
-# The example runs on Outrider alone.
-collect_ignore = [] if SERVER == "outrider" else ["test_chat.py"]
+# The first starts the example on both by itself, the second is for Outrider alone.
+collect_ignore = [] if SERVER == "outrider" else ["test_chat.py", "test_ticker.py"]
+
+FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage --no-first-run
+    --disable-background-networking --disable-component-update --disable-sync""".split()
 
 
 def cowboy_differs(defect):
@@ -41,6 +48,46 @@ def echo_server(*options):
         finally:
             server.kill()
             server.stdout.close()
+
+
+class Example:
+    """An example, run as `make demo` runs it, on a free port that it keeps over a restart."""
+
+    def __init__(self, name, server="outrider"):
+        self.name, self.server, self.port = name, server, 0
+        self.start()
+
+    def start(self):
+        environment = {**os.environ, "PORT": str(self.port), "SERVER": self.server}
+        self.process = subprocess.Popen(
+            [ROOT / "scripts" / "demo.sh", self.name],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for line in self.process.stdout:
+            if found := re.search(r"http://localhost:(\d+)", line):
+                self.port = int(found[1])
+                return
+        raise AssertionError(f"the {self.name} did not start")
+
+    def kill(self, signal_number=signal.SIGKILL):
+        self.process.send_signal(signal_number)
+        self.process.wait(30)
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def browser(tmp_path):
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in [*FLAGS, f"--user-data-dir={tmp_path}", "--window-size=1100,720"]:
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
 
 
 @pytest.fixture(scope="session")

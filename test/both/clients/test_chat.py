@@ -3,46 +3,15 @@
 Leaves screenshots in _build/screenshots.
 """
 
-import os
-import re
-import shutil
 import signal
-import subprocess
 
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from conftest import ROOT
+from conftest import ROOT, Example
 
 SCREENSHOTS = ROOT / "_build" / "screenshots"
-FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage --no-first-run
-    --disable-background-networking --disable-component-update --disable-sync""".split()
-
-
-class Chat:
-    """The example, run as `make demo` runs it, on a free port that it keeps over a restart."""
-
-    def __init__(self):
-        self.port = 0
-        self.start()
-
-    def start(self):
-        environment = {**os.environ, "PORT": str(self.port)}
-        self.process = subprocess.Popen(
-            [ROOT / "scripts" / "demo.sh"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-        )
-        for line in self.process.stdout:
-            if found := re.search(r"http://localhost:(\d+)", line):
-                self.port = int(found[1])
-                return
-        raise AssertionError("the chat did not start")
-
-    def kill(self, signal_number=signal.SIGKILL):
-        self.process.send_signal(signal_number)
-        self.process.wait(30)
-        self.process.stdout.close()
 
 
 class Tab:
@@ -87,23 +56,11 @@ class Tab:
         self.driver.save_screenshot(SCREENSHOTS / f"{name}.png")
 
 
-@pytest.fixture
-def chat():
-    chat = Chat()
+@pytest.fixture(params=["outrider", "cowboy"])
+def chat(request):
+    chat = Example("chat", request.param)
     yield chat
     chat.kill(signal.SIGTERM)
-
-
-@pytest.fixture
-def browser(tmp_path):
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path}", "--window-size=1100,720"]:
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
