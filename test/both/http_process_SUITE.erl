@@ -297,6 +297,38 @@ bytes_sent_put_idle_timeout_off(_) ->
         {Body, http_client:closed(Socket)}
     end).
 
+%% Operators send clients away so: the answer is finished, says that the connection closes if it still can, and it does.
+sys_terminate(_) ->
+    _ = [#{wire := {200, Header, <<"whole">>, closed}, calls := [ready, {terminate, normal}, {exit, normal}]} =
+        same_test:same(#{handler => {http_script_h, #{
+            init => fun(Req, #{probe := Probe} = State) ->
+                {ok, Answer(Req, fun() -> probe:note(Probe, ready), receive go -> ok end end), State}
+            end
+        }}}, fun(#{probe := Probe} = Server) ->
+            Socket = http_client:connect(Server),
+            http_client:send(Socket, http_client:request("GET", "/")),
+            ready = probe:await(Probe, ready),
+            Handler = probe:process(Probe),
+            {dictionary, Dictionary} = process_info(Handler, dictionary),
+            ok = sys:terminate(hd(proplists:get_value('$ancestors', Dictionary)), enough),
+            Handler ! go,
+            #{status := Status, body := Body} = Response = http_client:response(Socket),
+            {Status, http_client:header(<<"connection">>, Response), iolist_to_binary(Body), http_client:closed(Socket)}
+        end)
+        || {Answer, Header} <- [{fun answer_late/2, <<"close">>}, {fun end_late/2, undefined}]],
+    ok.
+
+answer_late(Req, Wait) ->
+    Wait(),
+    cowboy_req:reply(200, #{}, <<"whole">>, Req).
+
+end_late(Req0, Wait) ->
+    Req = cowboy_req:stream_reply(200, Req0),
+    ok = cowboy_req:stream_body(<<"wh">>, nofin, Req),
+    Wait(),
+    ok = cowboy_req:stream_body(<<"ole">>, fin, Req),
+    Req.
+
 %% The listener's stop lets a request finish; its answer says that the connection closes.
 the_listener_stops_while_a_request_runs(_) ->
     #{wire := {200, <<"close">>, closed}} = same_test:same(#{handler => {http_script_h, #{

@@ -140,9 +140,10 @@ wait(R = #response{writer = Writer}) ->
 is_unsent(#response{state = State}) ->
     State =:= unsent.
 
+%% The connection ends with this response, which says so if its head is not sent yet.
 -spec closing(response()) -> response().
-closing(R) ->
-    R#response{closing = true}.
+closing(R = #response{number = Number, writer = Writer}) ->
+    R#response{closing = true, writer = outrider_writer:write_last(outrider_protocol:bundle(Number, [drain]), Writer)}.
 
 %% A response whose body follows. One of 204 or 304 has none.
 stream(Code, Status, Headers, R) when Code =:= 204; Code =:= 304 ->
