@@ -14,7 +14,8 @@ RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
 PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
 
 .PHONY: help build demo test lint deny advisories package autobahn autobahn-quick soak soak-quick fuzz bench bench-quick clean
-.PHONY: setup-demo setup-test format clippy floors test-rust xref dialyzer test-units test-suites test-clients test-taskboard test-dependency test-package test-ranch
+.PHONY: setup-demo setup-test format clippy floors test-rust xref dialyzer test-units test-suites test-clients test-taskboard test-dependency test-package test-elixir
+.PHONY: test-ranch test-newest
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -114,5 +115,11 @@ test-dependency: build setup-test
 test-package: build setup-test
 	$(PYTEST) --timeout 1200 test/own/package
 
+test-elixir: build setup-test
+	scripts/test-elixir.sh
+
 test-ranch: build setup-test
 	test/own/ranch.sh
+
+test-newest: build setup-test
+	scripts/newest.sh

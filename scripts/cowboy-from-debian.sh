@@ -13,6 +13,7 @@ dir=${1:?usage: cowboy-from-debian.sh DIR}
 release=trixie
 package=rabbitmq-server
 apps='cowlib ranch cowboy gun' # in the order in which they must be compiled
+. "$(dirname "$0")/other-release.sh"
 
 [ -e "$dir/.complete" ] && exit 0
 echo "cowboy: taking the sources from Debian's $package" >&2
@@ -22,17 +23,7 @@ dir=$(cd "$dir" && pwd)
 work=$(mktemp -d "$dir/.work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# apt runs its downloads as another user, which must be able to reach the folder; as root it need not drop its rights.
-uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -E '/debian/?$' | head -n 1)
-[ -n "$uri" ] || { echo "cowboy: apt knows no Debian archive" >&2; exit 1; }
-mkdir -p "$work/lists/partial"
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-echo "deb-src [signed-by=$keyring] $uri $release main" >"$work/sources.list"
-apt() {
-    apt-get -q -o APT::Sandbox::User=root -o Dir::Etc::SourceList="$work/sources.list" \
-        -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists="$work/lists" "$@"
-}
-apt update >"$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; exit 1; }
+other_release "$work" deb-src "$release"
 (cd "$work" && apt source --download-only "$package" >>apt.log 2>&1) || { cat "$work/apt.log" >&2; exit 1; }
 tar -xf "$work/$package"_*.orig.tar.xz -C "$work" --wildcards \
     "*/deps/cowlib/*" "*/deps/ranch/*" "*/deps/cowboy/*" "*/deps/gun/*"

@@ -4,17 +4,16 @@
 # usage: setup.sh demo | test
 #
 # `demo` is Erlang, rebar3 and Cowboy: enough for `make build` and `make demo`. `test` adds what the tests need: the rest
-# of Erlang, Chromium, tools to break the network and the clock, and the Python packages of test/requirements.txt in
-# _build/venv. Does nothing, and says nothing,
-# when all is there. Packages are Debian's and need root; who cannot
-# install them is told what to install.
+# of Erlang, Chromium, tools to break the network and the clock, debootstrap for the newest Erlang, and the Python packages
+# of test/requirements.txt in _build/venv. Does nothing, and says nothing, when all is there. Packages are Debian's and need
+# root; who cannot install them is told what to install.
 set -eu
 cd "$(dirname "$0")/.."
 
 demo_packages='ca-certificates curl gcc libc6-dev xz-utils erlang-base erlang-dev erlang-tools erlang-ssl erlang-inets
     erlang-crypto erlang-public-key erlang-asn1 erlang-runtime-tools erlang-parsetools erlang-syntax-tools
     erlang-common-test erlang-eunit erlang-edoc erlang-xmerl rebar3'
-test_packages='erlang-dialyzer g++ git python3 python3-venv chromium chromium-driver iproute2 libfaketime'
+test_packages='erlang-dialyzer g++ git python3 python3-venv chromium chromium-driver iproute2 libfaketime debootstrap elixir'
 
 fail() {
     echo "setup: $*" >&2
@@ -85,7 +84,7 @@ demo)
     cowboy
     ;;
 test)
-    have erl erlc ct_run dialyzer rebar3 curl xz cc c++ git python3 chromium chromedriver ip && libfaketime &&
+    have erl erlc ct_run dialyzer rebar3 curl xz cc c++ git python3 chromium chromedriver ip debootstrap mix && libfaketime &&
         python3 -c 'import venv, ensurepip' 2>/dev/null || packages $demo_packages $test_packages
     cowboy
     python

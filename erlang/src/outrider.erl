@@ -1,7 +1,7 @@
 %%% Outrider's API: cowboy's and ranch's functions for a listener, with their arguments and results.
 %%%
 %%% Replace cowboy:start_clear/3 by start_clear/3 here; routes, handlers, cowboy_req calls and options stay. Functions
-%%% that take the name of a listener fail with badarg where none of that name runs.
+%%% that take the name of a listener fail with badarg where none of that name runs, stop_listener/1 excepted.
 -module(outrider).
 
 -export([start_clear/3, stop_listener/1, drain/2, child_spec/4]).
@@ -26,9 +26,9 @@ start_clear(Ref, TransOpts0, ProtoOpts0) ->
 
 %% Stop a listener started with start_clear/3. Its WebSocket handlers end with terminate(shutdown, …) and their clients
 %% get close code 1001; requests that are being answered have the transport option shutdown (5000 ms) to finish.
+%% {error, not_found} if none of that name was started so; one of child_spec/4 its supervisor stops.
 -spec stop_listener(ranch:ref()) -> ok | {error, not_found}.
 stop_listener(Ref) ->
-    _ = outrider_registry:is_kept(Ref) orelse outrider_registry:supervisor(Ref),
     outrider_sup:stop_listener(Ref).
 
 %% Stop a listener without sending all clients away at once: refuse new ones, tell the handlers that asked for it (websocket

@@ -1,5 +1,5 @@
 //! A whole connection: what a client gets, and what the application hears, does not depend on how the bytes are cut. The
-//! real wire, hyper and port; the application is a stub (`test/http_connection/harness.rs`).
+//! real wire, hyper and port; the application is a stub (`test/rust/http_connection/harness.rs`).
 //!
 //! The input is three bytes of circumstances and then what the client sends.
 //! - Where the first piece ends (two bytes, the lower one first; modulo the length).
@@ -7,7 +7,7 @@
 
 #![no_main]
 
-#[path = "../../test/http_connection/harness.rs"]
+#[path = "../../test/rust/http_connection/harness.rs"]
 mod harness;
 
 use libfuzzer_sys::fuzz_target;

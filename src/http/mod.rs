@@ -160,7 +160,13 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
         Ok(connection) => connection,
         Err(_) => return, // A request's body is still being skipped; its task ends with hyper's half.
     };
-    let Ok(wire) = Rc::try_unwrap(wire).map(RefCell::into_inner) else { return };
+    let Ok(mut wire) = Rc::try_unwrap(wire).map(RefCell::into_inner) else { return };
+    let options = &server.streams.options;
+    if let Outcome::Refused(status) | Outcome::Late(Some(status)) = outcome {
+        wire.inject(&head::refusal(status));
+        let written = poll_fn(|cx| wire.poll_inject(cx)); // The client may still have to take the response before it.
+        let _ = tokio::time::timeout(options.send_timeout.unwrap_or(NEVER), written).await;
+    }
     let (socket, rest) = wire.into_rest();
     match outcome {
         Outcome::Upgrade(stream, session) => {
@@ -168,11 +174,7 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
             let max_fragments = server.options.max_fragments;
             websocket::start(&server.streams, socket, rest, stream, *session, max_fragments, permits.socket);
         }
-        Outcome::Refused(status) | Outcome::Late(Some(status)) => {
-            let _ = socket.try_write(&head::refusal(status)); // Fits every socket's buffer; nothing else is in it.
-            socket.linger(server.streams.options.linger_timeout).await;
-        }
-        Outcome::Done => socket.linger(server.streams.options.linger_timeout).await,
+        Outcome::Done | Outcome::Refused(_) | Outcome::Late(Some(_)) => socket.linger(options.linger_timeout).await,
         Outcome::Late(None) | Outcome::Aborted => {}
     }
 }

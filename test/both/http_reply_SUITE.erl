@@ -59,7 +59,10 @@ headers_cookies_and_body_set_beforehand(_) ->
         cowboy_req:reply(200, Req)
     end, "/"),
     [<<"1">>, <<"2">>, undefined] = [proplists:get_value(Name, Headers) || Name <- [<<"x">>, <<"y">>, <<"z">>]],
-    [<<"a=1">>, <<"b=2; HttpOnly; Path=/">>] = proplists:get_all_values(<<"set-cookie">>, Headers).
+    %% The order of a cookie's attributes is nobody's promise.
+    [[<<"a=1">>], [<<"b=2">> | Attributes]] =
+        [binary:split(Cookie, <<"; ">>, [global]) || Cookie <- proplists:get_all_values(<<"set-cookie">>, Headers)],
+    [<<"HttpOnly">>, <<"Path=/">>] = lists:sort(Attributes).
 
 date_and_server_can_be_set(_) ->
     #{headers := [_, {<<"date">>, _}, {<<"server">>, <<"mine">>}]} = http_case:answer(fun(Req) ->
@@ -89,11 +92,15 @@ head(_) ->
             http_client:request("HEAD", "/")).
 
 invalid_header_values(_) ->
+    Status = case same_test:version(cowboy) < {2, 16} of
+        true -> 200;
+        false -> 500
+    end,
     same_test:differ(invalid_response_header, #{handler => {http_script_h, #{init => fun(Req, State) ->
         {ok, cowboy_req:reply(200, #{<<"x">> => <<"1\r\ny: 2">>}, Req), State}
     end}}}, fun(Server) -> maps:with([status], http_client:get(Server, "/")) end, #{
-        cowboy => fun(#{wire := #{status := 200}}) -> ok end,
-        outrider => fun(#{wire := #{status := 500}}) -> ok end
+        cowboy => fun(#{wire := #{status := Answered}, log := []}) -> Status = Answered end,
+        outrider => fun(#{wire := #{status := 500}, log := [{error, _}]}) -> ok end
     }).
 
 %% The option of Cowboy 2.16: values are not looked at.

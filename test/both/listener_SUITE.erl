@@ -29,9 +29,15 @@ start_and_stop(_) ->
     end, {true, ok, false}).
 
 stopping_an_unknown_listener(_) ->
+    compatibility:must_name(stop_of_an_unknown_listener),
+    Badarg = same_test:version(ranch) < {2, 2},
     each(fun(Module, _) ->
-        try Module:stop_listener(?REF) catch error:badarg -> badarg end
-    end, badarg).
+        try
+            Module:stop_listener(?REF)
+        catch
+            error:badarg when Module =:= cowboy, Badarg -> {error, not_found}
+        end
+    end, {error, not_found}).
 
 %% The name can be had again at once.
 start_after_stop(_) ->
@@ -73,9 +79,9 @@ an_address_that_is_not_ours(_) ->
 
 bad_transport_options(_) ->
     each(fun(Module, _) ->
-        [Module:start_clear(?REF, Options, #{}) || Options <- [
-            #{socket_opts => [{port, 0}], unknown => 1}, #{num_acceptors => 0}, #{max_connections => -1},
-            #{shutdown => x}, #{connection_type => x}, #{handshake_timeout => x}]]
+        [Module:start_clear(?REF, #{socket_opts => [{port, 0}], Key => Value}, #{}) || {Key, Value} <- [
+            {unknown, 1}, {num_acceptors, 0}, {max_connections, -1}, {shutdown, x}, {connection_type, x},
+            {handshake_timeout, x}]]
     end, [{error, {bad_option, Key}} || Key <- [unknown, num_acceptors, max_connections, shutdown,
         connection_type, handshake_timeout]]).
 
@@ -162,12 +168,19 @@ options_of_no_listener(_) ->
 
 %%% Transport options
 
+%% Ranch's default is any free port; Cowboy since 2.13 does not get as far.
 no_socket_options(_) ->
+    compatibility:must_name(no_socket_options),
+    Crashes = same_test:version(cowboy) >= {2, 13},
     each(fun(Module, Api) ->
-        {ok, _} = Module:start_clear(?REF, #{}, #{}),
-        IsPort = is_integer(Api:get_port(?REF)),
-        ok = Module:stop_listener(?REF),
-        IsPort
+        try Module:start_clear(?REF, #{}, #{}) of
+            {ok, _} ->
+                IsPort = is_integer(Api:get_port(?REF)),
+                ok = Module:stop_listener(?REF),
+                IsPort
+        catch
+            error:function_clause when Module =:= cowboy -> Crashes
+        end
     end, true).
 
 options_that_are_accepted(_) ->
@@ -512,13 +525,14 @@ proxy_v2_with_tlvs(_) ->
         alpn => <<"h2">>, authority => <<"example.org">>},
     proxied(ranch_proxy_header:header(Info), Info).
 
+-define(UNPROXIED, "^a connection from 127\\.0\\.0\\.1:[0-9]+ is closed: it does not begin with a PROXY header").
+
 %% Without a valid header there is no answer at all. The log names the peer of one that does not even begin as a header.
 bad_proxy_headers(_) ->
-    _ = [same_test:differ(bad_proxy_header, #{protocol => #{proxy_header => true}}, ?PROXY(Bytes), #{
+    _ = [same_test:differ_before({2, 18}, bad_proxy_header, #{protocol => #{proxy_header => true}}, ?PROXY(Bytes), #{
         cowboy => fun(#{wire := closed}) -> ok end,
-        outrider => fun(#{wire := closed, log := Log}) -> [] = [Entry || Entry <- Log, not is_warning(Entry)] end
+        outrider => fun(#{wire := closed, log := Log}) ->
+            [] = [Entry || Entry <- Log, nomatch =:= re:run(element(2, Entry), ?UNPROXIED)]
+        end
     }) || Bytes <- ["", "PROXY TCP4 x y 1 2\r\n", "PROXY\r\n", <<13, 10, 13, 10, 0, 13, 10, 81, 85, 73, 84, 10, 99>>]],
     ok.
-
-is_warning({warning, Text}) ->
-    match =:= re:run(Text, "^a connection from 127\\.0\\.0\\.1:\\d+ is closed: it does not begin with a PROXY header", [{capture, none}]).

@@ -237,7 +237,7 @@ options_between_frames(_) ->
         {shutdown_reason, normal}, {text, <<"b">>}]).
 
 set_options_ignores_unknown_keys(_) ->
-    [{text, <<"a">>}] = ws_case:sent([{set_options, #{something => else}}, {text, <<"a">>}]).
+    [{text, <<"a">>}] = ws_case:sent([{set_options, #{something => different}}, {text, <<"a">>}]).
 
 commands_after_a_close_are_not_executed(_) ->
     #{calls := [_, _, {terminate, stop}, {exit, normal}]} = same_test:same(#{handler => {ws_script_h, #{
@@ -367,9 +367,9 @@ frames_of_init_precede_all_else(_) ->
             ws_client:recv_all(Socket)
         end).
 
-%% Cowboy takes early bytes for the next request if there is a line feed among them.
+%% Cowboy before 2.18 takes early bytes for the next request if there is a line feed among them.
 early_frames_may_hold_any_byte(_) ->
-    same_test:differ(line_feed_in_an_early_frame, #{handler => {ws_script_h, #{
+    same_test:differ_before({2, 18}, line_feed_in_an_early_frame, #{handler => {ws_script_h, #{
         websocket_handle => fun(Frame, State) -> {[Frame], State} end
     }}}, fun(Server) ->
         Socket = http_client:connect(Server),

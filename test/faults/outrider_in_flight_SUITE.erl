@@ -111,7 +111,8 @@ what_has_left_the_vm_arrives_if_the_vm_dies(_) ->
     "" = os:cmd("kill -STOP " ++ OsPid),
     ok = peer:call(Peer, ?MODULE, push, [peer]),
     kill_vm(Peer),
-    "" = os:cmd("kill -CONT " ++ OsPid),
+    %% Newer VMs see to that themselves when they die: then it may be done already.
+    _ = os:cmd("kill -CONT " ++ OsPid),
     {?PUSHES, [{close, 1001, <<>>}, closed]} = pushes(Socket).
 
 what_the_sidecar_has_not_written_is_lost_with_it(Config) ->

@@ -1,7 +1,7 @@
 %% The list of intended differences, docs/cowboy-compatibility.md, as the suites see it.
 -module(compatibility).
 
--export([must_name/1, differences/0, tests/0, suites/0]).
+-export([must_name/1, must_name/2, differences/0, tests/0, suites/0]).
 
 %% The names of all intended differences: the first column of the page's last table.
 -spec differences() -> [binary()].
@@ -33,6 +33,15 @@ must_name(Difference) ->
     case binary:match(text(), <<"`", (atom_to_binary(Difference))/binary, "`">>) of
         {_, _} -> ok;
         nomatch -> error({no_row_in, "docs/cowboy-compatibility.md", Difference})
+    end.
+
+%% Fails unless the page has a row for this difference among those from Cowboys that are older than the version.
+-spec must_name(atom(), same_test:version()) -> ok.
+must_name(Difference, {Major, Minor}) ->
+    Row = io_lib:format("^\\| `~s` \\| ~b\\.~b \\|", [Difference, Major, Minor]),
+    case re:run(text(), Row, [multiline, {capture, none}]) of
+        match -> ok;
+        nomatch -> error({no_row_in, "docs/cowboy-compatibility.md", Difference, {before, {Major, Minor}}})
     end.
 
 text() ->

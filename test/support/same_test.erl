@@ -11,6 +11,7 @@
 %% `same/2' fails unless both servers gave the same transcript, and returns it for the case's own expectations.
 %% `differ/4' is for what is meant to differ: it names the difference, which must have a row in
 %% docs/cowboy-compatibility.md, and holds each server to its own expectation.
+%% `differ_before/5' is for what differs from older Cowboys only: from the named version on both servers do the same.
 %% `improves/4' is for what Cowboy does only sometimes.
 %% `rows/3' runs a table of inputs and reports every row that is wrong at once.
 %%
@@ -21,12 +22,13 @@
 %% The environment variable OUTRIDER_TEST_SERVERS narrows the run to `cowboy' or `outrider'.
 -module(same_test).
 
--export([cases/1, same/2, differ/4, improves/4, rows/3, servers/0]).
+-export([cases/1, same/2, differ/4, differ_before/5, improves/4, rows/3, servers/0, version/1]).
 -export([start/1, start_listener/4, stop_listener/1, ranch_api/1]).
 
--export_type([server/0, setup/0, transcript/0]).
+-export_type([server/0, setup/0, transcript/0, version/0]).
 
 -type name() :: cowboy | outrider.
+-type version() :: {Major :: non_neg_integer(), Minor :: non_neg_integer()}.
 -type server() :: #{name := name(), ref := term(), port := inet:port_number() | undefined, probe := probe:probe()}.
 %% A route's options get the key `probe' if they are a map. `order => any' sorts the calls: for those of several
 %% processes, whose order is nobody's promise.
@@ -72,6 +74,19 @@ differ(Difference, Setup, Scenario, Expected) ->
         _ -> ok
     end.
 
+%% Like differ/4 of a Cowboy older than that version, and like same/2 of the others, which do what is expected of Outrider.
+-spec differ_before(version(), atom(), setup(), fun((server()) -> term()), #{name() := fun((transcript()) -> term())}) ->
+    ok.
+differ_before(Version, Difference, Setup, Scenario, #{outrider := Outriders} = Expected) ->
+    compatibility:must_name(Difference, Version),
+    case version(cowboy) < Version of
+        true ->
+            differ(Difference, Setup, Scenario, Expected);
+        false ->
+            _ = Outriders(same(Setup, Scenario)),
+            ok
+    end.
+
 %% Like differ/4 where Cowboy's transcript depends on a race, so that only Outrider can be held to something.
 -spec improves(atom(), setup(), fun((server()) -> term()), fun((transcript()) -> term())) -> ok.
 improves(Difference, Setup, Scenario, Expected) ->
@@ -80,10 +95,11 @@ improves(Difference, Setup, Scenario, Expected) ->
     _ = [Expected(passed(run(outrider, Setup, Scenario))) || outrider <- servers()],
     ok.
 
-%% Each row is `{Name, Input, Expected}', or `{Name, Input, CowboyExpected, {Difference, OutriderExpected}}'.
+%% Each row is `{Name, Input, Expected}', or `{Name, Input, CowboyExpected, {Difference, OutriderExpected}}', or, for what
+%% differs from a Cowboy older than a version only, `{Name, Input, CowboyExpected, {Difference, Version, Expected}}'.
 %% The scenario gets the row's input besides the server; the row's result is the transcript's wire.
 -spec rows(setup(), fun((server(), Input) -> term()), [Row]) -> ok when
-    Row :: {term(), Input, term()} | {term(), Input, term(), {atom(), term()}}.
+    Row :: {term(), Input, term()} | {term(), Input, term(), {atom(), term()} | {atom(), version(), term()}}.
 rows(Setup, Scenario, Rows) ->
     Runs = runs(Setup, fun(Server) ->
         [{element(1, Row), in_process(fun() -> Scenario(Server, element(2, Row)) end)} || Row <- Rows]
@@ -101,6 +117,12 @@ rows(Setup, Scenario, Rows) ->
 
 expected(_, {_, _, Expected}) ->
     Expected;
+expected(Name, {_, _, Olders, {Difference, Version, Expected}}) ->
+    compatibility:must_name(Difference, Version),
+    case Name =:= cowboy andalso version(cowboy) < Version of
+        true -> Olders;
+        false -> Expected
+    end;
 expected(cowboy, {_, _, Expected, _}) ->
     Expected;
 expected(outrider, {_, _, _, {Difference, Expected}}) ->
@@ -114,6 +136,14 @@ servers() ->
         "outrider" -> [outrider];
         "cowboy outrider" -> [cowboy, outrider]
     end.
+
+%% The version of an application that the tests run with, for what both servers do alike, but not with each version.
+-spec version(cowboy | ranch) -> version().
+version(Application) ->
+    _ = application:load(Application),
+    {ok, Vsn} = application:get_key(Application, vsn),
+    [Major, Minor | _] = string:lexemes(Vsn, "."),
+    {list_to_integer(Major), list_to_integer(Minor)}.
 
 %% Starts the applications that the named servers need.
 -spec start([name()]) -> ok.

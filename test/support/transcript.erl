@@ -1,4 +1,5 @@
-%% Takes out of a transcript what must differ between two runs: pids, ports, references, stack traces, the date.
+%% Takes out of a transcript what must differ between two runs: pids, ports, references, stack traces, a client's
+%% port, the date.
 %% And brings log events down to what they say.
 -module(transcript).
 
@@ -10,6 +11,7 @@ plain(Port) when is_port(Port) -> port;
 plain(Ref) when is_reference(Ref) -> reference;
 plain({same_test, Name}) when is_atom(Name) -> listener;
 plain(Tuple) when is_tuple(Tuple) -> list_to_tuple(plain(tuple_to_list(Tuple)));
+plain(#{peer := {Ip, Port}} = Req) when is_integer(Port) -> plain(Req#{peer := {Ip, port}});
 plain(Map) when is_map(Map) -> maps:from_list([{plain(Key), plain(Value)} || {Key, Value} <- maps:to_list(Map)]);
 plain([{Module, Function, Arity, Location} | _]) when
     is_atom(Module), is_atom(Function), is_integer(Arity) orelse is_list(Arity), is_list(Location)
@@ -50,8 +52,17 @@ entry(Level, Format, Args) ->
         {connection_process, <<"had connection process">>},
         {stream_handler, <<"Unhandled exception">>}
     ], Says(Words)] of
-        [request_process] -> {Level, request_process, lists:nth(5, Args)};
+        %% Cowboy names the stack in the reason since 2.13, and apart from it before.
+        [request_process] -> {Level, request_process, without_stack(lists:nth(5, Args))};
         [connection_process] -> {Level, connection_process, lists:last(Args)};
         [stream_handler] -> {Level, stream_handler, lists:nth(2, Args)};
         [] -> {Level, unicode:characters_to_binary(io_lib:format(Format, plain(Args)))}
     end.
+
+without_stack({Reason, Stack}) ->
+    case plain(Stack) of
+        stack -> Reason;
+        _ -> {Reason, Stack}
+    end;
+without_stack(Reason) ->
+    Reason.

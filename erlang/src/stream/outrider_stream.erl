@@ -262,7 +262,7 @@ takeover(Headers, Options0, IsTold, Init, Stream) ->
     #stream{
         context = Context, number = Number, monitor = Monitor, children = Children, stop = Stop, response = Response
     } = Stream,
-    #{parent := Parent, window := Window} = Context,
+    #{ref := Ref, parent := Parent, window := Window} = Context,
     {Options, Backlog} = outrider_backlog:options(Options0, Window),
     Writer = outrider_backlog:writer(Backlog, outrider_response:upgrade(Headers, Options, Response)),
     terminate_chain(switch_protocol, Stream),
@@ -272,7 +272,15 @@ takeover(Headers, Options0, IsTold, Init, Stream) ->
     _ = Stop =/= none andalso (self() ! {'EXIT', Parent, Stop}),
     process_flag(trap_exit, false),
     ok = outrider_context:upgraded(Number, IsTold, Context),
+    label({cowboy_websocket, Ref}),
     outrider_websocket:start(Context, Number, Monitor, Writer, Backlog, Init).
+
+%% What tools show of the process, as of Cowboy's. OTP has it since 27.
+-if(?OTP_RELEASE >= 27).
+label(Label) -> proc_lib:set_label(Label).
+-else.
+label(_) -> ok.
+-endif.
 
 %% What was meant for the request goes; every other message is the WebSocket handler's.
 flush(Parent) ->

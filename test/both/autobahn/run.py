@@ -7,7 +7,8 @@ usage: run.py vm|engine|cowboy quick|full
 against something known. `full` is all 517 cases (20 to 30 minutes), `quick` is 306 of them (about a minute): all but most of
 the long ones, which repeat one message 1,000 times. Succeeds only if each case that was asked for has a result, and each
 result is OK, in the exchange and in the closing; three cases have no wrong answer and count as INFORMATIONAL. The suite
-is installed in _build/autobahn/venv and needs Python 2.7; its report is left in _build/autobahn/.
+is installed in _build/autobahn/venv and needs Python 2.7, which is taken from Debian 11's packages where there is none; its
+report is left in _build/autobahn/.
 
 wstest itself exits with 0 whatever happens, and a pattern of cases that matches nothing makes it hang; therefore all
 cases are named one by one and the results are counted here.
@@ -27,6 +28,7 @@ HERE = Path(__file__).parent.resolve()
 ROOT = HERE.parent.parent.parent
 BUILD = ROOT / "_build" / "autobahn"
 REQUIREMENTS = HERE / "requirements.txt"
+DEBIANS = ROOT / "_build" / "python2.7"
 ECHO_SERVER = HERE.parent / "clients" / "echo_server"
 
 CASES = {"quick": 306, "full": 517}
@@ -39,7 +41,7 @@ def fail(message):
 
 
 def python27():
-    """A Python 2.7 that runs: on the PATH, or one of pyenv's."""
+    """A Python 2.7 that runs: on the PATH, or one of pyenv's, or that of Debian 11."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     for candidate in ["python2.7", *sorted(pyenv.glob("versions/2.7*/bin/python2.7"))]:
         try:
@@ -47,7 +49,18 @@ def python27():
             return candidate
         except (OSError, subprocess.CalledProcessError):
             pass
-    fail("the suite needs Python 2.7, and there is none on the PATH or in pyenv (`pyenv install 2.7.18`)")
+    if not shutil.which("apt-get"):
+        fail("the suite needs Python 2.7, and there is none on the PATH or in pyenv (`pyenv install 2.7.18`)")
+    subprocess.run([ROOT / "scripts" / "python2.7-from-debian.sh", DEBIANS], check=True)
+    return DEBIANS / "usr" / "bin" / "python2.7"
+
+
+def environment():
+    """For Debian's Python 2.7, which does not lie where it looks for its libraries and headers."""
+    if not DEBIANS.exists():
+        return os.environ
+    headers = DEBIANS / "usr" / "include"
+    return {**os.environ, "LD_LIBRARY_PATH": str(DEBIANS / "lib"), "C_INCLUDE_PATH": f"{headers / 'python2.7'}:{headers}"}
 
 
 def install():
@@ -69,7 +82,7 @@ def install():
         [maker / "bin" / "virtualenv", "--quiet", "--python", python, venv],
         [venv / "bin" / "pip", "install", *pip, "--no-python-version-warning", "--no-deps", "-r", REQUIREMENTS],
     ]:
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, env=environment())
     shutil.copy(REQUIREMENTS, stamp)
 
 
@@ -77,7 +90,7 @@ def all_cases():
     """The ids of all cases, in the suite's order."""
     code = "from autobahntestsuite import case; print(' '.join(c.__name__[4:].replace('_', '.') for c in case.Cases))"
     python = BUILD / "venv" / "bin" / "python"
-    return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, env=environment()).stdout.split()
 
 
 def chosen(ids, which):
@@ -140,7 +153,8 @@ def run(kind, which):
         with open(BUILD / f"{kind}-{which}.log", "w") as log:
             wstest = [BUILD / "venv" / "bin" / "wstest", "-m", "fuzzingclient", "-s", spec]
             try:
-                subprocess.run(wstest, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=BUILD, timeout=TIME_LIMIT[which])
+                subprocess.run(wstest, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=BUILD, timeout=TIME_LIMIT[which],
+                               env=environment())
             except subprocess.TimeoutExpired:
                 fail(f"not done after {TIME_LIMIT[which]} seconds; see {log.name}")
         alive = process.poll() is None

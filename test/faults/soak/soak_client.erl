@@ -50,7 +50,8 @@ live(Kind, Port, Name) ->
     end,
     _ = case erase(connection) of
         undefined -> ok;
-        Open -> catch soak_socket:close(Open)
+        %% Its zlib streams may be closed already.
+        Open -> try soak_socket:close(Open) catch error:_ -> ok end
     end,
     soak_books:ended(Kind, Name, get(asked), get(answered), Begin, End).
 

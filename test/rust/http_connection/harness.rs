@@ -5,13 +5,14 @@
 //! Shared with the fuzz target `connection`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use clap::Parser;
 use eetf::Term;
-use outrider::config::{Cli, Command as Verb};
+use outrider::config::{Cli, Command as Verb, Serve};
 use outrider::gate::Gate;
 use outrider::http::{self, Permits};
 use outrider::port::Port;
@@ -19,6 +20,7 @@ use outrider::port::message::{Body, Command, Headers, Status, StreamId, Websocke
 use outrider::streams::Streams;
 use outrider::transport::Socket;
 use tokio::net::UnixStream;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
 /// So many turns of the event loop without any effect, and there is nothing more to come: from a client's byte to the
@@ -26,7 +28,7 @@ use tokio::task::{LocalSet, spawn_local, yield_now};
 const QUIET: usize = 12;
 
 /// What came of what a client sent.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Outcome {
     /// All that the client got, without `100 Continue`, which who has sent the body already need not be told.
     pub received: String,
@@ -38,17 +40,45 @@ pub struct Outcome {
 
 /// The outcome of these bytes, if they come in these pieces.
 pub fn talk<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
-    LocalSet::new().block_on(&runtime, async {
-        let mut talk = Talk::start();
-        for piece in pieces {
-            talk.send(piece).await;
-        }
-        // Bytes above 127 would only make a failure hard to read.
-        let received = talk.received.iter().flat_map(|byte| byte.escape_ascii()).map(char::from).collect::<String>();
-        let received = received.replace("\\r\\n", "\n").replace("HTTP/1.1 100 Continue\n\n", "");
-        Outcome { received, heard: talk.application.heard, closed: talk.closed }
+    RUNTIME.with(|runtime| {
+        LocalSet::new().block_on(runtime, async {
+            let mut talk = Talk::start();
+            for piece in pieces {
+                talk.send(piece).await;
+            }
+            talk.end().await
+        })
     })
+}
+
+impl fmt::Debug for Outcome {
+    /// Long bodies are shortened: nobody reads them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let received = self.received.replace(&"x".repeat(100), "");
+        write!(f, "{} bytes, heard {:?}, closed: {}:\n{received}", self.received.len(), self.heard, self.closed)
+    }
+}
+
+thread_local! {
+    static RUNTIME: Runtime = Builder::new_current_thread().enable_all().build().expect("an event loop");
+    static FLAGS: Serve = flags();
+}
+
+/// Nothing ends for the time it takes, or for its length.
+fn flags() -> Serve {
+    let mut words = vec!["outrider", "serve", "--listen", "unix:unused"];
+    for flag in [
+        "--request-timeout",
+        "--idle-timeout",
+        "--send-timeout",
+        "--linger-timeout",
+        "--max-skip-body-length",
+        "--max-sockets",
+    ] {
+        words.extend([flag, "infinity"]);
+    }
+    let Verb::Serve(flags) = Cli::parse_from(words).command else { unreachable!("it is serve") };
+    flags
 }
 
 struct Talk {
@@ -61,23 +91,11 @@ struct Talk {
 impl Talk {
     fn start() -> Self {
         let port = Rc::new(Port::default());
-        let Verb::Serve(flags) = Cli::parse_from(
-            [
-                ["outrider", "serve"].as_slice(),
-                &["--listen", "unix:unused", "--linger-timeout", "infinity", "--send-timeout", "infinity"],
-                &["--request-timeout", "infinity", "--idle-timeout", "infinity"],
-                &["--max-skip-body-length", "infinity", "--max-sockets", "infinity"],
-            ]
-            .concat(),
-        )
-        .command
-        else {
-            unreachable!("it is serve")
-        };
-        let streams = Streams::new(Rc::clone(&port) as Rc<_>, flags.limits.streams(flags.window));
-        let gate = Rc::new(Gate::new(&flags.limits.gate()));
+        let (limits, window) = FLAGS.with(|flags| (flags.limits.clone(), flags.window));
+        let streams = Streams::new(Rc::clone(&port) as Rc<_>, limits.streams(window));
+        let gate = Rc::new(Gate::new(&limits.gate()));
         let (connection, any) = gate.admit();
-        let server = http::Server::new(Rc::clone(&streams), gate, flags.limits.http());
+        let server = http::Server::new(Rc::clone(&streams), gate, limits.http());
         let (client, socket) = UnixStream::pair().expect("a pair of sockets");
         let permits = Permits { connection, socket: any };
         spawn_local(http::serve(server, Socket::Unix(socket), permits));
@@ -98,6 +116,21 @@ impl Talk {
                 return;
             }
         }
+    }
+
+    /// The client leaves. All that there was of the connection goes with it, or a fuzzer finds the leak.
+    async fn end(self) -> Outcome {
+        let Self { client, received, closed, mut application } = self;
+        let heard = std::mem::take(&mut application.heard);
+        drop(client);
+        for _ in 0..4 * QUIET {
+            yield_now().await;
+            application.turn();
+        }
+        // Bytes above 127 would only make a failure hard to read.
+        let received = received.iter().flat_map(|byte| byte.escape_ascii()).map(char::from).collect::<String>();
+        let received = received.replace("\\r\\n", "\n").replace("HTTP/1.1 100 Continue\n\n", "");
+        Outcome { received, heard, closed }
     }
 
     /// Waits until nothing happens any more.

@@ -92,6 +92,19 @@ fn cut<'a>(bytes: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
     cuts.iter().chain([&bytes.len()]).map(|&to| &bytes[std::mem::replace(&mut from, to)..to]).collect()
 }
 
+#[test]
+fn a_refusal_waits_until_the_client_has_taken_the_response_before_it() {
+    let refused = &b"GET / HTTP/1.1\r\n\r\n"[..];
+    // At one of these lengths the response fills the socket's buffer.
+    for length in (190_000..240_000).step_by(2_000) {
+        let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+        let request = [head.as_bytes(), &vec![b'x'; length]].concat();
+        let one_by_one = talk([request.as_slice(), refused]);
+        assert!(one_by_one.received.contains("xHTTP/1.1 400 "), "{one_by_one:?}");
+        assert_eq!(talk([[&request, refused].concat().as_slice()]), one_by_one);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 

@@ -1,0 +1,4 @@
+[
+  inputs: ["{mix,.formatter}.exs", "../mix.exs", "{lib,test}/**/*.{ex,exs}"],
+  line_length: 120
+]
