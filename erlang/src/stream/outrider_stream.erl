@@ -37,6 +37,7 @@ start(Context = #{ref := Ref, port := Port, parent := Parent, ancestors := Ances
     put('$ancestors', Ancestors),
     %% What proc_lib has put there, as a literal.
     put('$initial_call', {?MODULE, start, 3}),
+    label({cowboy_http, Ref}),
     Monitor = monitor(port, Port),
     Opts = outrider_registry:effective_options(Ref),
     Req = #{streamid := Id} = proxy_header(Head#{ref => Ref, pid => self()}),
