@@ -1,9 +1,9 @@
-%% What an idle WebSocket's process keeps of large messages: nothing, whether they came or went.
+%% What the process of an idle stream keeps of large messages and pieces of a response: nothing, whether they came or went.
 -module(outrider_memory_SUITE).
 
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([a_message_that_came/1, a_message_that_came_while_the_handler_was_not_active/1, a_message_that_went/1]).
--export([messages_of_a_handler_that_keeps_them/1]).
+-export([messages_of_a_handler_that_keeps_them/1, a_piece_of_a_response/1]).
 
 -define(CLIENTS, 60).
 -define(LARGE, 2000000).
@@ -23,6 +23,11 @@ init_per_testcase(Case, Config) ->
             end,
             websocket_info => fun(go_on, State) -> {[{active, true}], State} end
         }),
+        {"/stream", http_script_h, #{silent => true, init => fun(Req0, _) ->
+            Req = cowboy_req:stream_reply(200, Req0),
+            ok = cowboy_req:stream_body(binary:copy(<<1>>, ?LARGE), nofin, Req),
+            receive after infinity -> Req end
+        end}},
         Route("/go", #{websocket_handle => fun(_, State) -> {[{binary, binary:copy(<<1>>, ?LARGE)}], State} end}),
         Route("/keep", #{websocket_handle => fun({_, Data}, State) -> {[{text, <<"it came">>}], State#{kept => Data}} end})
     ]}, Config).
@@ -58,6 +63,21 @@ messages_of_a_handler_that_keeps_them(Config) ->
     ok = os_process:until(fun() -> held(Config) < 6 * ?LARGE end),
     true = held(Config) >= 5 * ?LARGE,
     5 = length(Clients).
+
+%% As of events: the response goes on some time later.
+a_piece_of_a_response(Config) ->
+    Clients = [begin
+        Socket = http_client:connect(own_case:server(Config)),
+        ok = http_client:send(Socket, http_client:request("GET", "/stream")),
+        #{status := 200} = http_client:head(Socket),
+        ok = chunks(Socket, ?LARGE),
+        Socket
+    end || _ <- lists:seq(1, 5)],
+    ok = os_process:until(fun() -> held(Config) < ?LARGE end),
+    5 = length(Clients).
+
+chunks(_, 0) -> ok;
+chunks(Socket, Left) -> chunks(Socket, Left - byte_size(http_client:chunk(Socket))).
 
 send_large(Socket) ->
     ok = ws_client:send(Socket, {binary, binary:copy(<<1>>, ?LARGE)}),

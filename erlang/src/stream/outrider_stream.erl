@@ -66,11 +66,18 @@ proxy_header(Req = #{proxy_header := Header}) ->
 proxy_header(Req) ->
     Req.
 
-loop(Stream = #stream{context = #{port := Port, parent := Parent}, monitor = Monitor, id = Id, opts = Opts}) ->
-    case outrider_response:is_full(Stream#stream.response) of
-        true -> loop(respond(fun outrider_response:wait/1, Stream));
-        false -> ok
-    end,
+loop(Stream = #stream{response = Response}) ->
+    case outrider_response:is_full(Response) orelse outrider_response:has_been_large(Response) of
+        true ->
+            loop(respond(fun outrider_response:wait/1, Stream));
+        {true, Small} ->
+            true = erlang:garbage_collect(),
+            wait(Stream#stream{response = Small});
+        false ->
+            wait(Stream)
+    end.
+
+wait(Stream = #stream{context = #{port := Port, parent := Parent}, monitor = Monitor, id = Id, opts = Opts}) ->
     Self = self(),
     receive
         {Port, Event} ->
