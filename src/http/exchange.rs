@@ -70,6 +70,8 @@ struct State {
     complete: bool,
     upgraded: bool,
     aborted: bool,
+    /// The connection is to begin no other request.
+    last: bool,
     /// The status with which to end the connection, if no response has begun: what hyper cannot tell the client.
     refusal: Option<u16>,
     /// What pieces of the body have given back of the window, and the VM has not been told.
@@ -318,6 +320,10 @@ impl Exchange {
         self.state.borrow().aborted
     }
 
+    pub fn is_last(&self) -> bool {
+        self.state.borrow().last
+    }
+
     /// How much of the request's body may be sent to the VM; ready when it is not nothing, or the body is to be skipped.
     pub fn poll_flow(&self, cx: &Context<'_>) -> Poll<u64> {
         if self.flow.get() == 0 && !self.is_over() && !self.is_upgrade() {
@@ -379,6 +385,7 @@ impl Stream for Exchange {
         let mut state = self.state.borrow_mut();
         match (command, &mut state.upgrade) {
             (Command::Abort, _) => state.aborted = true,
+            (Command::Drain, _) => state.last = true,
             (command, Some(session)) => {
                 if session.command(command).is_err() {
                     tracing::error!(stream = self.id, "a command that is not allowed in a WebSocket");

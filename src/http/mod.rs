@@ -144,7 +144,7 @@ pub async fn serve(server: Rc<Server>, mut socket: Plain, mut permits: Permits) 
     let mut draining = pin!(drained.gate.draining());
     let mut told_last = false;
     let outcome = poll_fn(|cx| {
-        if !told_last && (connection.last.get() || draining.as_mut().poll(cx).is_ready()) {
+        if !told_last && (connection.is_last() || draining.as_mut().poll(cx).is_ready()) {
             connection.last.set(true);
             told_last = true;
             Pin::new(&mut http).graceful_shutdown(); // It tells the client, if it still can.
@@ -189,6 +189,11 @@ pub async fn serve(server: Rc<Server>, mut socket: Plain, mut permits: Permits) 
 }
 
 impl Connection {
+    /// Whether it begins no other request: by the client's word, a limit, or the VM's order.
+    fn is_last(&self) -> bool {
+        self.last.get() || self.current.borrow().as_ref().is_some_and(|exchange| exchange.is_last())
+    }
+
     /// Looks at everything but hyper that can end HTTP here.
     fn poll_outcome(&self, cx: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<Outcome> {
         let current = self.current.borrow().clone();

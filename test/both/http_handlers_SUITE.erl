@@ -196,9 +196,22 @@ early_error(_) ->
         }).
 
 early_errors_that_crash_are_logged(_) ->
+    Self = self(),
+    Callback = fun(_) ->
+        Self ! {telling, self()},
+        error(broken)
+    end,
     #{log := [{error, stream_handler, broken}]} = same_test:same(#{protocol => #{
-        stream_handlers => [cowboy_metrics_h, cowboy_stream_h], metrics_callback => fun(_) -> error(broken) end
-    }}, fun(Server) -> refused(Server, "GET / HTTP/1.1\r\n\r\n") end).
+        stream_handlers => [cowboy_metrics_h, cowboy_stream_h], metrics_callback => Callback
+    }}, fun(Server) ->
+        Refused = refused(Server, "GET / HTTP/1.1\r\n\r\n"),
+        %% It has logged when it has ended.
+        receive
+            {telling, Pid} ->
+                Monitor = monitor(process, Pid),
+                receive {'DOWN', Monitor, process, _, _} -> Refused end
+        end
+    end).
 
 %% What counters of attacks see of a refused request: what was known of it by then.
 metrics_of_refused_requests(_) ->

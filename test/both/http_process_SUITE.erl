@@ -304,6 +304,65 @@ bytes_sent_put_idle_timeout_off(_) ->
         {Body, http_client:closed(Socket)}
     end).
 
+%% What tools show of Req's pid: Cowboy has it since 2.13, with OTP 27.
+the_label_of_its_process(_) ->
+    #{wire := {200, Label}} = same_test:same(#{handler => {http_script_h, #{
+        init => fun(#{pid := Pid} = Req, State) ->
+            {dictionary, Dictionary} = process_info(Pid, dictionary),
+            Label = transcript:plain(proplists:get_value('$process_label', Dictionary)),
+            {ok, cowboy_req:reply(200, #{<<"label">> => io_lib:format("~0p", [Label])}, Req), State}
+        end
+    }}}, fun(Server) ->
+        #{status := Status} = Response = http_client:get(Server, "/"),
+        {Status, http_client:header(<<"label">>, Response)}
+    end),
+    true = lists:member(Label, [<<"undefined">>, <<"{cowboy_http,listener}">>]).
+
+%% Operators send clients away so: the answer is finished, says that the connection closes, and it does.
+sys_terminate(_) ->
+    #{wire := {200, <<"close">>, closed}, calls := [ready, {terminate, normal}, {exit, normal}]} =
+        terminated(fun(Req, Wait) -> Wait(), cowboy_req:reply(200, Req) end, fun(Socket, Terminate) ->
+            Terminate(),
+            #{status := Status} = Response = http_client:response(Socket),
+            {Status, http_client:header(<<"connection">>, Response), http_client:closed(Socket)}
+        end).
+
+%% It closes also where the answer's head has said nothing of it.
+sys_terminate_behind_the_head(_) ->
+    #{wire := {200, undefined, [<<"one">>, <<"two">>, last], closed}} =
+        terminated(fun(Req0, Wait) ->
+            Req = cowboy_req:stream_reply(200, Req0),
+            ok = cowboy_req:stream_body(<<"one">>, nofin, Req),
+            Wait(),
+            ok = cowboy_req:stream_body(<<"two">>, fin, Req),
+            Req
+        end, fun(Socket, Terminate) ->
+            #{status := Status} = Head = http_client:head(Socket),
+            One = http_client:chunk(Socket),
+            Terminate(),
+            Chunks = [One, http_client:chunk(Socket), http_client:chunk(Socket)],
+            <<"\r\n">> = http_client:bytes(Socket, 2),
+            {Status, http_client:header(<<"connection">>, Head), Chunks, http_client:closed(Socket)}
+        end).
+
+%% Answer waits in the middle, Client has the process of its request terminated, and goes on to read.
+terminated(Answer, Client) ->
+    same_test:same(#{handler => {http_script_h, #{
+        init => fun(Req, #{probe := Probe} = State) ->
+            {ok, Answer(Req, fun() -> probe:note(Probe, ready), receive go -> ok end end), State}
+        end
+    }}}, fun(#{probe := Probe} = Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("GET", "/")),
+        Client(Socket, fun() ->
+            ready = probe:await(Probe, ready),
+            Handler = probe:process(Probe),
+            {dictionary, Dictionary} = process_info(Handler, dictionary),
+            ok = sys:terminate(hd(proplists:get_value('$ancestors', Dictionary)), enough),
+            Handler ! go
+        end)
+    end).
+
 %% The listener's stop lets a request finish; its answer says that the connection closes.
 the_listener_stops_while_a_request_runs(_) ->
     #{wire := {200, <<"close">>, closed}} = same_test:same(#{handler => {http_script_h, #{

@@ -20,6 +20,16 @@ sys_get_and_replace_state(_) ->
         {Before, ws_client:recv(Socket)}
     end).
 
+%% What Cowboy keeps for itself is a record of its own.
+first_of_the_sys_state(_) ->
+    Check = fun(Expected) -> fun(#{wire := Name}) -> Expected = Name end end,
+    same_test:differ(first_of_the_sys_state, #{handler => {ws_script_h, #{}}}, fun(#{probe := Probe} = Server) ->
+        Socket = ws_client:open(Server),
+        {Own, _, _} = sys:get_state(probe:process(Probe)),
+        http_client:close(Socket),
+        element(1, Own)
+    end, #{cowboy => Check(state), outrider => Check(ws)}).
+
 sys_get_status(_) ->
     Check = fun(Expected) -> fun(#{wire := {Module, running, true}}) -> Expected = Module end end,
     same_test:differ(module_in_sys_status, #{handler => {ws_script_h, #{}}}, fun(#{probe := Probe} = Server) ->

@@ -6,7 +6,7 @@
 -module(outrider_response).
 
 -export([new/4, command/2, missing/2, upgrade/3, abort/1]).
--export([credit/2, is_full/1, wait/1, is_unsent/1, closing/1]).
+-export([credit/2, is_full/1, wait/1, is_unsent/1, closing/1, has_been_large/1]).
 -export_type([response/0, result/0]).
 
 -define(PIECE, 65536).
@@ -26,6 +26,8 @@
     invalid_headers :: error_terminate | ignore,
     %% sized: so many bytes are left of what content-length promised.
     state = unsent :: unsent | open | {sized, pos_integer()} | done,
+    %% It has gone out in pieces since that was asked last.
+    large = false :: boolean(),
     %% The connection is to be closed after this response.
     closing = false :: boolean()
 }).
@@ -140,9 +142,15 @@ wait(R = #response{writer = Writer}) ->
 is_unsent(#response{state = State}) ->
     State =:= unsent.
 
+%% The connection ends with this response, which says so if its head is not sent yet.
 -spec closing(response()) -> response().
-closing(R) ->
-    R#response{closing = true}.
+closing(R = #response{number = Number, writer = Writer}) ->
+    R#response{closing = true, writer = outrider_writer:write_last(outrider_protocol:bundle(Number, [drain]), Writer)}.
+
+%% Whether there is anything large to be forgotten: what refers to it is small, and would keep it while its process waits.
+-spec has_been_large(response()) -> {true, response()} | false.
+has_been_large(#response{large = false}) -> false;
+has_been_large(R) -> {true, R#response{large = false}}.
 
 %% A response whose body follows. One of 204 or 304 has none.
 stream(Code, Status, Headers, R) when Code =:= 204; Code =:= 304 ->
@@ -188,7 +196,7 @@ data(_, _, _, _) ->
 pieces(IsFin, {sendfile, _, _, _} = File, R) ->
     send(?COST, {data, IsFin, file(File)}, R);
 pieces(IsFin, <<Piece:?PIECE/binary, Rest/binary>>, R) when Rest =/= <<>> ->
-    then(send(?PIECE + ?COST, {data, nofin, Piece}, R), fun(Sent) -> pieces(IsFin, Rest, Sent) end);
+    then(send(?PIECE + ?COST, {data, nofin, Piece}, R), fun(Sent) -> pieces(IsFin, Rest, Sent#response{large = true}) end);
 pieces(IsFin, Piece, R) when is_binary(Piece) ->
     send(byte_size(Piece) + ?COST, {data, IsFin, Piece}, R);
 pieces(IsFin, Data, R) ->

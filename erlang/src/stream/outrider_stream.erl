@@ -37,6 +37,7 @@ start(Context = #{ref := Ref, port := Port, parent := Parent, ancestors := Ances
     put('$ancestors', Ancestors),
     %% What proc_lib has put there, as a literal.
     put('$initial_call', {?MODULE, start, 3}),
+    label({cowboy_http, Ref}),
     Monitor = monitor(port, Port),
     Opts = outrider_registry:effective_options(Ref),
     Req = #{streamid := Id} = proxy_header(Head#{ref => Ref, pid => self()}),
@@ -65,11 +66,18 @@ proxy_header(Req = #{proxy_header := Header}) ->
 proxy_header(Req) ->
     Req.
 
-loop(Stream = #stream{context = #{port := Port, parent := Parent}, monitor = Monitor, id = Id, opts = Opts}) ->
-    case outrider_response:is_full(Stream#stream.response) of
-        true -> loop(respond(fun outrider_response:wait/1, Stream));
-        false -> ok
-    end,
+loop(Stream = #stream{response = Response}) ->
+    case outrider_response:is_full(Response) orelse outrider_response:has_been_large(Response) of
+        true ->
+            loop(respond(fun outrider_response:wait/1, Stream));
+        {true, Small} ->
+            true = erlang:garbage_collect(),
+            wait(Stream#stream{response = Small});
+        false ->
+            wait(Stream)
+    end.
+
+wait(Stream = #stream{context = #{port := Port, parent := Parent}, monitor = Monitor, id = Id, opts = Opts}) ->
     Self = self(),
     receive
         {Port, Event} ->
@@ -83,7 +91,7 @@ loop(Stream = #stream{context = #{port := Port, parent := Parent}, monitor = Mon
             lost(closed, Stream);
         %% The request that is being answered may finish; its connection is not kept.
         {'EXIT', Parent, Reason} when Reason =:= shutdown; element(1, Reason) =:= drain ->
-            loop(Stream#stream{stop = Reason, response = outrider_response:closing(Stream#stream.response)});
+            loop(closing(Stream#stream{stop = Reason}));
         {'EXIT', Parent, Reason} ->
             gone({stop, {exit, Reason}, 'Parent process terminated.'}, Stream);
         {'EXIT', Pid, _} = Exit ->
@@ -99,6 +107,9 @@ loop(Stream = #stream{context = #{port := Port, parent := Parent}, monitor = Mon
     after maps:get(inactivity_timeout, Opts, ?INACTIVITY_TIMEOUT_MS) ->
         gone({internal_error, timeout, 'No message or data received before timeout.'}, Stream)
     end.
+
+closing(Stream = #stream{response = Response}) ->
+    Stream#stream{response = outrider_response:closing(Response)}.
 
 %% The sidecar's events.
 
@@ -303,9 +314,10 @@ log(Level, Format, Args, #stream{opts = Opts}) ->
 system_continue(_Parent, _Debug, Stream) ->
     loop(Stream).
 
+%% As in Cowboy, where it is the connection's process: the request that is being answered may finish.
 -spec system_terminate(term(), pid(), [sys:dbg_opt()], #stream{}) -> no_return().
-system_terminate(Reason, _Parent, _Debug, Stream) ->
-    gone({stop, {exit, Reason}, 'sys:terminate/2,3 was called.'}, Stream).
+system_terminate(_Reason, _Parent, _Debug, Stream) ->
+    loop(closing(Stream)).
 
 -spec system_code_change(#stream{}, module(), term(), term()) -> {ok, #stream{}}.
 system_code_change(Stream, _Module, _OldVsn, _Extra) ->

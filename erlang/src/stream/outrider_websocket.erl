@@ -13,6 +13,8 @@
 
 %% What an event costs of its window beside its payload; docs/port-protocol.md, "Credit".
 -define(COST, 64).
+%% How long a process waits for more before it collects what large messages have left behind.
+-define(SETTLE_MS, 1000).
 
 -record(ws, {
     context :: outrider_context:context(),
@@ -32,8 +34,9 @@
     handled = 0 :: non_neg_integer(),
     active = true :: boolean(),
     %% What to do before the next idle wait. At first: what the request left behind goes at once, not when some later
-    %% message grows the heap.
-    rest = collect :: nothing | collect | hibernate,
+    %% message grows the heap. After a message in pieces (more than 64 KiB): collect if nothing comes for a while, since what
+    %% refers to it is small, and would keep it as long as the process idles.
+    rest = collect :: nothing | collect | settle | hibernate,
     shutdown_reason = normal :: term()
 }).
 
@@ -74,19 +77,27 @@ next_frame(WS = #ws{parked = [_ | _] = Parked, active = true}, HandlerState) ->
     next_frame(WS#ws{inbox = lists:append(lists:reverse(Parked)), parked = []}, HandlerState);
 next_frame(WS = #ws{rest = nothing}, HandlerState) ->
     loop(WS, HandlerState);
+next_frame(WS = #ws{rest = settle}, HandlerState) ->
+    loop(WS, HandlerState);
 next_frame(WS = #ws{rest = Rest}, HandlerState) ->
     case {Rest, process_info(self(), message_queue_len)} of
         {hibernate, {_, 0}} ->
             proc_lib:hibernate(?MODULE, loop, [WS#ws{rest = nothing}, HandlerState]);
         {collect, {_, 0}} ->
-            true = erlang:garbage_collect(),
-            loop(WS#ws{rest = nothing}, HandlerState);
+            collect(WS, HandlerState);
         _ ->
             loop(WS, HandlerState)
     end.
 
+collect(WS, HandlerState) ->
+    true = erlang:garbage_collect(),
+    loop(WS#ws{rest = nothing}, HandlerState).
+
+settle(WS = #ws{rest = nothing}) -> WS#ws{rest = settle};
+settle(WS) -> WS.
+
 -spec loop(#ws{}, term()) -> no_return().
-loop(WS = #ws{context = #{port := Port, parent := Parent}, monitor = Monitor}, HandlerState) ->
+loop(WS = #ws{context = #{port := Port, parent := Parent}, monitor = Monitor, rest = Rest}, HandlerState) ->
     receive
         {Port, Event} ->
             event(Event, WS, HandlerState);
@@ -101,7 +112,12 @@ loop(WS = #ws{context = #{port := Port, parent := Parent}, monitor = Monitor}, H
             next(WS, HandlerState);
         Message ->
             call(websocket_info, Message, WS, HandlerState)
+    after patience(Rest) ->
+        collect(WS, HandlerState)
     end.
+
+patience(settle) -> ?SETTLE_MS;
+patience(_) -> infinity.
 
 event({credit, Bytes}, WS = #ws{writer = Writer}, HandlerState) ->
     written({ok, outrider_writer:credit(Bytes, Writer)}, WS, HandlerState);
@@ -135,7 +151,7 @@ frame({Type, Payload} = Frame, WS = #ws{pieces = []}, HandlerState) when Type =/
     call(websocket_handle, Frame, handled(Payload, WS), HandlerState);
 frame({Type, Last}, WS = #ws{pieces = Pieces}, HandlerState) when Type =:= text; Type =:= binary ->
     Message = iolist_to_binary(lists:reverse(Pieces, [Last])),
-    call(websocket_handle, {Type, Message}, handled(Last, WS#ws{pieces = []}), HandlerState);
+    call(websocket_handle, {Type, Message}, settle(handled(Last, WS#ws{pieces = []})), HandlerState);
 frame({closed, {error, Reason} = Error}, WS, HandlerState) when
     Reason =/= badframe, Reason =/= badencoding, Reason =/= badsize
 ->
@@ -210,6 +226,9 @@ commands(Kind, Commands, WS = #ws{backlog = Backlog0, writer = Writer0}, Handler
 
 write(Kind, Commands, WS = #ws{number = Number, writer = Writer}, HandlerState) ->
     try outrider_frames:Kind(Commands, Number) of
+        {more, [_, _ | _] = Bundles, Changes} ->
+            Written = outrider_writer:write(Bundles, Writer),
+            written(Written, lists:foldl(fun change/2, settle(WS), Changes), HandlerState);
         {more, Bundles, []} ->
             written(outrider_writer:write(Bundles, Writer), WS, HandlerState);
         {more, Bundles, Changes} ->
