@@ -90,13 +90,14 @@ what_init_left_in_its_process_stays_there(_) ->
 
 %%% Req in terminate/3
 
--define(REQ, #{method := <<"GET">>, version := 'HTTP/1.1', scheme := <<"http">>, host := <<"localhost">>, port := 80,
+-define(REQ(Scheme, Port), #{method := <<"GET">>, version := 'HTTP/1.1', scheme := Scheme, host := <<"localhost">>, port := Port,
     path := <<"/a/b">>, qs := <<"c=d">>, peer := {{127, 0, 0, 1}, _}}).
 
 %% Cowboy 2.14 added the key streamid.
 partial_req(_) ->
+    {Scheme, Port} = same_test:scheme(),
     Check = fun(Size) -> fun(#{calls := [websocket_init, {terminate, remote}, {req, Req}, _]}) ->
-        ?REQ = Req,
+        ?REQ(Scheme, Port) = Req,
         Size = map_size(Req)
     end end,
     same_test:differ_before({2, 14}, streamid_in_partial_req, #{handler => {ws_script_h, #{partial_req => true}}}, fun(Server) ->

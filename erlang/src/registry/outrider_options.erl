@@ -40,11 +40,16 @@ is_tls(TransOpts) -> maps:get(tls, TransOpts, false) =:= true.
 -spec check(map(), cowboy:opts()) -> ok | {error, no_cert | {bad_option, term()}}.
 check(TransOpts, ProtoOpts) ->
     {Tls, SocketOpts} = split(TransOpts),
-    case {is_tls(TransOpts), outrider_tls:has_certificate(Tls), outrider_tls:check(Tls)} of
-        {true, false, _} -> {error, no_cert};
-        {_, _, ok} -> check_plain(TransOpts#{socket_opts => SocketOpts}, ProtoOpts);
-        {_, _, {error, _} = Error} -> Error
+    case {check_plain(plain(TransOpts, SocketOpts), ProtoOpts), is_tls(TransOpts), outrider_tls:has_certificate(Tls)} of
+        {ok, false, _} -> ok;
+        {ok, true, true} -> outrider_tls:check(Tls);
+        {ok, true, false} -> {error, no_cert};
+        {{error, _} = Error, _, _} -> Error
     end.
+
+%% A value that is no list of options is named.
+plain(TransOpts = #{socket_opts := List}, SocketOpts) when is_list(List) -> TransOpts#{socket_opts => SocketOpts};
+plain(TransOpts, _) -> TransOpts.
 
 %% The options of TLS, and those of the socket below it.
 split(TransOpts) ->

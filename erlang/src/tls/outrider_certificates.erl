@@ -120,11 +120,14 @@ tell(Sidecars, Request) ->
     Requests = [gen_server:send_request(Pid, Request) || Pid <- Sidecars],
     Deadline = {abs, erlang:monotonic_time(millisecond) + ?ANSWER_MS},
     Answers = [gen_server:receive_response(Id, Deadline) || Id <- Requests],
-    case [Answer || Answer <- Answers, Answer =/= {reply, ok}, Answer =/= {reply, starting}, Answer =:= timeout orelse element(1, Answer) =/= error] of
+    case [Answer || Answer <- Answers, Answer =:= timeout orelse is_refusal(Answer)] of
         [] -> ok;
         [{reply, {error, _} = Error} | _] -> Error;
         [timeout | _] -> {error, timeout}
     end.
+
+is_refusal({reply, {error, _}}) -> true;
+is_refusal(_) -> false.
 
 complain(Reason, State = #certificates{complaint = Reason}) ->
     State;
