@@ -6,7 +6,7 @@ use bytes::Bytes;
 use eetf::{Atom, BigInteger, Binary, FixInteger, List, Map, Term, Tuple};
 use outrider::port::Port;
 use outrider::port::decode;
-use outrider::port::message::{Body, Command, Reason, Status, Undecodable};
+use outrider::port::message::{Body, Command, Frame, Member, Pid, Reason, Status, Undecodable};
 use outrider::ws::Kind;
 use proptest::prelude::*;
 
@@ -63,6 +63,80 @@ fn events(port: &Port) -> Vec<Term> {
     events
 }
 
+/// A process, as the VM names it, and by its number.
+fn pid() -> impl Strategy<Value = (Term, Pid)> {
+    (any::<u32>(), any::<u32>(), any::<u32>()).prop_map(|(id, serial, creation)| {
+        let pid = eetf::Pid { node: Atom::from("outrider@127.0.0.1"), id, serial, creation };
+        (Term::from(pid), Pid((u64::from(id) << 32) | u64::from(serial)))
+    })
+}
+
+/// What is sent to many, as terms and as text.
+fn frames() -> impl Strategy<Value = (Term, String)> {
+    let frame = (0..6u8, prop::collection::vec(any::<u8>(), 1..100)).prop_map(|(kind, p)| match kind {
+        0 => (tuple([atom("text"), binary(&p)]), format!("{:?}", Frame::Message(Kind::Text, &p))),
+        1 => (tuple([atom("binary"), binary(&p)]), format!("{:?}", Frame::Message(Kind::Binary, &p))),
+        2 => (tuple([atom("ping"), binary(&p)]), format!("{:?}", Frame::Ping(&p))),
+        3 => (tuple([atom("pong"), binary(&p)]), format!("{:?}", Frame::Pong(&p))),
+        4 => (atom("ping"), format!("{:?}", Frame::Ping(b""))),
+        _ => (atom("pong"), format!("{:?}", Frame::Pong(b""))),
+    });
+    prop::collection::vec(frame, 0..4).prop_map(|frames| {
+        let (terms, texts): (Vec<_>, Vec<_>) = frames.into_iter().unzip();
+        (Term::from(List::from(terms)), format!("[{}]", texts.join(", ")))
+    })
+}
+
+/// A command that is for many clients, as the term that the VM sends and as what we should make of it.
+fn broadcast_command() -> impl Strategy<Value = (Term, String)> {
+    let topic = || prop::collection::vec(any::<u8>(), 0..256);
+    prop_oneof![
+        (any::<bool>(), topic(), prop::option::of(pid())).prop_map(|(is_subscribe, topic, pid)| {
+            let name = atom(if is_subscribe { "subscribe" } else { "unsubscribe" });
+            let (term, member) = match pid {
+                Some((term, pid)) => (tuple([name, term, binary(&topic)]), Member::Process(pid)),
+                None => (tuple([name, binary(&topic)]), Member::Itself),
+            };
+            let command = match is_subscribe {
+                true => Command::Subscribe(member, &topic),
+                false => Command::Unsubscribe(member, &topic),
+            };
+            (term, format!("{command:?}"))
+        }),
+        (topic(), frames()).prop_map(|(topic, (terms, frames))| {
+            let except = Some(Member::Itself);
+            (
+                tuple([atom("publish"), binary(&topic), terms]),
+                format!("Publish(Publish {{ topic: {topic:?}, except: {except:?}, frames: {frames} }})"),
+            )
+        }),
+        (topic(), prop::option::of(pid()), frames()).prop_map(|(topic, pid, (terms, frames))| {
+            let (term, except) = match pid {
+                Some((term, pid)) => (term, Some(Member::Process(pid))),
+                None => (atom("none"), None),
+            };
+            (
+                tuple([atom("publish"), binary(&topic), term, terms]),
+                format!("Publish(Publish {{ topic: {topic:?}, except: {except:?}, frames: {frames} }})"),
+            )
+        }),
+        (prop::collection::vec(pid(), 0..5), frames()).prop_map(|(pids, (terms, frames))| {
+            let (names, pids): (Vec<_>, Vec<_>) = pids.into_iter().unzip();
+            (
+                tuple([atom("send_many"), Term::from(List::from(names)), terms]),
+                format!("SendMany(SendMany {{ pids: {pids:?}, frames: {frames} }})"),
+            )
+        }),
+        (any::<u64>(), topic()).prop_map(|(question, topic)| {
+            let command = Command::Subscribers(question, &topic);
+            (tuple([atom("subscribers"), integer(question), binary(&topic)]), format!("{command:?}"))
+        }),
+        any::<u64>().prop_map(|question| {
+            (tuple([atom("topics"), integer(question)]), format!("{:?}", Command::Topics(question)))
+        }),
+    ]
+}
+
 /// A WebSocket command, as the term that the VM sends and as what we should make of it.
 fn websocket_command() -> impl Strategy<Value = (Term, String)> {
     let payload = |range: Range<usize>| prop::collection::vec(any::<u8>(), range);
@@ -92,10 +166,14 @@ fn websocket_command() -> impl Strategy<Value = (Term, String)> {
     ]
 }
 
+fn any_command() -> impl Strategy<Value = (Term, String)> {
+    prop_oneof![websocket_command(), broadcast_command()]
+}
+
 proptest! {
     #[test]
-    fn every_websocket_command_is_read_as_it_was_written(
-        bundles in prop::collection::vec((any::<u64>(), prop::collection::vec(websocket_command(), 0..4)), 0..4),
+    fn every_command_of_a_websocket_is_read_as_it_was_written(
+        bundles in prop::collection::vec((any::<u64>(), prop::collection::vec(any_command(), 0..4)), 0..4),
     ) {
         let expected: Vec<_> = bundles
             .iter()
@@ -107,7 +185,7 @@ proptest! {
     }
 
     #[test]
-    fn a_packet_cut_short_is_refused(commands in prop::collection::vec(websocket_command(), 1..4)) {
+    fn a_packet_cut_short_is_refused(commands in prop::collection::vec(any_command(), 1..4)) {
         let packet = packet_of_one(7, commands.into_iter().map(|(term, _)| term).collect());
         for end in 0..packet.len() {
             prop_assert_eq!(decoded(&packet[..end]), Err(Undecodable), "cut at {}", end);
@@ -122,7 +200,7 @@ proptest! {
 
     #[test]
     fn a_damaged_packet_is_commands_or_refused(
-        commands in prop::collection::vec(websocket_command(), 1..4),
+        commands in prop::collection::vec(any_command(), 1..4),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {
@@ -207,6 +285,40 @@ fn a_lying_length_allocates_nothing() {
     // {1, [{response, …}]} whose list of headers claims four thousand million elements.
     let lying = b"\x83\x68\x02\x61\x01\x6c\x00\x00\x00\x01\x68\x04\x77\x08response\x61\xc8\x6c\xff\xff\xff\xff";
     assert_eq!(decoded(lying), Err(Undecodable));
+}
+
+#[test]
+fn a_broadcast_that_is_none_is_refused() {
+    let topic = || binary(b"topic");
+    let list = |terms: Vec<Term>| Term::from(List::from(terms));
+    let ping = || list(vec![atom("ping")]);
+    for command in [
+        tuple([atom("subscribe"), atom("topic")]),
+        tuple([atom("subscribe"), integer(1), topic()]),
+        tuple([atom("unsubscribe"), atom("none"), topic()]),
+        tuple([atom("publish"), topic(), atom("ping")]),
+        tuple([atom("publish"), atom("topic"), ping()]),
+        tuple([atom("publish"), topic(), atom("all"), ping()]),
+        tuple([atom("publish"), topic(), integer(1), ping()]),
+        tuple([atom("publish"), topic(), list(vec![atom("close")])]),
+        tuple([atom("publish"), topic(), list(vec![tuple([atom("close"), integer(1000), binary(b"")])])]),
+        tuple([atom("publish"), topic(), list(vec![tuple([atom("text"), integer(1)])])]),
+        tuple([atom("send_many"), list(vec![integer(1)]), ping()]),
+        tuple([atom("send_many"), list(Vec::new()), list(vec![tuple([atom("part"), binary(b"x")])])]),
+        tuple([atom("subscribers"), integer(1), atom("topic")]),
+        tuple([atom("topics"), atom("all")]),
+    ] {
+        assert_eq!(decoded(&packet_of_one(7, vec![command.clone()])), Err(Undecodable), "{command}");
+    }
+}
+
+#[test]
+fn a_lying_number_of_processes_or_frames_allocates_nothing() {
+    let begin = b"\x83\x6c\x00\x00\x00\x01\x68\x02\x61\x00\x6c\x00\x00\x00\x01";
+    let pids = [&begin[..], b"\x68\x03\x77\x09send_many\x6c\xff\xff\xff\xff"].concat();
+    let frames = [&begin[..], b"\x68\x03\x77\x07publish\x6d\x00\x00\x00\x01t\x6c\xff\xff\xff\xff\x77\x04ping"].concat();
+    assert_eq!(decoded(&pids), Err(Undecodable));
+    assert_eq!(decoded(&frames), Err(Undecodable));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 %% Members of a broadcast: WebSockets that have subscribed to a topic, whose handlers run what they are sent.
 -module(broadcast_case).
 
--export([routes/0, routes/1, member/2, member/3, run/2]).
+-export([routes/0, routes/1, member/2, member/3, settle/1, run/2]).
 
 -define(TOPIC, <<"topic">>).
 
@@ -46,8 +46,13 @@ member(Server = #{ref := Ref}, Headers, SocketOptions) ->
     %% Others may have ended meanwhile.
     os_process:until(fun() -> outrider:procs(Ref, connections) -- Before =/= [] end),
     [Pid] = outrider:procs(Ref, connections) -- Before,
-    ok = run(Pid, fun(State) -> {[], State} end),
+    ok = settle(Pid),
     {Socket, Pid}.
+
+%% Waits until a handler has come so far that it takes messages.
+-spec settle(pid()) -> ok.
+settle(Pid) ->
+    run(Pid, fun(State) -> {[], State} end).
 
 %% Has a handler run a callback, and waits until its commands have been carried out.
 -spec run(pid(), fun((State) -> {list(), State})) -> ok.
