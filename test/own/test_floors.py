@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """scripts/floors.py finds what it is for, in trees of a few files: each case is one import that is wrong, or right."""
 
 import subprocess
