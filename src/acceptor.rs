@@ -15,7 +15,7 @@ use tracing::debug;
 use crate::gate::{Gate, Permit};
 use crate::streams::application::{Application, ready};
 use crate::transport::listener::{ListenAddr, Options};
-use crate::transport::{Endpoint, Listener, Socket};
+use crate::transport::{Endpoint, Listener, Plain};
 
 /// How long accepting pauses when there is no file descriptor or memory left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -64,7 +64,7 @@ pub struct Acceptor {
     pub app: Rc<dyn Application>,
     /// Serves a client that has come in, in a task of its own. The permits count it as a connection that speaks HTTP, and as
     /// one of any kind.
-    pub serve: Box<dyn Fn(Socket, Permit, Permit)>,
+    pub serve: Box<dyn Fn(Plain, Permit, Permit)>,
     pub tell: Tell,
 }
 

@@ -5,6 +5,7 @@
 //! defaults are Cowboy's and Ranch's.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tracing::level_filters::LevelFilter;
 use crate::http::head::HeadLimits;
 use crate::rights::User;
 use crate::transport::listener::{self, ListenAddr};
+use crate::transport::tls;
 use crate::{gate, http, rights, streams, version};
 
 /// HTTP and WebSocket I/O for an Erlang VM, in a process beside it.
@@ -55,6 +57,9 @@ pub struct Serve {
     /// How long the VM may be silent before clients are sent away and this process ends, in ms or infinity.
     #[arg(long, default_value = "300000", value_name = "MS")]
     pub vm_timeout: Timeout,
+    /// Encrypt connections; nobody is accepted before the VM has sent the certificates.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub tls: bool,
     /// The least level of what is logged through the VM.
     #[arg(long, default_value = "info")]
     pub log_level: LogLevel,
@@ -88,6 +93,12 @@ pub struct Echo {
     /// Negotiate permessage-deflate and x-webkit-deflate-frame.
     #[arg(long)]
     pub compress: bool,
+    /// Encrypt connections, with the certificate in this file (PEM).
+    #[arg(long, requires = "keyfile", value_name = "PATH")]
+    pub certfile: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, requires = "certfile", value_name = "PATH")]
+    pub keyfile: Option<PathBuf>,
     /// The largest frame and message taken from a client, in bytes, or infinity.
     #[arg(long, default_value = "1000000", value_name = "BYTES")]
     pub max_frame_size: OrInfinity<u64>,
@@ -145,6 +156,9 @@ pub struct Limits {
     /// Each connection begins with a header of the PROXY protocol (version 1 or 2).
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub proxy_header: bool,
+    /// From the accept, or the header of the PROXY protocol, to the end of the TLS handshake, in ms or infinity.
+    #[arg(long, default_value = "5000", value_name = "MS")]
+    pub handshake_timeout: Timeout,
     /// From the accept, or the end of the last request, to the end of a request's head, in ms or infinity.
     #[arg(long, default_value = "5000", value_name = "MS")]
     pub request_timeout: Timeout,
@@ -254,6 +268,11 @@ impl Limits {
             chunked: self.chunked,
             max_fragments: self.max_fragments.0,
         }
+    }
+
+    /// How clients are met where connections are encrypted. `ask` puts the name of a host to the application.
+    pub fn tls(&self, ask: impl Fn(&str) + 'static) -> tls::Acceptor {
+        tls::Acceptor::new(self.handshake_timeout.0, self.linger_timeout.0, ask)
     }
 
     fn head(&self) -> HeadLimits {

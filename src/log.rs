@@ -13,6 +13,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::port::Port;
+use crate::transport::tls;
 
 thread_local! {
     /// The event loop's port. Events of other threads (file reads) are not logged.
@@ -40,6 +41,7 @@ impl<S: Subscriber> Layer<S> for ToVm {
         let level = match *event.metadata().level() {
             Level::ERROR => "error",
             Level::WARN => "warning",
+            Level::INFO if event.metadata().target() == tls::ALERTS => "notice",
             Level::INFO => "info",
             Level::DEBUG | Level::TRACE => "debug",
         };

@@ -19,7 +19,7 @@ use crate::port::message::{Command, SIDECAR, StreamId, Undecodable, VERSION};
 use crate::port::{Port, decode, stdio};
 use crate::streams::Streams;
 use crate::streams::application::Application;
-use crate::transport::{Endpoint, Listener, listener};
+use crate::transport::{Endpoint, Listener, listener, tls};
 use crate::{config, log, rights, streams, watchdog};
 
 /// How long clients may take their close frames at the end.
@@ -127,7 +127,11 @@ pub fn serve(flags: config::Serve) -> Result<(), Failure> {
             Ok(endpoints) => told.listening(endpoints),
             Err(ListenError { address, error }) => told.relisten_error(&address.to_string(), acceptor::posix(&error)),
         };
-        let house = House::new(Rc::clone(&port) as Rc<dyn Application>, &flags.limits, flags.window);
+        let tls = flags.tls.then(|| {
+            let asked = Rc::clone(&port);
+            Rc::new(flags.limits.tls(move |name| asked.host(name)))
+        });
+        let house = House::new(Rc::clone(&port) as Rc<dyn Application>, &flags.limits, flags.window, tls);
         house.gate.begin(flags.suspended);
         let accepting = tokio::task::spawn_local(house.accept(listener, listeners, Box::new(tell)));
         let result = tokio::select! {
@@ -155,7 +159,16 @@ pub fn echo(flags: config::Echo) -> Result<(), Failure> {
         }
         let idle_timeout = flags.limits.idle_timeout.0.map(|timeout| timeout.as_millis() as u64);
         let echo = Rc::new(Echo::new(flags.max_frame_size.0, flags.compress, idle_timeout));
-        let house = House::new(Rc::clone(&echo) as Rc<dyn Application>, &flags.limits, ECHO_WINDOW);
+        let tls = match flags.certfile.as_deref().zip(flags.keyfile.as_deref()) {
+            Some((certificate, key)) => {
+                let tls = flags.limits.tls(|_| {});
+                let identity = tls::Identity::from_files(certificate, key)?;
+                tls.hosts.set(&tls::Settings::of(identity)).map_err(|invalid| io::Error::other(invalid.to_string()))?;
+                Some(Rc::new(tls))
+            }
+            None => None,
+        };
+        let house = House::new(Rc::clone(&echo) as Rc<dyn Application>, &flags.limits, ECHO_WINDOW, tls);
         tokio::task::spawn_local(echo::answer(echo, Rc::clone(&house.streams), FLUSHED_AT_ONCE));
         house.accept(listener, Some(listeners), Box::new(|_| {})).await;
         Ok(())
@@ -170,10 +183,10 @@ struct House {
 }
 
 impl House {
-    fn new(app: Rc<dyn Application>, limits: &config::Limits, window: usize) -> Self {
+    fn new(app: Rc<dyn Application>, limits: &config::Limits, window: usize, tls: Option<Rc<tls::Acceptor>>) -> Self {
         let gate = Rc::new(Gate::new(&limits.gate()));
         let streams = Streams::new(app, limits.streams(window));
-        let http = http::Server::new(Rc::clone(&streams), Rc::clone(&gate), limits.http());
+        let http = http::Server::new(Rc::clone(&streams), Rc::clone(&gate), limits.http(), tls);
         tokio::task::spawn_local(streams::keep_time(Rc::clone(&streams)));
         tokio::task::spawn_local(streams::keep_house(Rc::clone(&streams)));
         Self { gate, streams, http }
@@ -197,7 +210,13 @@ impl House {
             }),
             tell,
         };
-        acceptor::run(acceptor, listeners)
+        let tls = self.http.tls.clone();
+        async move {
+            if let Some(tls) = tls {
+                tls.hosts.configured().await;
+            }
+            acceptor::run(acceptor, listeners).await;
+        }
     }
 
     /// Carries out a command of the VM.
@@ -213,8 +232,23 @@ impl House {
             Command::MaxConnections(max) => {
                 self.gate.connections.set_max(max.map(|max| usize::try_from(max).unwrap_or(usize::MAX)));
             }
+            Command::Tls(number, settings) => {
+                let result: Result<(), String> = self.tls(|tls| tls.hosts.set(&settings));
+                port.tls(number, &result);
+            }
+            Command::Host(name, answer) => {
+                if let Err(reason) = self.tls(|tls| tls.hosts.answer(&name, &answer)) {
+                    tracing::error!(name, "the certificate of a host cannot be used: {reason}");
+                }
+            }
             _ => tracing::error!("a command that is not for the sidecar itself"),
         }
+    }
+
+    /// Changes how connections are encrypted, if they are.
+    fn tls(&self, change: impl FnOnce(&tls::Acceptor) -> Result<(), tls::Invalid>) -> Result<(), String> {
+        let tls = self.http.tls.as_ref().ok_or("connections are not encrypted")?;
+        change(tls).map_err(|invalid| invalid.to_string())
     }
 
     /// Sends all clients away: WebSockets with 1001, HTTP connections with the rest of an answer that the VM has finished.

@@ -1,10 +1,11 @@
 %%% Outrider's API: cowboy's and ranch's functions for a listener, with their arguments and results.
 %%%
-%%% Replace cowboy:start_clear/3 by start_clear/3 here; routes, handlers, cowboy_req calls and options stay. Functions
+%%% Replace cowboy:start_clear/3 by start_clear/3 here, or start_tls/3; routes, handlers, cowboy_req calls and options stay. Functions
 %%% that take the name of a listener fail with badarg where none of that name runs, stop_listener/1 excepted.
 -module(outrider).
 
--export([start_clear/3, stop_listener/1, drain/2, child_spec/4]).
+-export([start_clear/3, start_tls/3, stop_listener/1, drain/2, child_spec/4]).
+-export([reload_certificates/1]).
 -export([suspend_listener/1, resume_listener/1, get_status/1]).
 -export([get_port/1, get_addr/1, info/0, info/1, procs/2]).
 -export([get_max_connections/1, set_max_connections/2, wait_for_connections/3, wait_for_connections/4]).
@@ -17,14 +18,24 @@
 %% is unknown or of the wrong type, {error, {already_started, Pid}} if the name is taken. Options: see
 %% outrider_options, and docs/cowboy-compatibility.md.
 -spec start_clear(ranch:ref(), ranch:opts(), cowboy:opts()) -> {ok, pid()} | {error, term()}.
-start_clear(Ref, TransOpts0, ProtoOpts0) ->
-    {TransOpts, ProtoOpts} = prepare(TransOpts0, ProtoOpts0),
+start_clear(Ref, TransOpts, ProtoOpts) ->
+    start(Ref, ranch_tcp, TransOpts, ProtoOpts).
+
+%% The same with TLS, 1.3 and 1.2. The options of TLS are among the socket_opts, as with Cowboy: see outrider_tls. Further errors:
+%% {error, no_cert} where no option gives a certificate; {error, {options, {Option, Path, {error, Reason}}}} where a file cannot
+%% be used, which Cowboy's listener only finds when somebody connects.
+-spec start_tls(ranch:ref(), ranch:opts(), cowboy:opts()) -> {ok, pid()} | {error, term()}.
+start_tls(Ref, TransOpts, ProtoOpts) ->
+    start(Ref, ranch_ssl, TransOpts, ProtoOpts).
+
+start(Ref, Transport, TransOpts0, ProtoOpts0) ->
+    {TransOpts, ProtoOpts} = prepare(Transport, TransOpts0, ProtoOpts0),
     case outrider_options:check(TransOpts, ProtoOpts) of
         ok -> started(outrider_sup:start_listener(Ref, TransOpts, ProtoOpts));
         {error, _} = Error -> Error
     end.
 
-%% Stop a listener started with start_clear/3. Its WebSocket handlers end with terminate(shutdown, …) and their clients
+%% Stop a listener started with start_clear/3 or start_tls/3. Its WebSocket handlers end with terminate(shutdown, …) and their clients
 %% get close code 1001; requests that are being answered have the transport option shutdown (5000 ms) to finish.
 %% {error, not_found} if none of that name was started so; one of child_spec/4 its supervisor stops.
 -spec stop_listener(ranch:ref()) -> ok | {error, not_found}.
@@ -42,10 +53,17 @@ drain(Ref, Options) ->
 
 %% The child specification of a listener for a supervisor of your own, as ranch:child_spec/5, less the protocol's module.
 %% Its id is Ranch's, by which libraries find the child. The application outrider must run.
--spec child_spec(ranch:ref(), ranch_tcp, ranch:opts(), cowboy:opts()) -> supervisor:child_spec().
-child_spec(Ref, ranch_tcp, TransOpts0, ProtoOpts0) ->
-    {TransOpts, ProtoOpts} = prepare(TransOpts0, ProtoOpts0),
+-spec child_spec(ranch:ref(), ranch_tcp | ranch_ssl, ranch:opts(), cowboy:opts()) -> supervisor:child_spec().
+child_spec(Ref, Transport, TransOpts0, ProtoOpts0) when Transport =:= ranch_tcp; Transport =:= ranch_ssl ->
+    {TransOpts, ProtoOpts} = prepare(Transport, TransOpts0, ProtoOpts0),
     (outrider_listener_sup:child_spec(Ref, TransOpts, ProtoOpts))#{id => {ranch_embedded_sup, Ref}}.
+
+%% Read the certificates, keys and lists of a listener with TLS again, now; clients that come after get what the files have.
+%% Without this a change is seen within two minutes. Where a file cannot be used, nothing changes: {error, {options, …}}, as
+%% start_tls/3. What the option sni_fun has said is asked for again. badarg where the listener has no TLS.
+-spec reload_certificates(ranch:ref()) -> ok | {error, term()}.
+reload_certificates(Ref) ->
+    outrider_certificates:reload(Ref).
 
 %% Stop listening. Existing connections go on.
 -spec suspend_listener(ranch:ref()) -> ok | {error, term()}.
@@ -117,7 +135,11 @@ info(Ref) ->
         ip => Ip,
         port => Port,
         max_connections => get_max_connections(Ref),
-        transport => ranch_tcp,
+        transport =>
+            case outrider_options:is_tls(outrider_registry:transport_options(Ref)) of
+                true -> ranch_ssl;
+                false -> ranch_tcp
+            end,
         transport_options => outrider_registry:transport_options(Ref),
         protocol => ?MODULE,
         protocol_options => outrider_registry:protocol_options(Ref)
@@ -180,7 +202,8 @@ get_transport_options(Ref) ->
 %% For the sidecars that start from now on. As in Ranch, max_connections stays what it is: there is set_max_connections/2.
 -spec set_transport_options(ranch:ref(), ranch:opts()) -> ok | {error, {bad_option, term()}}.
 set_transport_options(Ref, TransOpts0) ->
-    TransOpts = outrider_options:normalize(TransOpts0),
+    IsTls = outrider_options:is_tls(outrider_registry:transport_options(Ref)),
+    TransOpts = outrider_options:seal((outrider_options:normalize(TransOpts0))#{tls => IsTls}),
     case outrider_options:check(TransOpts, outrider_registry:protocol_options(Ref)) of
         ok -> outrider_registry:set_transport_options(Ref, TransOpts#{max_connections => get_max_connections(Ref)});
         {error, _} = Error -> Error
@@ -222,8 +245,8 @@ backlog() ->
     outrider_backlog:info().
 
 %% As Cowboy, a listener tells its stream handlers what type of connection it was started with.
-prepare(TransOpts0, ProtoOpts) ->
-    TransOpts = outrider_options:normalize(TransOpts0),
+prepare(Transport, TransOpts0, ProtoOpts) ->
+    TransOpts = outrider_options:seal((outrider_options:normalize(TransOpts0))#{tls => Transport =:= ranch_ssl}),
     Type = maps:get(connection_type, TransOpts, supervisor),
     {TransOpts#{connection_type => Type}, ProtoOpts#{connection_type => Type}}.
 
@@ -231,6 +254,8 @@ prepare(TransOpts0, ProtoOpts) ->
 started({error, {{shutdown, {failed_to_start_child, outrider_sidecars_sup, {listen_error, _, Reason}}}, _}}) when
     Reason =:= eaddrinuse; Reason =:= eacces
 ->
+    {error, Reason};
+started({error, {{shutdown, {failed_to_start_child, _, {listen_error, _, {options, _} = Reason}}}, _}}) ->
     {error, Reason};
 started({error, {{already_started, Pid}, _}}) ->
     {error, {already_started, Pid}};

@@ -13,6 +13,7 @@ use super::request::ConnectionInfo;
 use super::wire::Wire;
 use crate::gate::Gate;
 use crate::streams::Streams;
+use crate::transport::tls;
 
 /// How HTTP is spoken, by Cowboy's names; `None` is infinity.
 #[derive(Clone, Debug)]
@@ -45,13 +46,15 @@ pub struct Server {
     pub streams: Rc<Streams>,
     pub gate: Rc<Gate>,
     pub options: Options,
+    /// Where connections are encrypted.
+    pub tls: Option<Rc<tls::Acceptor>>,
     pub(super) refusals: Refusals,
 }
 
 impl Server {
     /// One for this process.
-    pub fn new(streams: Rc<Streams>, gate: Rc<Gate>, options: Options) -> Rc<Self> {
-        Rc::new(Self { streams, gate, options, refusals: Refusals::default() })
+    pub fn new(streams: Rc<Streams>, gate: Rc<Gate>, options: Options, tls: Option<Rc<tls::Acceptor>>) -> Rc<Self> {
+        Rc::new(Self { streams, gate, options, tls, refusals: Refusals::default() })
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::wire::Wire;
 use crate::streams::Streams;
@@ -52,8 +52,10 @@ impl hyper::rt::Write for HyperIo {
     }
 
     /// Called when hyper has written all that it had.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.wire.borrow_mut().has_flushed();
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut wire = self.wire.borrow_mut();
+        ready!(wire.poll_sent(cx))?;
+        wire.has_flushed();
         Poll::Ready(Ok(()))
     }
 

@@ -39,7 +39,7 @@ use tracing::{debug, error};
 use crate::gate::{Full, Permit};
 use crate::port::message::StreamId;
 use crate::streams::Stream;
-use crate::transport::Socket;
+use crate::transport::{Plain, Socket};
 use crate::websocket::{self, Session};
 use connection::Connection;
 pub use connection::{Options, Server};
@@ -81,17 +81,17 @@ pub struct Permits {
 }
 
 /// Serves a client until it leaves.
-pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
+pub async fn serve(server: Rc<Server>, mut socket: Plain, mut permits: Permits) {
     let Ok((peer, sock)) = socket.endpoints() else { return };
-    let mut wire = Wire::new(socket, Rc::clone(&server.options.head));
+    let mut received = Vec::new();
     let mut proxy_header = None;
     if server.options.proxy_header {
-        let read = tokio::time::timeout(PROXY_TIMEOUT, wire.proxy_header()).await;
+        let read = tokio::time::timeout(PROXY_TIMEOUT, proxy::read(&mut socket, &mut received)).await;
         let is_late = read.is_err();
         proxy_header = read.ok().flatten();
         if proxy_header.is_none() {
             // A load balancer that looks whether somebody listens connects, and leaves without a byte.
-            if is_late || wire.has_unread() {
+            if is_late || !received.is_empty() {
                 server.gate.warn_unproxied(&peer);
             }
             return;
@@ -109,9 +109,18 @@ pub async fn serve(server: Rc<Server>, socket: Socket, mut permits: Permits) {
             return;
         }
     }
+    let (socket, received) = match &server.tls {
+        None => (Socket::Plain(socket), received),
+        Some(tls) => match Box::pin(tls.accept(socket, received)).await {
+            Some((stream, early)) => (Socket::Tls(stream), early),
+            None => return,
+        },
+    };
+    let secure = socket.is_secure();
+    let cert = socket.certificate().map(Into::into);
     let connection = Rc::new(Connection {
-        wire: Rc::new(RefCell::new(wire)),
-        info: Rc::new(ConnectionInfo { peer, sock, proxy_header }),
+        wire: Rc::new(RefCell::new(Wire::new(socket, received, Rc::clone(&server.options.head)))),
+        info: Rc::new(ConnectionInfo { peer, sock, secure, cert, proxy_header }),
         requests: Cell::new(0),
         current: RefCell::new(None),
         last: Cell::new(false),

@@ -1,9 +1,13 @@
-//! Where a PROXY protocol header ends (versions 1 and 2, as HAProxy's specification has them). Pure.
+//! Where a PROXY protocol header ends (versions 1 and 2, as HAProxy's specification has them).
 //!
 //! Its length is found here, and the client's address, by which connections are counted. The VM parses the header itself,
 //! with Ranch's own code, and puts it into `Req` as `proxy_header`.
 
+use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::task::{Poll, ready};
+
+use crate::transport::{Plain, scratch};
 
 /// What the first bytes of a connection are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,28 @@ const V1_START: &[u8] = b"PROXY ";
 /// What a header of version 2 begins with (section 2.2); then come 2 bytes, and the length of the rest in 2.
 const V2_START: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_FIXED: usize = 16;
+
+/// Reads the header with which the connection begins, before TLS if there is TLS; `None` if it begins with something else.
+/// What came behind it is left in `received`.
+pub async fn read(socket: &mut Plain, received: &mut Vec<u8>) -> Option<Box<[u8]>> {
+    loop {
+        match header(received) {
+            Header::Complete(length) => return Some(received.drain(..length).collect()),
+            Header::Invalid => return None,
+            Header::Partial => {}
+        }
+        let read = poll_fn(|cx| {
+            scratch::with(|buffer| {
+                let n = ready!(socket.poll_read(cx, buffer)).unwrap_or(0);
+                received.extend_from_slice(&buffer[..n]);
+                Poll::Ready(n)
+            })
+        });
+        if read.await == 0 {
+            return None;
+        }
+    }
+}
 
 /// Looks for the header's end; `bytes` are all that came so far.
 pub fn header(bytes: &[u8]) -> Header {

@@ -21,6 +21,10 @@ pub struct ConnectionInfo {
     pub peer: Endpoint,
     /// Our end.
     pub sock: Endpoint,
+    /// TLS is spoken.
+    pub secure: bool,
+    /// The client's own certificate, in DER.
+    pub cert: Option<Box<[u8]>>,
     /// The PROXY protocol's header as it came, where the listener expects one.
     pub proxy_header: Option<Box<[u8]>>,
 }
@@ -101,7 +105,7 @@ impl RequestHead {
         (path, parts.next().unwrap_or(b""))
     }
 
-    /// From an absolute request target, else the Host header; empty and 80 where neither says.
+    /// From an absolute request target, else the Host header; empty and 80, or 443 with TLS, where neither says.
     fn host_and_port(&self) -> (&str, u16) {
         let authority = match self.parts.uri.authority() {
             Some(authority) if !self.is_http10() || self.parts.headers.contains_key(HOST) => authority.as_str(),
@@ -109,9 +113,10 @@ impl RequestHead {
         };
         // An IPv6 address has colons of its own, inside brackets.
         let port_at = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
+        let default = if self.connection.secure { 443 } else { 80 };
         match port_at {
-            Some(at) => (&authority[..at], authority[at + 1..].parse().unwrap_or(80)),
-            None => (authority, 80),
+            Some(at) => (&authority[..at], authority[at + 1..].parse().unwrap_or(default)),
+            None => (authority, default),
         }
     }
 }
@@ -131,7 +136,7 @@ impl Head for RequestHead {
         }
         w.atom("method").binary(self.parts.method.as_str().as_bytes());
         w.atom("version").atom(if self.is_http10() { "HTTP/1.0" } else { "HTTP/1.1" });
-        w.atom("scheme").binary(b"http");
+        w.atom("scheme").binary(if self.connection.secure { b"https" } else { b"http" });
         w.atom("host").binary(host.to_ascii_lowercase().as_bytes());
         w.atom("port").integer(u64::from(port));
         w.atom("path").binary(path);
@@ -142,7 +147,11 @@ impl Head for RequestHead {
         endpoint_term(w, &self.connection.peer);
         w.atom("sock");
         endpoint_term(w, &self.connection.sock);
-        w.atom("cert").atom("undefined");
+        w.atom("cert");
+        match &self.connection.cert {
+            Some(der) => w.binary(der),
+            None => w.atom("undefined"),
+        };
         w.atom("has_body").bool(self.has_body());
         w.atom("body_length");
         match self.body_length() {

@@ -8,7 +8,6 @@
 //! While a request is being answered, and its response written, the next head is held back. What follows a request that
 //! becomes a WebSocket therefore stays here, untouched by HTTP, for [`Wire::into_rest`].
 
-use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -18,7 +17,6 @@ use tokio::time::Instant;
 
 use super::chunks::{ChunkedBody, Malformed};
 use super::head::{BodyLength, HeadCheck, HeadLimits, Known, Verdict};
-use super::proxy::{self, Header};
 use crate::port::message::CHUNK;
 use crate::transport::stall::Stall;
 use crate::transport::{Socket, scratch};
@@ -72,12 +70,12 @@ enum Framing {
 }
 
 impl Wire {
-    pub fn new(socket: Socket, limits: Rc<HeadLimits>) -> Self {
+    pub fn new(socket: Socket, unread: Vec<u8>, limits: Rc<HeadLimits>) -> Self {
         let now = Instant::now();
         Self {
             socket,
             limits,
-            unread: Vec::new(),
+            unread,
             framing: Framing::Head(HeadCheck::default()),
             target: None,
             busy: false,
@@ -93,25 +91,6 @@ impl Wire {
             waiting_since: now,
             reader: None,
         }
-    }
-
-    /// Reads the header of the PROXY protocol with which the connection begins; `None` if it begins with something else.
-    pub async fn proxy_header(&mut self) -> Option<Box<[u8]>> {
-        loop {
-            match proxy::header(&self.unread) {
-                Header::Complete(length) => return Some(self.unread.drain(..length).collect()),
-                Header::Invalid => return None,
-                Header::Partial => {}
-            }
-            if !poll_fn(|cx| self.poll_fill(cx)).await.ok()? {
-                return None;
-            }
-        }
-    }
-
-    /// Whether bytes have come that nobody has taken.
-    pub fn has_unread(&self) -> bool {
-        !self.unread.is_empty()
     }
 
     /// The response has been given to hyper, or there will be none. Says whether the next request can be waited for:
@@ -236,10 +215,31 @@ impl Wire {
                 result => {
                     self.stall = None;
                     self.sent = Instant::now();
-                    return Poll::Ready(result);
+                    if !matches!(result, Ok(0)) || bufs.iter().all(|buf| buf.is_empty()) {
+                        return Poll::Ready(result);
+                    }
                 }
             }
         }
+    }
+
+    /// Ready when the kernel has all that was written.
+    pub fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.socket.pending() > 0 {
+            if self.socket.poll_write_ready(cx)?.is_pending() {
+                self.stall.get_or_insert_with(|| Box::new(Stall::begin(&self.socket)));
+                return Poll::Pending;
+            }
+            match self.socket.try_flush() {
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                result => {
+                    result?;
+                    self.stall = None;
+                    self.sent = Instant::now();
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Since when the client has taken nothing of what there is to write.

@@ -1,4 +1,5 @@
-//! The control plane's commands: HTTP responses, the upgrade, options. The only user of the crate `eetf`.
+//! The control plane's commands: HTTP responses, the upgrade, options; those of TLS are read by `tls.rs`.
+//! The only users of the crate `eetf`.
 //!
 //! Comes in: the bytes of one term, whose structure `decode.rs` has checked. Goes out: a command with its own data.
 
@@ -6,6 +7,9 @@ use bytes::Bytes;
 use eetf::Term;
 
 use super::message::{Body, Command, Headers, Status, Undecodable, WebsocketOptions};
+use super::terms::{atom, binary, boolean, integer, map, or_infinity};
+use super::tls;
+use crate::transport::tls::Answer;
 use crate::ws::DeflateOpts;
 
 /// Decodes one command. `term` is one term of integers, atoms, binaries, tuples, lists and maps, complete.
@@ -28,9 +32,20 @@ pub fn command(term: &[u8]) -> Result<Command<'static>, Undecodable> {
         "websocket" => Command::Websocket(headers(next()?)?, Box::new(websocket_options(next()?)?)),
         "max_connections" => Command::MaxConnections(or_infinity(&next()?)?),
         "set_options" => set_options(next()?)?,
+        "tls" => Command::Tls(integer(&next()?)?, Box::new(tls::settings(next()?)?)),
+        "host" => Command::Host(tls::text(next()?)?, host(next()?)?),
         _ => return Err(Undecodable),
     };
     if args.next().is_some() { Err(Undecodable) } else { Ok(command) }
+}
+
+/// Options, `undefined` or `refused`.
+fn host(term: Term) -> Result<Answer, Undecodable> {
+    match term {
+        Term::Atom(atom) if atom.name == "undefined" => Ok(Answer::Default),
+        Term::Atom(atom) if atom.name == "refused" => Ok(Answer::Refused),
+        term => tls::options(term).map(|options| Answer::Options(Box::new(options))),
+    }
 }
 
 fn status(term: Term) -> Result<Status, Undecodable> {
@@ -112,52 +127,10 @@ fn set_options(term: Term) -> Result<Command<'static>, Undecodable> {
     Ok(Command::SetOptions { idle_timeout, max_frame_size, chunked })
 }
 
-fn map(term: Term) -> Result<Vec<(String, Term)>, Undecodable> {
-    let Term::Map(map) = term else { return Err(Undecodable) };
-    map.map.into_iter().map(|(key, value)| Ok((atom(&key)?.to_owned(), value))).collect()
-}
-
 fn fin(term: &Term) -> Result<bool, Undecodable> {
     match atom(term)? {
         "fin" => Ok(true),
         "nofin" => Ok(false),
-        _ => Err(Undecodable),
-    }
-}
-
-fn or_infinity(term: &Term) -> Result<Option<u64>, Undecodable> {
-    match term {
-        Term::Atom(atom) if atom.name == "infinity" => Ok(None),
-        number => integer(number).map(Some),
-    }
-}
-
-fn boolean(term: &Term) -> Result<bool, Undecodable> {
-    match atom(term)? {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(Undecodable),
-    }
-}
-
-fn integer(term: &Term) -> Result<u64, Undecodable> {
-    match term {
-        Term::FixInteger(number) => u64::try_from(number.value).map_err(|_| Undecodable),
-        Term::BigInteger(number) => u64::try_from(&number.value).map_err(|_| Undecodable),
-        _ => Err(Undecodable),
-    }
-}
-
-fn atom(term: &Term) -> Result<&str, Undecodable> {
-    match term {
-        Term::Atom(atom) => Ok(&atom.name),
-        _ => Err(Undecodable),
-    }
-}
-
-fn binary(term: Term) -> Result<Bytes, Undecodable> {
-    match term {
-        Term::Binary(binary) => Ok(binary.bytes.into()),
         _ => Err(Undecodable),
     }
 }

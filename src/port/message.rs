@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use crate::transport::tls;
 use crate::ws::Kind;
 
 /// The version that both sides state in their first packet.
@@ -121,6 +122,10 @@ pub enum Command<'a> {
     Resume,
     Drain,
     MaxConnections(Option<u64>),
+    /// New settings, with the number by which they are answered.
+    Tls(u64, Box<tls::Settings>),
+    /// The answer about a host.
+    Host(String, tls::Answer),
 }
 
 /// A packet that is not of the protocol: a bug on one of the two sides.

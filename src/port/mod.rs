@@ -9,6 +9,8 @@ pub mod decode;
 mod etf;
 pub mod message;
 pub mod stdio;
+mod terms;
+mod tls;
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};
@@ -147,6 +149,24 @@ impl Port {
     pub fn relisten_error(&self, address: &str, posix: &'static str) {
         self.event(SIDECAR, |w| {
             w.tuple(3).atom("listen_error").binary(address.as_bytes()).atom(posix);
+        });
+    }
+
+    /// Whether the settings of this number hold from now on, or why not: then those before them do.
+    pub fn tls(&self, number: u64, result: &Result<(), String>) {
+        self.event(SIDECAR, |w| {
+            w.tuple(3).atom("tls").integer(number);
+            match result {
+                Ok(()) => w.atom("ok"),
+                Err(reason) => w.tuple(2).atom("error").binary(reason.as_bytes()),
+            };
+        });
+    }
+
+    /// Asks for the certificate of a host.
+    pub fn host(&self, name: &str) {
+        self.event(SIDECAR, |w| {
+            w.tuple(2).atom("host").binary(name.as_bytes());
         });
     }
 

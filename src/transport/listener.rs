@@ -1,6 +1,6 @@
 //! The sockets on which clients arrive: TCP or Unix, one type for either.
 //!
-//! In: [`Options`]. Out: a [`Socket`] for each client that is accepted. Runs in the event loop's thread; nothing here blocks.
+//! In: [`Options`]. Out: a [`Plain`] socket for each client that is accepted. Runs in the event loop's thread; nothing here blocks.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use std::str::FromStr;
 use socket2::{Domain, Protocol, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::socket::{Endpoint, Socket};
+use super::plain::{Endpoint, Plain};
 
 /// Where to listen, and with which options of the kernel.
 #[derive(Clone, Debug)]
@@ -150,10 +150,10 @@ impl Listener {
     }
 
     /// The next client.
-    pub async fn accept(&self) -> io::Result<Socket> {
+    pub async fn accept(&self) -> io::Result<Plain> {
         match self {
-            Self::Tcp(l) => l.accept().await.map(|(s, _)| Socket::Tcp(s)),
-            Self::Unix(l, _) => l.accept().await.map(|(s, _)| Socket::Unix(s)),
+            Self::Tcp(l) => l.accept().await.map(|(s, _)| Plain::Tcp(s)),
+            Self::Unix(l, _) => l.accept().await.map(|(s, _)| Plain::Unix(s)),
         }
     }
 }

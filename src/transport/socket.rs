@@ -1,74 +1,35 @@
-//! A client's socket: TCP or Unix, one type for either.
+//! A client's connection: TCP or a Unix socket, as it is or with TLS on it. One type for all.
 //!
 //! Runs in the event loop's thread; nothing here blocks.
 
-use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use super::plain::Plain;
+use super::{scratch, tls};
 
-use super::scratch;
-
-/// One client's socket.
-#[derive(Debug)]
+/// One client's connection.
 pub enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-/// One end of a connection, as it appears in Cowboy's `peer` and `sock`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// `{Ip, Port}`
-    Ip(SocketAddr),
-    /// `{local, Path}`; a client's path is empty.
-    Local(PathBuf),
-}
-
-impl Endpoint {
-    /// The IP address of one that has it.
-    pub fn ip(&self) -> Option<IpAddr> {
-        match self {
-            Self::Ip(addr) => Some(addr.ip()),
-            Self::Local(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(addr) => addr.fmt(f),
-            Self::Local(path) if path.as_os_str().is_empty() => f.write_str("a Unix socket"),
-            Self::Local(path) => path.display().fmt(f),
-        }
-    }
+    Plain(Plain),
+    Tls(Box<tls::Stream>),
 }
 
 macro_rules! either {
     ($self:expr, $socket:ident => $call:expr) => {
         match $self {
-            Socket::Tcp($socket) => $call,
-            Socket::Unix($socket) => $call,
+            Socket::Plain($socket) => $call,
+            Socket::Tls($socket) => $call,
         }
     };
 }
 
 impl Socket {
     /// Reads what is there; 0 bytes are the client's end. A read that does not fill the buffer has taken all there was:
-    /// the next one waits for the kernel to say so, and costs no system call.
+    /// the next one waits for the kernel to say so, and costs no system call. The buffer has [`tls::LEAST_BUFFER`] bytes
+    /// at least, and its content behind what was read is lost.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buf = ReadBuf::new(buf);
-        let result = either!(self, s => Pin::new(s).poll_read(cx, &mut buf));
-        result.map_ok(|()| buf.filled().len())
+        either!(self, s => s.poll_read(cx, buf))
     }
 
     /// Whether the kernel has bytes, or the client's end, for a read. The event loop may not know it yet: when it has
@@ -76,53 +37,72 @@ impl Socket {
     /// at urgent data, and nobody says that there is more. So a client is kept for this once, not again and again. A
     /// system call: for the moment before a client is given up for its silence.
     pub fn has_news(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        !matches!(SockRef::from(self).peek(&mut byte), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+        self.plain().has_news()
     }
 
     /// Ready when the event loop knows of something to read.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, s => s.poll_read_ready(cx))
+        self.plain().poll_read_ready(cx)
     }
 
     /// Ready when a write would take something.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, s => s.poll_write_ready(cx))
+        self.plain().poll_write_ready(cx)
     }
 
-    /// Writes what the kernel takes, or fails with `WouldBlock`.
-    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+    /// Writes what the socket takes, or fails with `WouldBlock`. With TLS 0 bytes are a success too: some of what had been
+    /// taken before has gone. What has been taken and has not gone is [`Socket::pending`].
+    pub fn try_write(&mut self, buf: &[u8]) -> io::Result<usize> {
         either!(self, s => s.try_write(buf))
     }
 
     /// As [`Socket::try_write`], of several pieces in one system call.
-    pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub fn try_write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         either!(self, s => s.try_write_vectored(bufs))
     }
 
-    /// Bytes that have been written and that the client's side has not acknowledged; of a Unix socket what they occupy. `None`
-    /// where the kernel does not say. A system call.
-    #[expect(unsafe_code, reason = "no safe crate has this request")]
-    pub fn unsent(&self) -> Option<u64> {
-        use rustix::ioctl::{Getter, Opcode, ioctl};
-        // SAFETY: this request writes one `int` to the address that it is given, and does nothing else (tcp(7), unix(7):
-        // SIOCOUTQ, which is TIOCOUTQ).
-        let unsent = unsafe { ioctl(self, Getter::<{ libc::TIOCOUTQ as Opcode }, libc::c_int>::new()) };
-        unsent.ok()?.try_into().ok()
+    /// Bytes that were taken and that the kernel has not: of TLS, a chunk and its records at most.
+    pub fn pending(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(s) => s.pending(),
+        }
     }
 
-    /// Tells the client that no more bytes will come (FIN).
-    pub fn shutdown_write(&self) -> io::Result<()> {
-        SockRef::from(self).shutdown(std::net::Shutdown::Write)
+    /// Bytes that the kernel has and the client's side has not acknowledged; of a Unix socket what they occupy. `None` where
+    /// the kernel does not say. A system call.
+    pub fn unsent(&self) -> Option<u64> {
+        self.plain().unsent()
+    }
+
+    /// Has the kernel take some of what is pending, or fails with `WouldBlock`.
+    pub fn try_flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(s) => s.try_flush(),
+        }
+    }
+
+    /// Ready when nothing is pending and the client has been told that no more will come (close_notify, FIN).
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(s) => Poll::Ready(s.shutdown_write()),
+            Self::Tls(s) => s.poll_shutdown(cx),
+        }
     }
 
     /// Says that no more will come, and reads on for a while, so that the client gets what was sent instead of a reset.
     /// `None` waits until the client has closed its side.
     pub async fn linger(mut self, timeout: Option<Duration>) {
-        if self.shutdown_write().is_err() {
-            return;
-        }
+        let mut told = false;
         let drained = std::future::poll_fn(|cx| {
+            if !told {
+                match self.poll_shutdown(cx) {
+                    Poll::Ready(Ok(())) => told = true,
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => {}
+                }
+            }
             while let Ok(1..) = ready!(scratch::with(|buffer| self.poll_read(cx, buffer))) {}
             Poll::Ready(())
         });
@@ -132,20 +112,31 @@ impl Socket {
         }
     }
 
-    /// The client's end and ours.
-    pub fn endpoints(&self) -> io::Result<(Endpoint, Endpoint)> {
-        fn local(addr: &tokio::net::unix::SocketAddr) -> Endpoint {
-            Endpoint::Local(addr.as_pathname().unwrap_or(Path::new("")).to_owned())
+    /// The client's own certificate, in DER.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(s) => s.certificate(),
         }
-        Ok(match self {
-            Self::Tcp(s) => (Endpoint::Ip(s.peer_addr()?), Endpoint::Ip(s.local_addr()?)),
-            Self::Unix(s) => (local(&s.peer_addr()?), local(&s.local_addr()?)),
-        })
     }
-}
 
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        either!(self, s => s.as_fd())
+    /// The protocol that ALPN has chosen.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(s) => s.alpn(),
+        }
+    }
+
+    /// Whether what is sent is encrypted.
+    pub fn is_secure(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    fn plain(&self) -> &Plain {
+        match self {
+            Self::Plain(s) => s,
+            Self::Tls(s) => s.plain(),
+        }
     }
 }

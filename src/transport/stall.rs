@@ -55,6 +55,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
+    use super::super::plain::Plain;
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_secs(8);
@@ -66,7 +67,7 @@ mod tests {
             ours.write_all(&[0; 1000]).expect("fits");
         }
         ours.set_nonblocking(true).expect("sets it");
-        (Socket::Unix(tokio::net::UnixStream::from_std(ours).expect("a socket")), theirs)
+        (Socket::Plain(Plain::Unix(tokio::net::UnixStream::from_std(ours).expect("a socket"))), theirs)
     }
 
     #[tokio::test]

@@ -118,7 +118,7 @@ impl Stream for Websocket {
         self.write(&mut state);
         // While all is well the task waits for the client and has nothing to do with what was just written.
         let undisturbed = state.phase == Phase::Open
-            && state.out.is_empty()
+            && self.waiting(&state) == 0
             && state.reading(self.streams.options.window) == state.waits_for_client
             && !state.rearm;
         if !undisturbed {
@@ -174,12 +174,12 @@ impl Websocket {
             let mut state = self.state.borrow_mut();
             self.task.set(Some(cx.waker().clone()));
             self.write(&mut state);
-            if state.phase == Phase::Gone || (state.phase == Phase::Ending && state.out.is_empty()) {
+            if state.phase == Phase::Gone || (state.phase == Phase::Ending && self.waiting(&state) == 0) {
                 // In the list of those to be flushed it is still held; the flush wakes us.
                 return if self.dirty.get() { Poll::Pending } else { Poll::Ready(state.phase) };
             }
             let mut again = false;
-            if !state.out.is_empty() {
+            if self.waiting(&state) > 0 {
                 again |= self.socket.borrow().poll_write_ready(cx).is_ready();
             }
             state.waits_for_client = state.reading(self.streams.options.window);
@@ -271,11 +271,17 @@ impl Websocket {
 
     /// Writes as much as the socket takes now.
     fn write(&self, state: &mut Session) {
-        while state.written < state.out.len() {
-            match self.socket.borrow().try_write(&state.out[state.written..]) {
+        while self.waiting(state) > 0 {
+            let result = match &state.out[state.written..] {
+                [] => self.socket.borrow_mut().try_flush().map(|()| 0),
+                out => self.socket.borrow_mut().try_write(out),
+            };
+            match result {
                 Ok(n) => {
                     state.stall = None;
-                    state.has_written(n);
+                    if n > 0 {
+                        state.has_written(n);
+                    }
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -288,12 +294,17 @@ impl Websocket {
                 }
             }
         }
-        self.streams.queued.set(&self.share, state.waiting());
+        self.streams.queued.set(&self.share, self.waiting(state));
         if let Phase::Open | Phase::Closing(_) = state.phase
             && let Some(credit) = state.take_credit(self.streams.options.window)
         {
             self.streams.app.credit(self.id, credit);
         }
+    }
+
+    /// Bytes that the client has not taken: frames, and what TLS has made of them.
+    fn waiting(&self, state: &Session) -> usize {
+        state.waiting() + self.socket.borrow().pending()
     }
 
     /// Ready when a deadline has passed and something was done about it.

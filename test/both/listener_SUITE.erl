@@ -218,13 +218,15 @@ socket_options_without_effect(_) ->
         }).
 
 ipv6(_) ->
-    #{wire := #{status := 200, body := <<"{{0,0,0,0,0,0,0,1},80}">>}} = same_test:same(#{
+    {_, Default} = same_test:scheme(),
+    Expected = iolist_to_binary(io_lib:format("{{0,0,0,0,0,0,0,1},~b}", [Default])),
+    #{wire := #{status := 200, body := Expected}} = same_test:same(#{
         transport => [inet6, {ip, {0, 0, 0, 0, 0, 0, 0, 1}}, {port, 0}],
         handler => {http_script_h, #{init => fun(#{peer := {Ip, _}, port := Port} = Req, State) ->
             {ok, cowboy_req:reply(200, #{}, io_lib:format("~w", [{Ip, Port}]), Req), State}
         end}}
     }, fun(#{port := Port}) ->
-        {ok, Socket} = gen_tcp:connect({0, 0, 0, 0, 0, 0, 0, 1}, Port, [inet6, binary, {active, false}]),
+        Socket = http_client:connect_to({0, 0, 0, 0, 0, 0, 0, 1}, Port, [inet6], <<>>),
         http_client:send(Socket, http_client:request("GET", "/")),
         http_client:response(Socket)
     end).
@@ -236,10 +238,12 @@ unix_socket(_) ->
         Seen = {Peer, iolist_to_binary(Sock) =:= iolist_to_binary(Path), Port},
         {ok, cowboy_req:reply(200, #{}, io_lib:format("~w", [Seen]), Req), State}
     end,
-    #{wire := {undefined, <<"{{local,<<>>},true,80}">>}} = same_test:same(#{
+    {_, Default} = same_test:scheme(),
+    Expected = iolist_to_binary(io_lib:format("{{local,<<>>},true,~b}", [Default])),
+    #{wire := {undefined, Expected}} = same_test:same(#{
         transport => [{ip, {local, Path}}, {port, 0}], handler => {http_script_h, #{init => Look}}
     }, fun(#{port := Port}) ->
-        {ok, Socket} = gen_tcp:connect({local, Path}, 0, [binary, {active, false}]),
+        Socket = http_client:connect_to({local, Path}, 0, [], <<>>),
         http_client:send(Socket, http_client:request("GET", "/")),
         #{status := 200, body := Body} = http_client:response(Socket),
         {Port, Body}
@@ -479,8 +483,8 @@ the_ref_of_req(_) ->
 %%% PROXY protocol
 
 -define(PROXY(Bytes), fun(Server) ->
-    Socket = http_client:connect(Server),
-    http_client:send(Socket, [Bytes, http_client:request("GET", "/")]),
+    Socket = http_client:connect_behind(Server, Bytes),
+    http_client:send(Socket, http_client:request("GET", "/")),
     http_client:response(Socket)
 end).
 

@@ -2,7 +2,7 @@
 %% as it was framed. Blocking, in the calling process; the socket itself buffers what was not yet asked for.
 -module(http_client).
 
--export([connect/1, connect/2, send/2, close/1, half_close/1]).
+-export([connect/1, connect/2, connect_behind/2, connect_to/4, send/2, close/1, half_close/1]).
 -export([request/2, request/4, get/2, get_head/2]).
 -export([head/1, response/1, response/2, chunk/1, bytes/2, rest/1, closed/1]).
 -export([header/2, normal/1]).
@@ -24,9 +24,23 @@ connect(Server) ->
 
 -spec connect(same_test:server(), [gen_tcp:connect_option()]) -> gen_tcp:socket().
 connect(#{port := Port}, Options) ->
-    {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, Port,
-        [binary, {active, false}, {nodelay, true}, {buffer, 65536} | Options], ?TIMEOUT),
-    Socket.
+    connect_to({127, 0, 0, 1}, Port, [{nodelay, true}, {buffer, 65536} | Options], <<>>).
+
+%% A connection that begins with the header of a proxy, before TLS if there is TLS.
+-spec connect_behind(same_test:server(), iodata()) -> gen_tcp:socket().
+connect_behind(#{port := Port}, Header) ->
+    connect_to({127, 0, 0, 1}, Port, [], Header).
+
+%% A connection to any address: {local, Path} too.
+-spec connect_to(inet:ip_address() | {local, file:name_all()}, inet:port_number(), [gen_tcp:connect_option()], iodata()) ->
+    gen_tcp:socket().
+connect_to(Address, Port, Options, Header) ->
+    {ok, Socket} = gen_tcp:connect(Address, Port, [binary, {active, false} | Options], ?TIMEOUT),
+    ok = gen_tcp:send(Socket, Header),
+    case same_test:is_tls() of
+        true -> tls_tunnel:through(Socket, Options);
+        false -> Socket
+    end.
 
 -spec send(gen_tcp:socket(), iodata()) -> ok | {error, term()}.
 send(Socket, Data) ->

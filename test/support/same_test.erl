@@ -19,11 +19,12 @@
 %% The transcript is taken after every connection and every watched process has ended and the listener has stopped, so
 %% that nothing that is still under way can be missed.
 %%
-%% The environment variable OUTRIDER_TEST_SERVERS narrows the run to `cowboy' or `outrider'.
+%% With the environment variable OUTRIDER_TEST_TLS=true all of it runs over TLS: start_tls/3 in the place of start_clear/3, and
+%% clients by way of tls_tunnel. The environment variable OUTRIDER_TEST_SERVERS narrows the run to `cowboy' or `outrider'.
 -module(same_test).
 
 -export([cases/1, same/2, differ/4, differ_before/5, improves/4, rows/3, servers/0, version/1]).
--export([start/1, start_listener/4, stop_listener/1, ranch_api/1]).
+-export([is_tls/0, scheme/0, start/1, start_listener/4, stop_listener/1, ranch_api/1]).
 
 -export_type([server/0, setup/0, transcript/0, version/0]).
 
@@ -199,7 +200,36 @@ with_probe(Options, _) -> Options.
 
 -spec start_listener(name(), term(), ranch:opts(), cowboy:opts()) -> {ok, pid()} | {error, term()}.
 start_listener(Name, Ref, Transport, Protocol) ->
-    Name:start_clear(Ref, Transport, Protocol).
+    case {has_certificate(Transport), is_tls()} of
+        {true, _} -> Name:start_tls(Ref, Transport, Protocol);
+        {false, true} -> Name:start_tls(Ref, with_certificate(Transport), Protocol);
+        {false, false} -> Name:start_clear(Ref, Transport, Protocol)
+    end.
+
+%% A case that is about TLS says so by its options.
+has_certificate(#{socket_opts := SocketOpts}) -> has_certificate(SocketOpts);
+has_certificate(SocketOpts) when is_list(SocketOpts) ->
+    lists:any(fun(Key) -> lists:keymember(Key, 1, SocketOpts) end, [cert, certfile, certs_keys, sni_hosts, sni_fun]);
+has_certificate(_) -> false.
+
+-spec is_tls() -> boolean().
+is_tls() ->
+    os:getenv("OUTRIDER_TEST_TLS") =:= "true".
+
+%% What Req says of it, and the port that goes with it.
+-spec scheme() -> {binary(), 80 | 443}.
+scheme() ->
+    case is_tls() of
+        true -> {<<"https">>, 443};
+        false -> {<<"http">>, 80}
+    end.
+
+with_certificate(Transport = #{socket_opts := SocketOpts}) ->
+    Transport#{socket_opts := SocketOpts ++ tls_tunnel:certificate()};
+with_certificate(SocketOpts) when is_list(SocketOpts) ->
+    SocketOpts ++ tls_tunnel:certificate();
+with_certificate(Transport) ->
+    Transport.
 
 %% Stops the listener, if the scenario has not.
 -spec stop_listener(server()) -> ok.

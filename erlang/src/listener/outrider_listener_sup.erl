@@ -1,4 +1,4 @@
-%%% One listener: the supervisor of its streams, then that of its sidecars.
+%%% One listener: the supervisor of its streams, its certificates if it has TLS, the supervisor of its sidecars.
 %%%
 %%% rest_for_one, and the streams' supervisor first: when a sidecar goes, the handlers live to be told
 %%% (terminate({error, closed}, …)) while the next one starts; when the streams' supervisor goes, sidecars
@@ -57,6 +57,7 @@ init({Start, Ref, TransOpts, ProtoOpts}) ->
         type => supervisor,
         shutdown => infinity
     },
+    Certificates = #{id => outrider_certificates, start => {outrider_certificates, start_link, [Ref, TransOpts]}},
     Sidecars = #{
         id => outrider_sidecars_sup,
         start => {outrider_sidecars_sup, start_link, [Ref, TransOpts]},
@@ -66,4 +67,4 @@ init({Start, Ref, TransOpts, ProtoOpts}) ->
         significant => true
     },
     Flags = #{strategy => rest_for_one, intensity => 10, period => 10, auto_shutdown => any_significant},
-    {ok, {Flags, [Streams, Sidecars]}}.
+    {ok, {Flags, [Streams] ++ [Certificates || outrider_options:is_tls(TransOpts)] ++ [Sidecars]}}.

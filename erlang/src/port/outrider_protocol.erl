@@ -50,7 +50,7 @@ atoms() ->
     [
         hello, listen_error, vsn, os_pid, listening, local,
         request, data, nofin, fin, part, text, binary, ping, pong, credit, closed, refused, log,
-        remote, timeout, error, badframe, badencoding, badsize, warning, info, debug,
+        remote, timeout, error, badframe, badencoding, badsize, warning, notice, info, debug, tls, ok,
         proxy_header, method, version, scheme, host, port, path, qs, headers, peer, sock, cert, has_body, body_length, streamid,
         'HTTP/1.1', 'HTTP/1.0', undefined, true, false
     ].

@@ -1,4 +1,4 @@
-%%% Every option of Ranch and Cowboy, in three tables: what it may be, and what becomes of it.
+%%% Every option of Ranch and Cowboy, in three tables: what it may be, and what becomes of it. Those of TLS are in outrider_tls.
 %%%
 %%% An option is a flag of the sidecar, is honoured by the VM's side, is quietly without effect (it steers what Outrider
 %%% does not have, and nobody would miss it), or cannot be honoured: then the listener names it once in the log. The
@@ -8,7 +8,7 @@
 %%% one that is in no table is not ours to judge: stream handlers get it.
 -module(outrider_options).
 
--export([normalize/1, check/2, log_unsupported/3, arguments/4]).
+-export([normalize/1, seal/1, is_tls/1, check/2, log_unsupported/3, arguments/4]).
 -export([logger/1, shutdown/1, sidecars/1, window/1, watchdog/1]).
 
 %% Bytes on their way to or from one client before the sender waits; docs/port-protocol.md, "Credit".
@@ -24,10 +24,36 @@
 normalize(Opts) when is_map(Opts) -> Opts;
 normalize(SocketOpts) -> #{socket_opts => SocketOpts}.
 
+%% The same, with what is secret in them where no report shows it.
+-spec seal(map()) -> map().
+seal(TransOpts = #{socket_opts := SocketOpts}) when is_list(SocketOpts) ->
+    TransOpts#{socket_opts := outrider_tls:seal(SocketOpts)};
+seal(TransOpts) ->
+    TransOpts.
+
+%% Whether the listener was started with TLS.
+-spec is_tls(map()) -> boolean().
+is_tls(TransOpts) -> maps:get(tls, TransOpts, false) =:= true.
+
 %% Whether the options are such as the tables say; a wrong or unknown one is named. So is a socket option, where Ranch
 %% fails with a badarg deep in a supervisor's error.
--spec check(map(), cowboy:opts()) -> ok | {error, {bad_option, term()}}.
+-spec check(map(), cowboy:opts()) -> ok | {error, no_cert | {bad_option, term()}}.
 check(TransOpts, ProtoOpts) ->
+    {Tls, SocketOpts} = split(TransOpts),
+    case {is_tls(TransOpts), outrider_tls:has_certificate(Tls), outrider_tls:check(Tls)} of
+        {true, false, _} -> {error, no_cert};
+        {_, _, ok} -> check_plain(TransOpts#{socket_opts => SocketOpts}, ProtoOpts);
+        {_, _, {error, _} = Error} -> Error
+    end.
+
+%% The options of TLS, and those of the socket below it.
+split(TransOpts) ->
+    case is_tls(TransOpts) of
+        true -> outrider_tls:split(socket_opts(TransOpts));
+        false -> {[], socket_opts(TransOpts)}
+    end.
+
+check_plain(TransOpts, ProtoOpts) ->
     Wrong =
         [Key || {Key, Value} <- maps:to_list(TransOpts), not valid(transport(Key), Value)] ++
             [element(1, Opt) || Opt <- socket_opts(TransOpts), not valid_socket_opt(Opt)] ++
@@ -44,13 +70,16 @@ check_sidecars(_, _) -> ok.
 
 %% Once, when a listener starts. Options that are not the user's to set are Ranch's to name, in its words.
 -spec log_unsupported(ranch:ref(), map(), cowboy:opts()) -> ok.
-log_unsupported(Ref, TransOpts, ProtoOpts) ->
+log_unsupported(Ref, TransOpts0, ProtoOpts) ->
+    {Tls, SocketOpts} = split(TransOpts0),
+    TransOpts = TransOpts0#{socket_opts => SocketOpts},
     _ = [
         ranch:log(warning, "Transport option ~p unknown or invalid.~n", [Opt], logger(TransOpts))
      || Opt <- socket_opts(TransOpts), not is_users(Opt)
     ],
     Keys =
-        [Key || {Key, Value} <- maps:to_list(TransOpts), unsupported(transport(Key), Value)] ++
+        outrider_tls:unsupported(Tls) ++
+            [Key || {Key, Value} <- maps:to_list(TransOpts), unsupported(transport(Key), Value)] ++
             [element(1, Opt) || Opt <- socket_opts(TransOpts), unsupported_socket_opt(Opt)] ++
             [Key || {Key, Value} <- maps:to_list(ProtoOpts), unsupported(protocol(Key), Value)],
     case Keys of
@@ -69,7 +98,8 @@ is_users(Opt) -> Opt =:= inet orelse Opt =:= inet6.
 %% A sidecar's command line. LastPort is the port of the listener's sidecar before this one: port 0 means that one again.
 -spec arguments(ranch:ref(), map(), cowboy:opts(), inet:port_number() | undefined) -> [string()].
 arguments(Ref, TransOpts, ProtoOpts, LastPort) ->
-    SocketOpts = maps:from_list([Opt || Opt = {_, _} <- socket_opts(TransOpts)]),
+    {_, Socket} = split(TransOpts),
+    SocketOpts = maps:from_list([Opt || Opt = {_, _} <- Socket]),
     ["serve", "--name", lists:flatten(io_lib:format("~0tp", [Ref])), "--listen", listen(TransOpts, SocketOpts, LastPort)] ++
         share(sidecars(TransOpts), LastPort) ++ flags(fun transport/1, TransOpts) ++ flags(fun socket/1, SocketOpts) ++
         flags(fun protocol/1, ProtoOpts).
@@ -99,11 +129,12 @@ transport(max_connections) -> {limit, {flag, "--max-connections"}};
 transport(connection_type) -> {{one_of, [worker, supervisor]}, quiet};
 transport(num_acceptors) -> {positive, quiet};
 transport(num_conns_sups) -> {positive, quiet};
-transport(handshake_timeout) -> {limit, quiet};
+transport(handshake_timeout) -> {limit, {flag, "--handshake-timeout"}};
 transport(num_listen_sockets) -> {positive, {unsupported, 1}};
 transport(alarms) -> {map, {unsupported, #{}}};
 transport(post_listen_callback) -> {{function, 1}, unsupported};
-%% Outrider's own.
+%% Outrider's own. The first is start_tls/3's to set.
+transport(tls) -> {boolean, {flag, "--tls"}};
 transport(sidecars) -> {positive, vm};
 transport(max_sockets) -> {limit, {flag, "--max-sockets"}};
 transport(max_sockets_per_address) -> {limit, {flag, "--max-sockets-per-address"}};

@@ -12,7 +12,7 @@
 -export([protocol_options/1, set_protocol_options/3, effective_options/1]).
 -export([address/1, last_address/1, set_address/2, status/1, set_status/2]).
 -export([keep/3, forget/1, is_kept/1, is_kept/2, kept/0, last_options/1, set_started/2, has_started/1]).
--export([streams_sup/1, set_streams_sup/2, share/3]).
+-export([streams_sup/1, set_streams_sup/2, certificates/1, set_certificates/2, share/3]).
 -export([drain/1, set_drain/3, remove_drain/1]).
 
 -define(TABLE, ?MODULE).
@@ -39,7 +39,7 @@ put(Ref, Supervisor, TransOpts, ProtoOpts, Effective) ->
 
 -spec remove(ranch:ref()) -> ok.
 remove(Ref) ->
-    [true = ets:delete(?TABLE, {Key, Ref}) || Key <- [listener, address, status, started, kept, streams_sup]],
+    [true = ets:delete(?TABLE, {Key, Ref}) || Key <- [listener, address, status, started, kept, streams_sup, certificates]],
     _ = [persistent_term:erase(Key) || {Key, _} <- persistent_term:get(), is_listeners(Ref, Key)],
     ok.
 
@@ -155,6 +155,16 @@ set_started(Ref, HasStarted) ->
 -spec has_started(ranch:ref()) -> boolean().
 has_started(Ref) ->
     ets:lookup_element(?TABLE, {started, Ref}, 2).
+
+%% Of a listener with TLS.
+-spec certificates(ranch:ref()) -> pid().
+certificates(Ref) ->
+    ets:lookup_element(?TABLE, {certificates, Ref}, 2).
+
+-spec set_certificates(ranch:ref(), pid()) -> ok.
+set_certificates(Ref, Pid) ->
+    true = ets:insert(?TABLE, {{certificates, Ref}, Pid}),
+    ok.
 
 -spec streams_sup(ranch:ref()) -> pid().
 streams_sup(Ref) ->

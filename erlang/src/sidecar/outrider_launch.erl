@@ -24,6 +24,7 @@
     {listen_error, Address :: binary(), Posix :: atom()}
     | {executable, file:filename_all(), Posix :: atom()}
     | {protocol_version, [{vm | sidecar, term()}]}
+    | {options, {tls, binary(), {error, refused}}}
     | {sidecar_exit, Status :: non_neg_integer()}
     | {sidecar_port, epipe}
     | hello_timeout.
@@ -36,23 +37,31 @@
 start(When, Ref) ->
     TransOpts = outrider_registry:transport_options(Ref),
     ProtoOpts = outrider_registry:protocol_options(Ref),
+    Tls = tls(Ref, TransOpts),
     case outrider_registry:last_address(Ref) of
         undefined ->
             ok = outrider_options:log_unsupported(Ref, TransOpts, ProtoOpts),
-            open(outrider_options:arguments(Ref, TransOpts, ProtoOpts, undefined));
+            open(outrider_options:arguments(Ref, TransOpts, ProtoOpts, undefined), Tls);
         Last ->
             Suspended = atom_to_list(outrider_registry:status(Ref) =:= suspended),
             Arguments = outrider_options:arguments(Ref, TransOpts, ProtoOpts, last_port(Last)) ++ ["--suspended", Suspended],
             case When of
-                first -> reopen(Arguments, now_ms() + ?REBIND_MS);
-                again -> open(Arguments)
+                first -> reopen(Arguments, Tls, now_ms() + ?REBIND_MS);
+                again -> open(Arguments, Tls)
             end
+    end.
+
+%% The settings, for a sidecar that is to encrypt.
+tls(Ref, TransOpts) ->
+    case outrider_options:is_tls(TransOpts) of
+        true -> outrider_certificates:join(Ref);
+        false -> none
     end.
 
 last_port({local, _}) -> undefined;
 last_port({_Ip, Port}) -> Port.
 
-open(Arguments) ->
+open(Arguments, Tls) ->
     Options = [
         {args, Arguments}, {packet, 4}, binary, exit_status, use_stdio, hide,
         %% All paths that it gets are absolute; a folder of the VM's would be kept from being unmounted.
@@ -61,7 +70,7 @@ open(Arguments) ->
     ],
     try open_port({spawn_executable, executable()}, Options) of
         Port ->
-            case hello(Port) of
+            case hello(Port, Tls) of
                 {ok, Hello} ->
                     {ok, Port, Hello};
                 {error, _} = Error ->
@@ -75,11 +84,11 @@ open(Arguments) ->
     end.
 
 %% Open, and be patient where the address is in use: by a sidecar that is about to leave.
-reopen(Arguments, Deadline) ->
-    case {open(Arguments), now_ms() < Deadline} of
+reopen(Arguments, Tls, Deadline) ->
+    case {open(Arguments, Tls), now_ms() < Deadline} of
         {{error, {listen_error, _, eaddrinuse}}, true} ->
             receive
-            after ?REBIND_PAUSE_MS -> reopen(Arguments, Deadline)
+            after ?REBIND_PAUSE_MS -> reopen(Arguments, Tls, Deadline)
             end;
         {Result, _} ->
             Result
@@ -99,24 +108,46 @@ close(Port) ->
 describe({listen_error, _, Posix}) -> inet:format_error(Posix);
 describe({executable, _, Posix}) -> inet:format_error(Posix);
 describe({protocol_version, _}) -> "the sidecar is of another version than the application";
+describe({options, {_, Text, _}}) -> unicode:characters_to_list(Text);
 describe({sidecar_exit, Status}) when Status > 128 ->
     "ended by signal " ++ integer_to_list(Status - 128) ++ "; if it could say why, it did so on stderr";
 describe({sidecar_exit, _}) -> "the sidecar has said why on stderr";
 describe({sidecar_port, epipe}) -> "it reads no more, and its exit status has not come";
 describe(hello_timeout) -> "the sidecar did not say hello".
 
-hello(Port) ->
+hello(Port, Tls) ->
     Version = outrider_protocol:version(),
     receive
         {Port, {data, Packet}} ->
             case outrider_protocol:decode(Packet) of
                 {hello, Version, Hello} ->
                     true = erlang:port_command(Port, term_to_binary({hello, Version})),
-                    {ok, Hello};
+                    secured(Port, Tls, Hello);
                 {hello, Other, _} ->
                     {error, {protocol_version, [{vm, Version}, {sidecar, Other}]}};
                 {listen_error, _, _} = Error ->
                     {error, Error}
+            end;
+        {Port, {exit_status, Status}} ->
+            {error, {sidecar_exit, Status}}
+    after ?HELLO_TIMEOUT_MS ->
+        {error, hello_timeout}
+    end.
+
+%% Nobody is let in before the sidecar has its certificates: until then nothing comes but what it logs.
+secured(_, none, Hello) ->
+    {ok, Hello};
+secured(Port, Tls, Hello) ->
+    true = erlang:port_command(Port, term_to_iovec([{0, [{tls, 0, outrider_secret:open(Tls)}]}])),
+    answer(Port, Hello).
+
+answer(Port, Hello) ->
+    receive
+        {Port, {data, Packet}} ->
+            case [Result || {0, {tls, 0, Result}} <- outrider_protocol:decode(Packet)] of
+                [ok] -> {ok, Hello};
+                [{error, Text}] -> {error, {options, {tls, Text, {error, refused}}}};
+                [] -> answer(Port, Hello)
             end;
         {Port, {exit_status, Status}} ->
             {error, {sidecar_exit, Status}}

@@ -5,7 +5,16 @@
 
 %% A line of the sidecar's own, from one of its parts.
 -spec said(ranch:ref(), logger:level(), Target :: binary(), Text :: binary()) -> ok.
+said(Ref, notice, Target, Text) ->
+    %% A handshake has failed: the options of TLS say whether that is to be known.
+    case outrider_tls:logs_alerts(maps:get(socket_opts, outrider_registry:transport_options(Ref), [])) of
+        true -> log(Ref, notice, Target, Text);
+        false -> ok
+    end;
 said(Ref, Level, Target, Text) ->
+    log(Ref, Level, Target, Text).
+
+log(Ref, Level, Target, Text) ->
     logger:log(Level, "~ts", [Text], #{domain => [outrider], target => Target, listener => Ref}).
 
 -spec not_started(ranch:ref(), outrider_launch:reason()) -> ok.

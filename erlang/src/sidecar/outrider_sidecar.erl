@@ -33,7 +33,10 @@
     streams :: outrider_streams:streams(),
     %% Requests that the sidecar has refused, and processes that tell stream handlers of some.
     refused = 0 :: non_neg_integer(),
-    telling = 0 :: non_neg_integer()
+    telling = 0 :: non_neg_integer(),
+    %% Settings of TLS that the sidecar has been sent since its start, and who waits for its answer to which.
+    settings = 0 :: non_neg_integer(),
+    unsettled = #{} :: #{pos_integer() => gen_server:from()}
 }).
 
 %% Has not been started yet.
@@ -156,6 +159,10 @@ handle_call({tell, Drain}, _From, State = #sidecar{streams = Streams}) ->
     {reply, outrider_streams:pids(Streams), State#sidecar{streams = outrider_streams:tell(Drain, Streams)}};
 handle_call({max_connections, _} = Order, _From, State) ->
     {reply, order(Order, State), State};
+handle_call({tls, Settings}, From, State = #sidecar{settings = Last, unsettled = Unsettled}) ->
+    Number = Last + 1,
+    ok = order({tls, Number, outrider_secret:open(Settings)}, State),
+    {noreply, State#sidecar{settings = Number, unsettled = Unsettled#{Number => From}}};
 handle_call(info, _From, State = #sidecar{number = Number, hello = Hello, streams = Streams, refused = Refused}) ->
     Info = (maps:with([vsn, os_pid], Hello))#{number => Number, refused => Refused},
     {reply, maps:merge(Info, outrider_streams:count(Streams)), State};
@@ -211,6 +218,14 @@ own({log, Level, Target, Text}, State = #sidecar{ref = Ref}) ->
     State;
 own({refused, Count, Status, Known}, State = #sidecar{refused = Refused}) ->
     tell_handlers(Status, Known, State#sidecar{refused = Refused + Count});
+own({tls, Number, Result}, State = #sidecar{unsettled = Unsettled0}) ->
+    {From, Unsettled} = maps:take(Number, Unsettled0),
+    gen_server:reply(From, settled(Result)),
+    State#sidecar{unsettled = Unsettled};
+own({host, Name}, State = #sidecar{ref = Ref, context = #{collector := Collector}}) ->
+    Answer = fun(Answer) -> outrider_collector:order(0, {host, Name, Answer}, Collector) end,
+    ok = outrider_certificates:host(Ref, Name, Answer),
+    State;
 %% For the watchdog, which has seen it come.
 own(pong, State) ->
     State;
@@ -219,6 +234,9 @@ own({listening, [_ | _]} = Event, State = #sidecar{listening = Listening, stream
     State#sidecar{listening = outrider_listening:event(Event, Listening), streams = outrider_streams:untell(Streams)};
 own(Event, State = #sidecar{listening = Listening}) ->
     State#sidecar{listening = outrider_listening:event(Event, Listening)}.
+
+settled(ok) -> ok;
+settled({error, Text}) -> {error, {options, {tls, Text, {error, refused}}}}.
 
 tell_handlers(_, _, State = #sidecar{telling = ?MOST_TELLING}) ->
     State;
@@ -259,4 +277,5 @@ order(Order, #sidecar{context = #{collector := Collector}}) ->
 
 %% As Ranch's acceptors name it.
 reason(Ref, {listen_error, _, Posix}) -> {listen_error, Ref, Posix};
+reason(Ref, {options, _} = Reason) -> {listen_error, Ref, Reason};
 reason(_, Reason) -> Reason.

@@ -18,7 +18,7 @@ use outrider::http::{self, Permits};
 use outrider::port::Port;
 use outrider::port::message::{Body, Command, Headers, Status, StreamId, WebsocketOptions};
 use outrider::streams::Streams;
-use outrider::transport::Socket;
+use outrider::transport::Plain;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{LocalSet, spawn_local, yield_now};
@@ -95,10 +95,10 @@ impl Talk {
         let streams = Streams::new(Rc::clone(&port) as Rc<_>, limits.streams(window));
         let gate = Rc::new(Gate::new(&limits.gate()));
         let (connection, any) = gate.admit();
-        let server = http::Server::new(Rc::clone(&streams), gate, limits.http());
+        let server = http::Server::new(Rc::clone(&streams), gate, limits.http(), None);
         let (client, socket) = UnixStream::pair().expect("a pair of sockets");
         let permits = Permits { connection, socket: any };
-        spawn_local(http::serve(server, Socket::Unix(socket), permits));
+        spawn_local(http::serve(server, Plain::Unix(socket), permits));
         let application =
             Application { port, streams, asked: BTreeMap::new(), late: VecDeque::new(), heard: Vec::new() };
         Self { client, received: Vec::new(), closed: false, application }

@@ -1,0 +1,132 @@
+//! A client's socket as the kernel has it: TCP or Unix, one type for either.
+//!
+//! Runs in the event loop's thread; nothing here blocks.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// One client's socket, without TLS.
+#[derive(Debug)]
+pub enum Plain {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// One end of a connection, as it appears in Cowboy's `peer` and `sock`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `{Ip, Port}`
+    Ip(SocketAddr),
+    /// `{local, Path}`; a client's path is empty.
+    Local(PathBuf),
+}
+
+impl Endpoint {
+    /// The IP address of one that has it.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(addr) => Some(addr.ip()),
+            Self::Local(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(addr) => addr.fmt(f),
+            Self::Local(path) if path.as_os_str().is_empty() => f.write_str("a Unix socket"),
+            Self::Local(path) => path.display().fmt(f),
+        }
+    }
+}
+
+macro_rules! either {
+    ($self:expr, $socket:ident => $call:expr) => {
+        match $self {
+            Plain::Tcp($socket) => $call,
+            Plain::Unix($socket) => $call,
+        }
+    };
+}
+
+impl Plain {
+    /// Reads what is there; 0 bytes are the client's end. A read that does not fill the buffer has taken all there was:
+    /// the next one waits for the kernel to say so, and costs no system call.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        let result = either!(self, s => Pin::new(s).poll_read(cx, &mut buf));
+        result.map_ok(|()| buf.filled().len())
+    }
+
+    /// Whether the kernel has bytes, or the client's end, for a read. The event loop may not know it yet: when it has
+    /// stood still, it learns of some sockets and of the time before it learns of all. It may also never know: a read stops
+    /// at urgent data, and nobody says that there is more. So a client is kept for this once, not again and again. A
+    /// system call: for the moment before a client is given up for its silence.
+    pub fn has_news(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        !matches!(SockRef::from(self).peek(&mut byte), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Ready when the event loop knows of something to read.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, s => s.poll_read_ready(cx))
+    }
+
+    /// Ready when a write would take something.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, s => s.poll_write_ready(cx))
+    }
+
+    /// Writes what the kernel takes, or fails with `WouldBlock`.
+    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+        either!(self, s => s.try_write(buf))
+    }
+
+    /// As [`Plain::try_write`], of several pieces in one system call.
+    pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        either!(self, s => s.try_write_vectored(bufs))
+    }
+
+    /// Bytes that have been written and that the client's side has not acknowledged; of a Unix socket what they occupy. `None`
+    /// where the kernel does not say. A system call.
+    #[expect(unsafe_code, reason = "no safe crate has this request")]
+    pub fn unsent(&self) -> Option<u64> {
+        use rustix::ioctl::{Getter, Opcode, ioctl};
+        // SAFETY: this request writes one `int` to the address that it is given, and does nothing else (tcp(7), unix(7):
+        // SIOCOUTQ, which is TIOCOUTQ).
+        let unsent = unsafe { ioctl(self, Getter::<{ libc::TIOCOUTQ as Opcode }, libc::c_int>::new()) };
+        unsent.ok()?.try_into().ok()
+    }
+
+    /// Tells the client that no more bytes will come (FIN).
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        SockRef::from(self).shutdown(std::net::Shutdown::Write)
+    }
+
+    /// The client's end and ours.
+    pub fn endpoints(&self) -> io::Result<(Endpoint, Endpoint)> {
+        fn local(addr: &tokio::net::unix::SocketAddr) -> Endpoint {
+            Endpoint::Local(addr.as_pathname().unwrap_or(Path::new("")).to_owned())
+        }
+        Ok(match self {
+            Self::Tcp(s) => (Endpoint::Ip(s.peer_addr()?), Endpoint::Ip(s.local_addr()?)),
+            Self::Unix(s) => (local(&s.peer_addr()?), local(&s.local_addr()?)),
+        })
+    }
+}
+
+impl AsFd for Plain {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        either!(self, s => s.as_fd())
+    }
+}

@@ -1,0 +1,298 @@
+%% What Outrider does of its own accord with TLS: reload, refused options, secrets, bounds.
+-module(outrider_tls_SUITE).
+
+-compile([export_all, nowarn_export_all]).
+
+all() ->
+    same_test:cases(?MODULE) -- [certificate, drained].
+
+init_per_testcase(_, Config) ->
+    {ok, _} = application:ensure_all_started(outrider),
+    Config.
+
+end_per_testcase(_, _) ->
+    application:unset_env(ssl, ssl_pem_cache_clean),
+    _ = (catch outrider:stop_listener(?MODULE)),
+    ok.
+
+start(SocketOpts, TransOpts) ->
+    Dispatch = cowboy_router:compile([{'_', [{'_', http_script_h, #{silent => true, init => fun(Req, State) ->
+        {ok, cowboy_req:reply(200, Req), State}
+    end}}]}]),
+    {ok, _} = outrider:start_tls(?MODULE, TransOpts#{socket_opts => [{port, 0} | SocketOpts]}, #{env => #{dispatch => Dispatch}}),
+    #{port => outrider:get_port(?MODULE)}.
+
+certificate(Server) ->
+    tls_case:peer(tls_case:connect(Server)).
+
+%% A file with the certificate of another chain each time, and its key.
+file(Config, Name) ->
+    Path = filename:join(proplists:get_value(priv_dir, Config), Name),
+    {Path, fun() ->
+        #{cert := Cert, key := Key} = tls_case:chain("localhost"),
+        _ = tls_case:write(Path, [{'Certificate', Cert, not_encrypted}], [tls_case:pem_key(Key, none)]),
+        Cert
+    end}.
+
+%%% Reload
+
+a_changed_file_is_served_when_it_is_asked_for(Config) ->
+    {Path, Write} = file(Config, "asked.pem"),
+    Old = Write(),
+    Server = start([{certfile, Path}], #{sidecars => 2}),
+    {ok, Open} = tls_case:connect(Server),
+    Old = certificate(Server),
+    New = Write(),
+    Old = certificate(Server),
+    ok = outrider:reload_certificates(?MODULE),
+    [New = certificate(Server) || _ <- lists:seq(1, 10)],
+    %% Who is connected stays.
+    ok = ssl:send(Open, http_client:request("GET", "/")),
+    {ok, <<"HTTP/1.1 200", _/binary>>} = ssl:recv(Open, 0, 5000).
+
+a_changed_file_is_served_without_a_call(Config) ->
+    {Path, Write} = file(Config, "unasked.pem"),
+    Old = Write(),
+    ok = application:set_env(ssl, ssl_pem_cache_clean, 100),
+    Server = start([{certfile, Path}], #{}),
+    Old = certificate(Server),
+    New = Write(),
+    New = await(New, Server, 100).
+
+await(_, Server, 0) ->
+    certificate(Server);
+await(Cert, Server, Tries) ->
+    case certificate(Server) of
+        Cert -> Cert;
+        _ -> timer:sleep(50), await(Cert, Server, Tries - 1)
+    end.
+
+a_broken_file_changes_nothing_and_is_said_once(Config) ->
+    {Path, Write} = file(Config, "broken.pem"),
+    Old = Write(),
+    Server = start([{certfile, Path}], #{}),
+    Probe = probe:start(),
+    ok = probe_log:attach(Probe),
+    try
+        ok = file:write_file(Path, "nothing of the kind"),
+        [{error, {options, {certfile, Path, {error, no_certificate}}}} = outrider:reload_certificates(?MODULE) || _ <- [1, 2, 3]],
+        Old = certificate(Server),
+        %% A key of another certificate.
+        #{key := Key} = tls_case:chain("other"),
+        _ = tls_case:write(Path, [{'Certificate', Old, not_encrypted}], [tls_case:pem_key(Key, none)]),
+        [{error, {options, {tls, _, {error, refused}}}} = outrider:reload_certificates(?MODULE) || _ <- [1, 2, 3]],
+        Old = certificate(Server),
+        New = Write(),
+        ok = outrider:reload_certificates(?MODULE),
+        New = certificate(Server)
+    after
+        probe_log:detach()
+    end,
+    2 = length([Text || {warning, Text} <- probe:stop(Probe)]).
+
+a_sidecar_that_is_started_again_serves_what_was_reloaded(Config) ->
+    {Path, Write} = file(Config, "again.pem"),
+    _ = Write(),
+    Server = start([{certfile, Path}], #{}),
+    New = Write(),
+    ok = outrider:reload_certificates(?MODULE),
+    [#{os_pid := Pid}] = maps:get(sidecars, outrider:info(?MODULE)),
+    _ = os:cmd("kill -9 " ++ integer_to_list(Pid)),
+    New = await(New, Server, 100).
+
+%% Whoever is resumed is not judged again: so with other judges nobody is.
+other_authorities_forget_sessions(Config) ->
+    Dir = proplists:get_value(priv_dir, Config),
+    Path = fun(Name) -> filename:join(Dir, Name) end,
+    #{cert := Cert, key := Key, cacerts := [Root | More]} = tls_case:chain("client", rsa),
+    _ = tls_case:pem(Path("authorities.pem"), [Root]),
+    _ = tls_case:write(Path("client.pem"), [{'Certificate', Der, not_encrypted} || Der <- [Cert, lists:last(More)]],
+        [tls_case:pem_key(Key, none)]),
+    #{port := Port} = start([{verify, verify_peer}, {fail_if_no_peer_cert, true}, {cacertfile, Path("authorities.pem")}
+        | tls_tunnel:certificate()], #{}),
+    Connect = fun(Flag) ->
+        Said = os:cmd("(printf 'GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n'; sleep 0.5) | openssl s_client -tls1_2 " ++ Flag ++ Path("session") ++ " -cert " ++ Path("client.pem") ++
+            " -cert_chain " ++ Path("client.pem") ++ " -key " ++ Path("client.pem") ++
+            " -connect 127.0.0.1:" ++ integer_to_list(Port) ++ " 2>/dev/null"),
+        case {string:find(Said, "HTTP/1.1 200"), string:find(Said, "Reused, TLSv1.2")} of
+            {nomatch, _} -> refused;
+            {_, nomatch} -> new;
+            {_, _} -> resumed
+        end
+    end,
+    [new, resumed] = [Connect("-sess_out "), Connect("-sess_in ")],
+    ok = outrider:reload_certificates(?MODULE),
+    resumed = Connect("-sess_in "),
+    #{cacerts := [Other | _]} = tls_case:chain("other", rsa),
+    _ = tls_case:pem(Path("authorities.pem"), [Other]),
+    ok = outrider:reload_certificates(?MODULE),
+    refused = Connect("-sess_in ").
+
+%%% Options
+
+options_that_are_refused(_) ->
+    _ = [{error, {bad_option, Name}} = outrider:start_tls(?MODULE, [{port, 0}, {Name, Value} | tls_tunnel:certificate()], #{})
+        || {Name, Value} <- [
+            {verify_fun, {fun(_, _, S) -> {valid, S} end, []}}, {partial_chain, fun(_) -> unknown_ca end}, {handshake, hello},
+            {protocol, dtls}, {versions, ['tlsv1.1', 'tlsv1.2']}, {versions, []}, {ciphers, ["DES-CBC3-SHA"]},
+            {key, #{algorithm => rsa, sign_fun => fun() -> ok end}}, {verify, maybe_so}, {fail_if_no_peer_cert, true},
+            {depth, -1}, {sni_fun, 3}, {session_tickets, auto}, {alpn_preferred_protocols, [h2]}, {no_option_at_all, 1}
+        ]],
+    {error, {bad_option, cacertfile}} =
+        outrider:start_tls(?MODULE, [{port, 0}, {verify, verify_peer} | tls_tunnel:certificate()], #{}),
+    {error, {bad_option, certfile}} = outrider:start_clear(?MODULE, [{port, 0}, {certfile, "x"}], #{}).
+
+%% As Plug.Cowboy gives them.
+options_without_effect(_) ->
+    Probe = probe:start(),
+    ok = probe_log:attach(Probe),
+    _ = start([
+        {secure_renegotiate, true}, {honor_cipher_order, true}, {eccs, [secp256r1, secp384r1, secp521r1]},
+        {reuse_sessions, true}, {dhfile, "x"}, {client_renegotiation, false}, {hibernate_after, 5000},
+        {ciphers, ["ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES256-GCM-SHA384", "DHE-RSA-AES256-GCM-SHA384"]},
+        {versions, ['tlsv1.2']} | tls_tunnel:certificate()
+    ], #{}),
+    probe_log:detach(),
+    [] = probe:stop(Probe).
+
+certs_keys(_) ->
+    Rsa = #{cert := RsaCert, key := RsaKey} = tls_case:chain("localhost", {rsa, 2048, 65537}),
+    #{cert := EcCert, key := EcKey} = tls_case:chain("localhost"),
+    true = is_map(Rsa),
+    Server = start([{certs_keys, [#{cert => EcCert, key => EcKey}, #{cert => RsaCert, key => RsaKey}]}], #{}),
+    EcCert = certificate(Server),
+    RsaCert = tls_case:peer(tls_case:connect(Server, [{versions, ['tlsv1.2']},
+        {ciphers, [ssl:str_to_suite("ECDHE-RSA-AES128-GCM-SHA256")]}])).
+
+a_fun_for_names_is_asked_once(_) ->
+    Self = self(),
+    #{cert := Cert} = Chain = tls_case:chain("one.example"),
+    Server = start([{sni_fun, fun(Name) -> Self ! {asked, Name}, tls_case:server(Chain) end}], #{}),
+    Connect = fun(Name) -> tls_case:peer(tls_case:connect(Server, [{server_name_indication, Name}])) end,
+    [Cert, Cert, Cert] = [Connect("one.example"), Connect("one.example"), Connect("two.example")],
+    ok = outrider:reload_certificates(?MODULE),
+    Cert = Connect("one.example"),
+    ["one.example", "two.example", "one.example"] = asked().
+
+asked() ->
+    receive
+        {asked, Name} -> [Name | asked()]
+    after 0 -> []
+    end.
+
+a_fun_for_names_that_fails_turns_its_clients_away(_) ->
+    Server = start([{sni_fun, fun
+        ("crash") -> error(oops);
+        ("nonsense") -> [{verify, maybe_so}];
+        (_) -> undefined
+    end} | tls_tunnel:certificate()], #{}),
+    Connect = fun(Name) -> tls_case:peer(tls_case:connect(Server, [{server_name_indication, Name}])) end,
+    [{error, unrecognized_name} = Connect(Name) || Name <- ["crash", "nonsense"]],
+    true = is_binary(Connect("other")).
+
+%%% Secrets
+
+%% Neither what ps shows, nor the listener's own word, nor any report when everything is killed has a key or a password.
+no_secret_is_shown(Config) ->
+    Path = filename:join(proplists:get_value(priv_dir, Config), "secret.pem"),
+    #{cert := Cert, key := Key = {_, Der}} = tls_case:chain("localhost"),
+    Password = "correct horse battery staple",
+    _ = tls_case:write(Path, [{'Certificate', Cert, not_encrypted}], [tls_case:pem_key(Key, Password)]),
+    Probe = probe:start(),
+    ok = probe_log:attach(Probe),
+    _ = start([{certfile, Path}, {password, Password}, {certs_keys, [#{cert => Cert, key => Key}]}], #{}),
+    [#{os_pid := Pid}] = maps:get(sidecars, outrider:info(?MODULE)),
+    {ok, Arguments} = file:read_file("/proc/" ++ integer_to_list(Pid) ++ "/cmdline"),
+    {ok, Environment} = file:read_file("/proc/" ++ integer_to_list(Pid) ++ "/environ"),
+    Info = io_lib:format("~p", [outrider:info(?MODULE)]),
+    Certificates = outrider_registry:certificates(?MODULE),
+    Monitor = monitor(process, Certificates),
+    exit(Certificates, oops),
+    receive {'DOWN', Monitor, _, _, _} -> ok end,
+    _ = outrider_launch_again(Certificates, 100),
+    _ = sys:get_status(outrider_registry:certificates(?MODULE)),
+    probe_log:detach(),
+    Logged = probe:stop(Probe),
+    Text = unicode:characters_to_binary([Arguments, Environment, Info, io_lib:format("~p ~w", [Logged, Logged])]),
+    <<Part:8/binary, _/binary>> = binary:part(Der, 20, 20),
+    [nomatch = binary:match(Text, Secret) || Secret <- [
+        list_to_binary(Password), Part, iolist_to_binary(lists:join(",", [integer_to_list(B) || <<B>> <= Part]))
+    ]].
+
+outrider_launch_again(_, 0) ->
+    error(not_started_again);
+outrider_launch_again(Old, Tries) ->
+    try outrider_registry:certificates(?MODULE) of
+        New when New =/= Old -> New;
+        _ -> timer:sleep(50), outrider_launch_again(Old, Tries - 1)
+    catch
+        error:_ -> timer:sleep(50), outrider_launch_again(Old, Tries - 1)
+    end.
+
+%%% Bounds
+
+failed_handshakes_are_logged_but_not_without_end(_) ->
+    Probe = probe:start(),
+    ok = probe_log:attach(Probe),
+    #{port := Port} = start(tls_tunnel:certificate(), #{}),
+    [begin
+        {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false}]),
+        ok = gen_tcp:send(Socket, <<22, 3, 1, 0, 4, 1, 0, 0, 0>>),
+        {ok, <<21, 3, _/binary>>} = gen_tcp:recv(Socket, 0, 5000),
+        {error, closed} = gen_tcp:recv(Socket, 0, 5000)
+    end || _ <- lists:seq(1, 30)],
+    probe_log:detach(),
+    10 = length([Text || {notice, Text} <- probe:stop(Probe)]).
+
+%% A client that does not read: what is kept of it is bounded, and it is closed in the end.
+a_client_that_takes_nothing_is_closed(_) ->
+    Chain = tls_tunnel:certificate(),
+    Dispatch = cowboy_router:compile([{'_', [{'_', http_script_h, #{silent => true, init => fun(Req, State) ->
+        {ok, cowboy_req:reply(200, #{}, binary:copy(<<0>>, 20000000), Req), State}
+    end}}]}]),
+    {ok, _} = outrider:start_tls(?MODULE, [{port, 0}, {send_timeout, 300}, {sndbuf, 4096} | Chain], #{env => #{dispatch => Dispatch}}),
+    {ok, Socket} = tls_case:connect(#{port => outrider:get_port(?MODULE)}, [{recbuf, 4096}]),
+    ok = ssl:send(Socket, http_client:request("GET", "/")),
+    timer:sleep(1500),
+    {error, closed} = drained(Socket),
+    [] = outrider:procs(?MODULE, connections).
+
+drained(Socket) ->
+    case ssl:recv(Socket, 0, 5000) of
+        {ok, _} -> drained(Socket);
+        Error -> Error
+    end.
+
+%% The end of a connection is said inside TLS: nobody can have cut it. Cowboy says so only sometimes.
+a_clean_end(_) ->
+    #{port := Port} = start(tls_tunnel:certificate(), #{}),
+    Said = os:cmd("printf 'GET / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' | "
+        "openssl s_client -quiet -ign_eof -connect 127.0.0.1:" ++ integer_to_list(Port) ++ " 2>&1"),
+    nomatch = string:find(Said, "unexpected eof"),
+    true = string:find(Said, "HTTP/1.1 200") =/= nomatch.
+
+%%% Lists of withdrawn certificates
+
+withdrawn_certificates(Config) ->
+    Dir = filename:join(proplists:get_value(priv_dir, Config), "crls"),
+    ok = filelib:ensure_dir(filename:join(Dir, "x")),
+    Run = fun(Command) -> os:cmd("cd " ++ Dir ++ " && " ++ Command ++ " 2>&1") end,
+    Ec = "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes ",
+    Run(Ec ++ "-x509 -days 30 -subj /CN=authority -keyout ca.key -out ca.crt"),
+    Client = fun(Name, Serial) ->
+        Run(Ec ++ "-subj /CN=" ++ Name ++ " -keyout " ++ Name ++ ".key -out " ++ Name ++ ".csr"),
+        ok = file:write_file(filename:join(Dir, "ext"), "basicConstraints=CA:FALSE\n"),
+        Run("openssl x509 -req -extfile ext -days 30 -in " ++ Name ++ ".csr -CA ca.crt -CAkey ca.key -set_serial 0x" ++ Serial
+            ++ " -out " ++ Name ++ ".crt"),
+        [{certfile, filename:join(Dir, Name ++ ".crt")}, {keyfile, filename:join(Dir, Name ++ ".key")}]
+    end,
+    {Good, Bad} = {Client("good", "0A"), Client("bad", "0B")},
+    Ca = {filename:join(Dir, "ca.crt"), filename:join(Dir, "ca.key")},
+    ok = tls_case:crl(Dir, Ca, []),
+    Server = start([{verify, verify_peer}, {fail_if_no_peer_cert, true}, {cacertfile, element(1, Ca)}, {crl_check, peer},
+        {crl_cache, {ssl_crl_hash_dir, {internal, [{dir, Dir}]}}} | tls_tunnel:certificate()], #{}),
+    Get = fun(Options) -> tls_case:get(Server, Options) end,
+    {<<>>, <<>>} = {Get(Good), Get(Bad)},
+    ok = tls_case:crl(Dir, Ca, [<<16#0b>>]),
+    ok = outrider:reload_certificates(?MODULE),
+    {<<>>, {error, _}} = {Get(Good), Get(Bad)}.

@@ -1,0 +1,133 @@
+%% Certificates for tests of TLS, and clients that show what a handshake brings.
+-module(tls_case).
+
+-export([chain/1, chain/2, server/1, pem/2, pem_key/2, write/3, connect/1, connect/2, get/1, get/2, peer/1, crl/3]).
+
+-include_lib("public_key/include/public_key.hrl").
+
+-type chain() :: #{cert := binary(), key := {atom(), binary()}, cacerts := [binary()]}.
+-export_type([chain/0]).
+
+%% A chain for a host: root, one certificate between, the host's own. Keys are of P-256.
+-spec chain(string()) -> chain().
+chain(Host) ->
+    chain(Host, {namedCurve, secp256r1}).
+
+%% The same with a key of another kind for the host, or with `rsa' for all three: what OTP 25 signs with a curve names the curve
+%% twice, which nobody but OTP takes for a good signature of a client's certificate.
+-spec chain(string(), term()) -> chain().
+chain(Host, rsa) ->
+    chain(Host, {rsa, 2048, 65537}, {rsa, 2048, 65537});
+chain(Host, Key) ->
+    chain(Host, Key, {namedCurve, secp256r1}).
+
+chain(Host, Key, Issuers) ->
+    Curve = [{digest, sha256}, {key, Issuers}],
+    Name = {'Extension', {2, 5, 29, 17}, false, [{dNSName, Host}]},
+    #{server_config := Server, client_config := Client} = public_key:pkix_test_data(#{
+        server_chain => #{
+            root => Curve, intermediates => [Curve], peer => [{digest, sha256}, {key, Key}, {extensions, [Name]}]
+        },
+        client_chain => #{root => Curve, intermediates => [], peer => Curve}
+    }),
+    #{
+        cert => proplists:get_value(cert, Server), key => proplists:get_value(key, Server),
+        %% Of the server's chain: the root, and the one between.
+        cacerts => proplists:get_value(cacerts, Client) ++ between(proplists:get_value(cacerts, Server))
+    }.
+
+between(Certs) ->
+    [Cert || Cert <- Certs, not public_key:pkix_is_self_signed(Cert)].
+
+%% A listener's options for this chain: the certificate comes with the one that vouches for it.
+-spec server(chain()) -> [{atom(), term()}].
+server(#{cert := Cert, key := Key, cacerts := CaCerts}) ->
+    [{cert, [Cert | between(CaCerts)]}, {key, Key}].
+
+-spec pem(file:name_all(), [binary()]) -> file:name_all().
+pem(Path, Certs) ->
+    write(Path, [{'Certificate', Der, not_encrypted} || Der <- Certs], []).
+
+%% A key, encrypted with a password, or in the clear.
+-spec pem_key({atom(), binary()}, string() | none) -> public_key:pem_entry().
+pem_key({Type, Der}, none) ->
+    {Type, Der, not_encrypted};
+pem_key({Type, Der}, Password) ->
+    Cipher = {"AES-256-CBC", crypto:strong_rand_bytes(16)},
+    public_key:pem_entry_encode(Type, public_key:der_decode(Type, Der), {Cipher, Password}).
+
+-spec write(file:name_all(), [public_key:pem_entry()], [public_key:pem_entry()]) -> file:name_all().
+write(Path, Entries, More) ->
+    ok = file:write_file([Path, ".new"], public_key:pem_encode(Entries ++ More)),
+    ok = file:rename([Path, ".new"], Path),
+    Path.
+
+-spec connect(same_test:server()) -> {ok, ssl:sslsocket()} | {error, term()}.
+connect(Server) ->
+    connect(Server, []).
+
+%% What is wrong is shown by the alert's name, whoever has sent it.
+-spec connect(same_test:server(), [term()]) -> {ok, ssl:sslsocket()} | {error, term()}.
+connect(#{port := Port}, Options) ->
+    Default = [{verify, verify_none} || not lists:keymember(verify, 1, Options)],
+    case ssl:connect({127, 0, 0, 1}, Port, [binary, {active, false}, {log_level, none} | Default ++ Options], 5000) of
+        {ok, Socket} -> {ok, Socket};
+        {error, {tls_alert, {Alert, _}}} -> {error, Alert};
+        {error, Reason} -> {error, Reason}
+    end.
+
+-spec get(same_test:server()) -> binary() | {error, term()}.
+get(Server) ->
+    get(Server, []).
+
+%% What a GET gets, to the end of the connection: an alert shows here in TLS 1.3, where the client is ready before the server.
+-spec get(same_test:server(), [term()]) -> binary() | {error, term()}.
+get(Server, Options) ->
+    case connect(Server, Options) of
+        {ok, Socket} ->
+            _ = ssl:send(Socket, http_client:request("GET", "/", [{"connection", "close"}], <<>>)),
+            body(all(Socket, <<>>));
+        Error ->
+            Error
+    end.
+
+all(Socket, Bytes) ->
+    case ssl:recv(Socket, 0, 5000) of
+        {ok, More} -> all(Socket, <<Bytes/binary, More/binary>>);
+        {error, closed} when Bytes =/= <<>> -> Bytes;
+        {error, {tls_alert, {Alert, _}}} -> {error, Alert};
+        Error -> Error
+    end.
+
+body(Bytes) when is_binary(Bytes) ->
+    [_, Body] = binary:split(Bytes, <<"\r\n\r\n">>),
+    Body;
+body(Error) ->
+    Error.
+
+%% The certificate that the server shows for these options.
+-spec peer({ok, ssl:sslsocket()} | {error, term()}) -> binary() | {error, term()}.
+peer({ok, Socket}) ->
+    {ok, Cert} = ssl:peercert(Socket),
+    ssl:close(Socket),
+    Cert;
+peer(Error) ->
+    Error.
+
+%% A list of withdrawn certificates by an issuer, made by openssl: {Path of the issuer's certificate, of its key}.
+-spec crl(file:name_all(), {file:name_all(), file:name_all()}, [binary()]) -> ok.
+crl(Dir, {CaCert, CaKey}, Serials) ->
+    Index = [["R\t491231235959Z\t240101000000Z\t", binary:encode_hex(Serial), "\tunknown\t/CN=x\n"] || Serial <- Serials],
+    ok = file:write_file(filename:join(Dir, "index.txt"), Index),
+    ok = file:write_file(filename:join(Dir, "ca.cnf"), [
+        "[ca]\ndefault_ca=d\n[d]\ndatabase=", filename:join(Dir, "index.txt"),
+        "\ndefault_md=sha256\ndefault_crl_days=30\ncrl_extensions=e\ncrlnumber=", filename:join(Dir, "number"),
+        "\n[e]\nauthorityKeyIdentifier=keyid:always\n"
+    ]),
+    ok = file:write_file(filename:join(Dir, "number"), "01\n"),
+    Command = lists:flatten(io_lib:format(
+        "openssl ca -config ~s/ca.cnf -gencrl -cert ~s -keyfile ~s -out ~s/list.r0 2>&1", [Dir, CaCert, CaKey, Dir]
+    )),
+    Said = os:cmd(Command),
+    filelib:is_regular(filename:join(Dir, "list.r0")) orelse error({openssl, Said}),
+    ok.

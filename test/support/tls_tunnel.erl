@@ -1,0 +1,90 @@
+%% Lets a client that speaks TCP reach a server that speaks TLS: so the suites run over TLS unchanged, clients that use
+%% gen_tcp themselves included.
+%%
+%% A process for each connection carries the bytes. What one side does to its connection it does to the other: the end of one
+%% direction is a close_notify, and the other way round; a connection that is cut is cut.
+-module(tls_tunnel).
+
+-export([certificate/0, through/2]).
+
+%% The options of a listener that has the test's certificate, for localhost: made once, of P-256.
+-spec certificate() -> [{atom(), term()}].
+certificate() ->
+    case persistent_term:get(?MODULE, undefined) of
+        undefined ->
+            Key = [{digest, sha256}, {key, {namedCurve, secp256r1}}],
+            #{server_config := Config} = public_key:pkix_test_data(#{
+                server_chain => #{root => Key, intermediates => [], peer => [{extensions, [san()]} | Key]},
+                client_chain => #{root => Key, intermediates => [], peer => Key}
+            }),
+            Options = [Option || {Name, _} = Option <- Config, Name =:= cert orelse Name =:= key],
+            persistent_term:put(?MODULE, Options),
+            Options;
+        Options ->
+            Options
+    end.
+
+san() ->
+    {'Extension', {2, 5, 29, 17}, false, [{dNSName, "localhost"}]}.
+
+%% A connection whose bytes come and go encrypted on the one that is given, to which it belongs from here on. A handshake that
+%% fails shows as a server that closes.
+-spec through(gen_tcp:socket(), [gen_tcp:connect_option()]) -> gen_tcp:socket().
+through(Raw, Options) ->
+    {ok, Listener} = gen_tcp:listen(0, [binary, {active, false}, {nodelay, true}, {ip, {127, 0, 0, 1}}]),
+    {ok, Entry} = inet:port(Listener),
+    Own = [Option || Option <- Options, Option =/= inet6],
+    {ok, Client} = gen_tcp:connect({127, 0, 0, 1}, Entry, [binary, {active, false}, {nodelay, true} | Own]),
+    {ok, Inside} = gen_tcp:accept(Listener),
+    gen_tcp:close(Listener),
+    Pid = spawn(fun() ->
+        receive
+            go -> ok
+        end,
+        case ssl:connect(Raw, [{verify, verify_none}]) of
+            {ok, Outside} -> carry(Inside, Outside);
+            {error, _} -> gen_tcp:close(Inside)
+        end
+    end),
+    [ok = gen_tcp:controlling_process(Socket, Pid) || Socket <- [Raw, Inside]],
+    Pid ! go,
+    Client.
+
+%% A process for each direction, since either may wait for its reader.
+carry(Inside, Outside) ->
+    Parent = self(),
+    _ = spawn_link(fun() ->
+        Ended = up(Inside, Outside),
+        Parent ! {self(), Ended}
+    end),
+    down(Outside, Inside).
+
+up(Inside, Outside) ->
+    case gen_tcp:recv(Inside, 0) of
+        {ok, Bytes} ->
+            case ssl:send(Outside, Bytes) of
+                ok -> up(Inside, Outside);
+                {error, _} -> ok
+            end;
+        {error, closed} ->
+            ssl:shutdown(Outside, write);
+        {error, _} ->
+            ssl:close(Outside)
+    end.
+
+down(Outside, Inside) ->
+    case ssl:recv(Outside, 0) of
+        {ok, Bytes} ->
+            case gen_tcp:send(Inside, Bytes) of
+                ok -> down(Outside, Inside);
+                {error, _} -> ssl:close(Outside)
+            end;
+        {error, _} ->
+            gen_tcp:shutdown(Inside, write),
+            %% The client may still read; it is gone when it has closed.
+            receive
+                {_, _} -> ok
+            after 5000 -> ok
+            end,
+            ssl:close(Outside)
+    end.
