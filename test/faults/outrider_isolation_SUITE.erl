@@ -172,7 +172,7 @@ a_listener_that_waits_can_be_stopped(Config) ->
     until(fun() -> os_process:sidecar(Ref) =:= undefined end),
     running = outrider:get_status(Ref),
     ok = outrider:stop_listener(Ref),
-    {'EXIT', {badarg, _}} = catch outrider:stop_listener(Ref),
+    {error, not_found} = outrider:stop_listener(Ref),
     ok = restore(Config),
     #{ref := Ref} = Server = listen(Ref, #{}),
     ok = end_of_listener(Server),

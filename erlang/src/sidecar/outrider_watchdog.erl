@@ -88,16 +88,15 @@ is_alive(_, _) -> true.
 %% The number is that of a process of ours as long as the port has not been told of its end. A VM that has no descriptor for
 %% the command at this moment tries again at the next tick: nobody else ends a process that stands still.
 -spec kill(#watchdog{}) -> no_return().
-kill(State = #watchdog{ref = Ref, port = Port, logger = Logger, period = Period}) ->
+kill(State = #watchdog{ref = Ref, port = Port, logger = Logger, period = Period, silent = Silent}) ->
     case erlang:port_info(Port, os_pid) of
         {os_pid, OsPid} ->
+            Format = "Outrider listener ~p: its sidecar (OS process ~b) has been silent for ~b ms and is killed~n",
+            _ = Silent =:= ?TICKS andalso ranch:log(error, Format, [Ref, OsPid, Period], Logger),
             try os:cmd("kill -9 " ++ integer_to_list(OsPid)) of
-                _ ->
-                    Format = "Outrider listener ~p: its sidecar (OS process ~b) has been silent for ~b ms and is killed~n",
-                    ranch:log(error, Format, [Ref, OsPid, Period], Logger),
-                    exit({shutdown, sidecar_silent})
+                _ -> exit({shutdown, sidecar_silent})
             catch
-                error:_ -> ?MODULE:loop(State)
+                error:_ -> ?MODULE:loop(State#watchdog{silent = Silent + 1})
             end;
         undefined ->
             exit(normal)
