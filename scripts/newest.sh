@@ -98,9 +98,9 @@ checks() {
 # The demo starts, and its page is there.
 demo() {
     mkfifo /tmp/demo
-    PORT=0 scripts/demo.sh >/tmp/demo &
+    PORT=0 timeout 120 scripts/demo.sh >/tmp/demo &
     while read -r line; do
-        address=$(expr "$line" : 'Chat rooms at \(http[^ ]*\)') && break
+        address=$(expr "$line" : '.*\(http://[^ ]*\)') && break
     done </tmp/demo
     curl --silent --fail --max-time 10 --output /dev/null "${address:?demo: did not start}"
     status=$?

@@ -129,7 +129,7 @@ values_of_no_sense(_) ->
         end, fun(#{wire := 200}) -> ok end)
     end || Reply <- [
         Options(#{idle_timeout => soon}), Options(#{idle_timeout => 1 bsl 70}), Options(#{idle_timeout => 1 bsl 62}),
-        Options(#{idle_timeout => -1}), Options(#{chunked => maybe}), File(-1, 5), File(0, -1), File(0, 1 bsl 70),
+        Options(#{idle_timeout => -1}), Options(#{chunked => 'maybe'}), File(-1, 5), File(0, -1), File(0, 1 bsl 70),
         File(1 bsl 70, 5), File(1 bsl 62, 5)]],
     ok.
 

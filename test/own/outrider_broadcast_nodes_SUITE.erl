@@ -8,6 +8,7 @@
 -export([what_a_process_sends_to_another_node_keeps_its_order/1, publish_from_leaves_one_process_of_any_node_out/1]).
 -export([a_node_that_stops_its_listener_is_sent_nothing/1, a_node_that_dies_is_left_out/1]).
 -export([nodes_that_were_cut_off_find_each_other_again/1, a_relay_that_dies_comes_back/1]).
+-export([a_scope_that_dies_knows_the_sidecars_again/1]).
 -export([a_message_of_another_version_is_ignored/1, a_node_whose_sidecar_stands_still_delays_nobody/1]).
 %% In the nodes.
 -export([start/0, pids/0, send/3, order/3, flood/2, held/0]).
@@ -144,6 +145,19 @@ a_relay_that_dies_comes_back(Config) ->
     ok = call(A, outrider, publish, [?REF, ?TOPIC, {text, <<"1">>}]),
     1 = call(A, outrider, send_many, [[PidB], {text, <<"2">>}]),
     received(OnB, [{text, <<"1">>}, {text, <<"2">>}]).
+
+a_scope_that_dies_knows_the_sidecars_again(Config) ->
+    [A, B] = nodes_of(Config),
+    {OnB, _} = client(B),
+    Scope = call(B, erlang, whereis, [outrider]),
+    true = call(B, erlang, exit, [Scope, kill]),
+    ok = os_process:until(fun() ->
+        Now = call(B, erlang, whereis, [outrider]),
+        is_pid(Now) andalso Now =/= Scope
+    end),
+    ok = know_each_other(A, B),
+    ok = call(A, outrider, publish, [?REF, ?TOPIC, {text, <<"again">>}]),
+    received(OnB, [{text, <<"again">>}]).
 
 a_message_of_another_version_is_ignored(Config) ->
     [A, B] = nodes_of(Config),

@@ -16,9 +16,17 @@
     {publish, ranch:ref(), Topic :: binary(), Except :: none | pid(), Frames :: binary()}
     | {send_many, [pid()], Frames :: binary()}.
 
+%% To be called again when the scope has died: the sidecars that run meanwhile are in their groups again.
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
-    pg:start_link(?SCOPE).
+    Started = pg:start_link(?SCOPE),
+    _ = [pg:join(?SCOPE, Ref, Pid) || Ref <- outrider_registry:refs(), Pid <- sidecars(Ref)],
+    Started.
+
+%% Each process that has a port to a sidecar of this listener.
+sidecars(Ref) ->
+    Ports = [outrider_collector:port(Collector) || Collector <- outrider_registry:collectors(Ref)],
+    [Pid || Port <- Ports, {connected, Pid} <- [erlang:port_info(Port, connected)]].
 
 %% The name under which the process that takes what others send is registered.
 -spec name() -> atom().

@@ -14,7 +14,7 @@
 %%% is busy or the VM is, says so, and whoever hands something over then waits until it has been written.
 -module(outrider_collector).
 
--export([start_link/1, write/3, write_last/3, write_through/2, hand_over/2, order/3, settle/2, flush/2]).
+-export([start_link/1, port/1, write/3, write_last/3, write_through/2, hand_over/2, order/3, settle/2, flush/2]).
 -export([init/3, loop/1]).
 -export_type([collector/0, handed/0]).
 
@@ -49,6 +49,11 @@ start_link(Port) ->
     %% What it holds goes within a round: a generation that is kept would hold payloads for long.
     Options = [link, {message_queue_data, off_heap}, {fullsweep_after, 0}],
     {Port, proc_lib:spawn_opt(?MODULE, init, [self(), Port, Atomics], Options), Atomics}.
+
+%% The port that it writes to, which may have closed.
+-spec port(collector()) -> port().
+port({Port, _, _}) ->
+    Port.
 
 %% Write a bundle of a stream that has handed over so much before. Waits where the port is busy, as port_command/2 does.
 -spec write(outrider_protocol:bundle(), handed(), collector()) -> {ok, handed()} | {error, closed}.

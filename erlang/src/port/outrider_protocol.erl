@@ -151,7 +151,7 @@ command(Command) ->
     [First | Rest].
 
 %% Count commands of one stream. What is built of integers alone lies on the heap; appending to a binary makes one outside.
--spec bundle(pos_integer(), pos_integer(), iodata()) -> bundle().
+-spec bundle(non_neg_integer(), pos_integer(), iodata()) -> bundle().
 bundle(Stream, Count, Commands) when Stream < 1 bsl 31 ->
     [<<104, 2, 98, Stream:32, 108, Count:32>>, Commands, 106];
 bundle(Stream, Count, Commands) ->

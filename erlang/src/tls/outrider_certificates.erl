@@ -137,18 +137,20 @@ complain(Reason, State = #certificates{ref = Ref}) ->
         [Ref, Reason], Logger),
     State#certificates{complaint = Reason}.
 
+-spec answer(binary(), map()) -> no_return().
+answer(Name, TransOpts) ->
+    exit({answer, outrider_secret:seal(
+        try
+            outrider_credentials:host(Name, options(TransOpts))
+        catch
+            Class:Reason:Stacktrace -> {error, {Class, element(1, outrider_discreet:error(Reason, Stacktrace))}}
+        end
+    )}).
+
 %% The fun is the user's: it may crash, or take for ever.
 ask(Name, Answer, Ref) ->
     TransOpts = outrider_registry:transport_options(Ref),
-    {Pid, Monitor} = spawn_monitor(fun() ->
-        exit({answer, outrider_secret:seal(
-            try
-                outrider_credentials:host(Name, options(TransOpts))
-            catch
-                Class:Reason:Stacktrace -> {error, {Class, element(1, outrider_discreet:error(Reason, Stacktrace))}}
-            end
-        )})
-    end),
+    {Pid, Monitor} = spawn_monitor(fun() -> answer(Name, TransOpts) end),
     Result =
         receive
             {'DOWN', Monitor, process, Pid, {answer, Sealed}} -> outrider_secret:open(Sealed);
