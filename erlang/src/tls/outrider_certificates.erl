@@ -10,6 +10,8 @@
 
 -export([start_link/2, join/1, reload/1, host/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+%% The start of a process.
+-export([answer/2]).
 
 %% As OTP's ssl_pem_cache.
 -define(PERIOD_MS, 120000).
@@ -150,7 +152,7 @@ answer(Name, TransOpts) ->
 %% The fun is the user's: it may crash, or take for ever.
 ask(Name, Answer, Ref) ->
     TransOpts = outrider_registry:transport_options(Ref),
-    {Pid, Monitor} = spawn_monitor(fun() -> answer(Name, TransOpts) end),
+    {Pid, Monitor} = spawn_monitor(?MODULE, answer, [Name, TransOpts]),
     Result =
         receive
             {'DOWN', Monitor, process, Pid, {answer, Sealed}} -> outrider_secret:open(Sealed);
