@@ -210,6 +210,8 @@ early_errors_that_crash_are_logged(_) ->
             {telling, Pid} ->
                 Monitor = monitor(process, Pid),
                 receive {'DOWN', Monitor, process, _, _} -> Refused end
+        after 10000 ->
+            error(not_told)
         end
     end).
 
