@@ -66,7 +66,7 @@ trailers_are_skipped(_) ->
         {Body, Req} = read_all(Req0, #{}),
         {ok, cowboy_req:reply(200, #{}, Body, Req), State}
     end,
-    same_test:differ(request_trailers, #{handler => {http_script_h, #{silent => true, init => Init}}}, fun(Server) ->
+    same_test:differ_before({2, 17}, request_trailers, #{handler => {http_script_h, #{silent => true, init => Init}}}, fun(Server) ->
         Socket = http_client:connect(Server),
         http_client:send(Socket, [http_client:request("POST", "/", [{"Transfer-Encoding", "chunked"}, {"Trailer", "x"}],
             "3\r\nabc\r\n0\r\nx: y\r\nz: \r\n\r\n"), http_client:request("GET", "/")]),
@@ -419,7 +419,7 @@ a_body_comes_as_it_is_asked_for(_) ->
             #{body := Size} = http_client:response(Socket),
             binary_to_integer(Size)
         end, #{
-            cowboy => fun(#{wire := 1000}) -> ok end,
+            cowboy => fun(#{wire := Size}) when Size > 20 -> ok end,
             outrider => fun(#{wire := Size}) when Size >= 10, Size =< 20 -> ok end
         }).
 
