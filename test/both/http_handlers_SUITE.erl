@@ -185,10 +185,11 @@ a_stream_handler_that_answers_itself(_) ->
 %% A malformed request is refused by the sidecar; the VM hears of it afterwards.
 early_error(_) ->
     same_test:differ(early_error_after_the_answer, #{protocol => #{stream_handlers => [chain_stream_h, cowboy_stream_h]}},
-        fun(Server) ->
+        fun(#{probe := Probe} = Server) ->
             Socket = http_client:connect(Server),
             http_client:send(Socket, "GET / HTTP/1.1\r\n\r\n"),
             #{status := Status} = Answer = http_client:response(Socket),
+            {early_error, _, _} = probe:await(Probe, fun(Event) -> element(1, Event) =:= early_error end),
             {Status, http_client:header(<<"x-chain">>, Answer)}
         end, #{
             cowboy => fun(#{wire := {400, <<"1">>}, calls := [{early_error, 400, stream_error}]}) -> ok end,
@@ -196,14 +197,14 @@ early_error(_) ->
         }).
 
 early_errors_that_crash_are_logged(_) ->
-    Self = self(),
     Callback = fun(_) ->
-        Self ! {telling, self()},
+        ?MODULE ! {telling, self()},
         error(broken)
     end,
     #{log := [{error, stream_handler, broken}]} = same_test:same(#{protocol => #{
         stream_handlers => [cowboy_metrics_h, cowboy_stream_h], metrics_callback => Callback
     }}, fun(Server) ->
+        true = register(?MODULE, self()),
         Refused = refused(Server, "GET / HTTP/1.1\r\n\r\n"),
         %% It has logged when it has ended.
         receive
