@@ -286,18 +286,18 @@ idle_timeout_of_a_request_by_cast(_) ->
         http_client:closed(Socket)
     end).
 
-%% A client that only listens, to a handler that speaks within idle_timeout, three times as long as that.
+%% A client that only listens, to a handler that speaks within idle_timeout, twice as long as that.
 bytes_sent_put_idle_timeout_off(_) ->
     #{wire := {<<"xxxxxx">>, closed}} = same_test:same(#{handler => {http_script_h, #{
         init => fun(Req0, State) ->
             Req = cowboy_req:stream_reply(200, #{<<"content-length">> => <<"6">>}, Req0),
             _ = [begin
                 cowboy_req:stream_body(<<"x">>, nofin, Req),
-                receive after 200 -> ok end
+                receive after 400 -> ok end
             end || _ <- lists:seq(1, 6)],
             {ok, Req, State}
         end
-    }}, protocol => #{idle_timeout => 400, request_timeout => 400, reset_idle_timeout_on_send => true}}, fun(Server) ->
+    }}, protocol => #{idle_timeout => 1200, request_timeout => 1200, reset_idle_timeout_on_send => true}}, fun(Server) ->
         Socket = http_client:connect(Server),
         http_client:send(Socket, http_client:request("GET", "/")),
         #{body := Body} = http_client:response(Socket),

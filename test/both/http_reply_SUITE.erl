@@ -149,6 +149,13 @@ unsendable() ->
         cowboy_req:reply(200, Req)
     end end,
     Many = maps:from_list([{integer_to_binary(N), <<"x">>} || N <- lists:seq(1, 40000)]),
+    %% Since 2.16 Cowboy looks for line feeds in values.
+    OfLines = fun(Older) ->
+        case same_test:version(cowboy) < {2, 16} of
+            true -> Older;
+            false -> 500
+        end
+    end,
     [
         {length_and_coding, Reply(200, #{<<"transfer-encoding">> => <<"chunked">>}), 200, length_and_coding},
         {length_and_other_coding, Reply(200, #{<<"Transfer-Encoding">> => <<"gzip">>}), 200, length_and_coding},
@@ -161,11 +168,11 @@ unsendable() ->
         {interim_at_last, Reply(103, #{}), 103, interim_and_final_status},
         {final_before, Inform(200, #{}), 200, interim_and_final_status},
         {switching_before, Inform(101, #{}), 101, interim_and_final_status},
-        {value_of_two_lines, Reply(200, #{<<"x">> => <<"1\r\ny: 2">>}), 200, invalid_response_header},
+        {value_of_two_lines, Reply(200, #{<<"x">> => <<"1\r\ny: 2">>}), OfLines(200), invalid_response_header},
         {value_of_control_characters, Reply(200, #{<<"x">> => <<0, 1, 127>>}), 200, invalid_response_header},
         {name_with_a_space, Reply(200, #{<<"x y">> => <<"z">>}), 200, invalid_response_header},
         {phrase_of_two_lines, Reply(<<"200 OK\r\nx: y">>, #{}), 200, invalid_response_header},
-        {value_of_two_lines_before, Inform(103, #{<<"x">> => <<"1\r\ny: 2">>}), 103, invalid_response_header},
+        {value_of_two_lines_before, Inform(103, #{<<"x">> => <<"1\r\ny: 2">>}), OfLines(103), invalid_response_header},
         {phrase_of_two_lines_before, Inform(<<"103 Hints\r\nx: y">>, #{}), 103, invalid_response_header},
         {many_fields, Reply(200, Many), 200, most_response_headers}
     ].

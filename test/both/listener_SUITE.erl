@@ -317,7 +317,10 @@ wait_for_connections(_) ->
         ok = Api:wait_for_connections(Ref, '>=', 2, 0),
         #{all_connections := Connections} = Api:info(Ref),
         Waiter = monitor(process, spawn(fun() -> ok = Api:wait_for_connections(Ref, '==', 0, 10) end)),
-        _ = [list_to_existing_atom(Number) ! go || Number <- ["wait_for_1", "wait_for_2"]],
+        %% A connection counts before its request has a process.
+        Names = [wait_for_1, wait_for_2],
+        _ = [os_process:until(fun() -> whereis(Request) =/= undefined end) || Request <- Names],
+        _ = [Request ! go || Request <- Names],
         Statuses = [begin
             #{status := Status} = http_client:response(Client),
             http_client:close(Client),
