@@ -537,7 +537,7 @@ proxy_v2_with_tlvs(_) ->
 
 %% Without a valid header there is no answer at all. The log names the peer of one that does not even begin as a header.
 bad_proxy_headers(_) ->
-    _ = [same_test:differ_before({2, 18}, bad_proxy_header, #{protocol => #{proxy_header => true}}, ?PROXY(Bytes), #{
+    _ = [same_test:differ(bad_proxy_header, #{protocol => #{proxy_header => true}}, ?PROXY(Bytes), #{
         cowboy => fun(#{wire := closed}) -> ok end,
         outrider => fun(#{wire := closed, log := Log}) ->
             [] = [Entry || Entry <- Log, nomatch =:= re:run(element(2, Entry), ?UNPROXIED)]
