@@ -5,7 +5,7 @@
 %% does to its own listener is in outrider_failures_SUITE.
 -module(outrider_isolation_SUITE).
 
--export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
 -export([sidecars_are_killed/1, port_owners_are_killed/1, collectors_are_killed/1, ports_are_closed/1]).
 -export([streams_are_killed/1, parents_of_streams_are_killed/1, supervisors_of_the_sidecars_are_killed/1]).
 -export([supervisors_of_the_listener_are_killed/1, the_keeper_is_killed/1, sidecars_that_cannot_live/1]).
@@ -24,17 +24,10 @@
 -define(WATCHDOG_MS, 1000).
 
 all() ->
-    same_test:cases(?MODULE) -- [init_per_suite, end_per_suite].
+    same_test:cases(?MODULE).
 
 suite() ->
     [{timetrap, {minutes, 2}}].
-
-init_per_suite(Config) ->
-    same_test:start([outrider]),
-    Config.
-
-end_per_suite(_) ->
-    ok.
 
 init_per_testcase(Case, Config) ->
     %% What one case brings down is not the next one's failure.

@@ -3,13 +3,14 @@
 -module(outrider_refused_SUITE).
 
 -compile([export_all, nowarn_export_all]).
+-import(os_process, [until/1]).
 
 -define(REF, ?MODULE).
 %% Of one sidecar: calls per second, and as many at once.
 -define(RATE, 100).
 
 all() ->
-    same_test:cases(?MODULE) -- [listener, until].
+    same_test:cases(?MODULE) -- [listener].
 
 init_per_testcase(_, Config) ->
     same_test:start([outrider]),
@@ -105,11 +106,3 @@ send(Server, Bytes) ->
 refused() ->
     #{sidecars := [#{refused := Refused}]} = outrider:info(?REF),
     Refused.
-
-until(Condition) ->
-    case Condition() of
-        true -> ok;
-        false ->
-            timer:sleep(10),
-            until(Condition)
-    end.

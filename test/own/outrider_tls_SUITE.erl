@@ -63,15 +63,10 @@ a_changed_file_is_served_without_a_call(Config) ->
     Server = start([{certfile, Path}], #{}),
     Old = certificate(Server),
     New = Write(),
-    New = await(New, Server, 100).
+    ok = shows(New, Server).
 
-await(_, Server, 0) ->
-    certificate(Server);
-await(Cert, Server, Tries) ->
-    case certificate(Server) of
-        Cert -> Cert;
-        _ -> timer:sleep(50), await(Cert, Server, Tries - 1)
-    end.
+shows(Cert, Server) ->
+    os_process:until(fun() -> certificate(Server) =:= Cert end).
 
 a_broken_file_changes_nothing_and_is_said_once(Config) ->
     {Path, Write} = file(Config, "broken.pem"),
@@ -104,7 +99,7 @@ a_sidecar_that_is_started_again_serves_what_was_reloaded(Config) ->
     ok = outrider:reload_certificates(?MODULE),
     [#{os_pid := Pid}] = maps:get(sidecars, outrider:info(?MODULE)),
     _ = os:cmd("kill -9 " ++ integer_to_list(Pid)),
-    New = await(New, Server, 100).
+    ok = shows(New, Server).
 
 %% Whoever is resumed is not judged again: so with other judges nobody is.
 other_authorities_forget_sessions(Config) ->
@@ -215,7 +210,9 @@ no_secret_is_shown(Config) ->
     Monitor = monitor(process, Certificates),
     exit(Certificates, oops),
     receive {'DOWN', Monitor, _, _, _} -> ok end,
-    _ = outrider_launch_again(Certificates, 100),
+    os_process:until(fun() ->
+        try outrider_registry:certificates(?MODULE) =/= Certificates catch error:_ -> false end
+    end),
     _ = sys:get_status(outrider_registry:certificates(?MODULE)),
     probe_log:detach(),
     Logged = probe:stop(Probe),
@@ -224,16 +221,6 @@ no_secret_is_shown(Config) ->
     [nomatch = binary:match(Text, Secret) || Secret <- [
         list_to_binary(Password), Part, iolist_to_binary(lists:join(",", [integer_to_list(B) || <<B>> <= Part]))
     ]].
-
-outrider_launch_again(_, 0) ->
-    error(not_started_again);
-outrider_launch_again(Old, Tries) ->
-    try outrider_registry:certificates(?MODULE) of
-        New when New =/= Old -> New;
-        _ -> timer:sleep(50), outrider_launch_again(Old, Tries - 1)
-    catch
-        error:_ -> timer:sleep(50), outrider_launch_again(Old, Tries - 1)
-    end.
 
 %%% Bounds
 
@@ -259,9 +246,9 @@ a_client_that_takes_nothing_is_closed(_) ->
     {ok, _} = outrider:start_tls(?MODULE, [{port, 0}, {send_timeout, 300}, {sndbuf, 4096} | Chain], #{env => #{dispatch => Dispatch}}),
     {ok, Socket} = tls_case:connect(#{port => outrider:get_port(?MODULE)}, [{recbuf, 4096}]),
     ok = ssl:send(Socket, http_client:request("GET", "/")),
-    timer:sleep(1500),
-    {error, closed} = drained(Socket),
-    [] = outrider:procs(?MODULE, connections).
+    os_process:until(fun() -> outrider:procs(?MODULE, connections) =/= [] end),
+    os_process:until(fun() -> outrider:procs(?MODULE, connections) =:= [] end),
+    {error, closed} = drained(Socket).
 
 drained(Socket) ->
     case ssl:recv(Socket, 0, 5000) of
