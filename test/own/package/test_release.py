@@ -104,8 +104,10 @@ def machine(root):
         mount --rbind /dev {root}/dev
         mount -t proc proc /proc
         mount --rbind /proc {root}/proc
+        sleep infinity &
         echo ready
-        exec sleep infinity
+        # Whoever is a machine's first process waits for every process whose parent has ended: `stop` waits for the VM to be gone.
+        wait
     """
     command = ["unshare", "--mount", "--pid", "--net", "--uts", "--fork", "--kill-child", "sh", "-ec", prepare]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
