@@ -14,10 +14,10 @@ use tokio::time::Instant;
 use super::request::RequestHead;
 use super::response::{is_interim, is_sendable, switching_protocols};
 use crate::port::message::{Body, Command, Headers, OVERHEAD, Status, StreamId};
-use crate::streams::Stream;
 use crate::streams::application::Head;
 use crate::streams::broadcast::Broadcast;
 use crate::streams::queued::Share;
+use crate::streams::{Delivered, Stream};
 use crate::websocket::Session;
 
 /// The header in which a WebSocket's extensions are offered and accepted (RFC 6455, 11.3.2).
@@ -402,11 +402,11 @@ impl Stream for Exchange {
     }
 
     /// A WebSocket that has no socket yet has its frames already.
-    fn deliver(&self, broadcast: &Broadcast<'_>) -> bool {
-        if let Some(session) = &mut self.state.borrow_mut().upgrade {
-            session.deliver(broadcast);
+    fn deliver(&self, broadcast: &Broadcast<'_>) -> Delivered {
+        match self.state.borrow_mut().upgrade.as_mut().map(|session| session.deliver(broadcast)) {
+            Some(Delivered::TooMuch) => Delivered::TooMuch,
+            _ => Delivered::Nothing,
         }
-        false
     }
 
     fn blocked_since(&self) -> Option<Instant> {

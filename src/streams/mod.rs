@@ -19,7 +19,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::port::message::{Command, Member, Pid, Publish, SendMany, StreamId};
+use crate::port::message::{Command, Member, Pid, Publish, Reason, SendMany, StreamId};
 use alarms::Alarms;
 use application::Application;
 use broadcast::Broadcast;
@@ -34,8 +34,8 @@ pub trait Stream {
     /// Carries out a command. Says whether the stream has something to be written: it is then flushed at its turn.
     fn command(&self, command: Command<'_>) -> bool;
 
-    /// Sends frames that others are sent, too. Says whether the stream has something to be written, as after a command.
-    fn deliver(&self, broadcast: &Broadcast<'_>) -> bool;
+    /// Sends frames that others are sent, too.
+    fn deliver(&self, broadcast: &Broadcast<'_>) -> Delivered;
 
     /// Writes what the commands have left to be written.
     fn flush(&self) {}
@@ -54,6 +54,17 @@ pub trait Stream {
 
     /// Gives back what is kept for a client that is idle.
     fn rest(&self, _now: Instant) {}
+}
+
+/// What has become of frames for many at one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// They are to be written: the stream is then flushed at its turn.
+    Queued,
+    /// There is nothing to do: they were dropped, the stream is flushed already, or it is no open WebSocket.
+    Nothing,
+    /// More waits than may: the client is to be closed.
+    TooMuch,
 }
 
 /// What holds for all streams; `None` is infinity.
@@ -210,8 +221,17 @@ impl Streams {
 
     fn deliver(&self, broadcast: &Broadcast<'_>, ids: impl Iterator<Item = StreamId>) {
         let (table, mut dirty) = (self.table.borrow(), self.dirty.borrow_mut());
-        for Entry { stream, .. } in ids.filter_map(|id| table.get(&id)) {
-            if stream.deliver(broadcast) {
+        for (id, Entry { stream, .. }) in ids.filter_map(|id| Some((id, table.get(&id)?))) {
+            let is_to_flush = match stream.deliver(broadcast) {
+                Delivered::Queued => true,
+                Delivered::Nothing => false,
+                Delivered::TooMuch => {
+                    tracing::debug!(stream = id, "closed: it has not taken what was sent to many");
+                    self.app.closed(id, &Reason::Socket("backlog"));
+                    stream.command(Command::Cut(1013))
+                }
+            };
+            if is_to_flush {
                 dirty.push_back(Rc::clone(stream));
             }
         }

@@ -26,11 +26,12 @@ use crate::gate::Permit;
 use crate::port::message::{Command, OVERHEAD, Reason, StreamId};
 use crate::streams::alarms::Alarm;
 use crate::streams::broadcast::Broadcast;
-use crate::streams::{Stream, Streams};
+use crate::streams::{Delivered, Stream, Streams};
 use crate::transport::stall::Stall;
 use crate::transport::{Socket, scratch};
 use crate::ws::Event;
-use session::{Delivered, Misplaced, Phase};
+use outgoing::Outgoing;
+use session::{Misplaced, Phase};
 
 /// A shorter idle timeout would be over again before anything else had its turn.
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
@@ -113,17 +114,10 @@ impl Stream for Websocket {
         !self.dirty.replace(true)
     }
 
-    fn deliver(&self, broadcast: &Broadcast<'_>) -> bool {
-        let mut state = self.state.borrow_mut();
-        match state.deliver(broadcast) {
-            Delivered::Queued => !self.dirty.replace(true),
-            Delivered::Nothing => false,
-            Delivered::TooMuch => {
-                tracing::debug!(stream = self.id, "closed: it has not taken what was sent to many");
-                self.streams.app.closed(self.id, &Reason::Socket("backlog"));
-                state.cut(1013);
-                !self.dirty.replace(true)
-            }
+    fn deliver(&self, broadcast: &Broadcast<'_>) -> Delivered {
+        match self.state.borrow_mut().deliver(broadcast) {
+            Delivered::Queued if self.dirty.replace(true) => Delivered::Nothing,
+            delivered => delivered,
         }
     }
 
@@ -282,6 +276,7 @@ impl Websocket {
             self.streams.app.closed(self.id, &Reason::Socket(posix(error)));
         }
         state.phase = Phase::Gone;
+        state.out = Outgoing::default(); // At once: shared frames count until nobody holds them.
         self.streams.queued.set(&self.share, 0);
     }
 

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::outgoing::Outgoing;
 use crate::port::message::{Command, OVERHEAD, OnBacklog, WebsocketOptions};
+use crate::streams::Delivered;
 use crate::streams::broadcast::Broadcast;
 use crate::transport::stall::Stall;
 use crate::ws::{self, Decoder, Encoder};
@@ -64,8 +65,8 @@ pub struct Session {
     pub(super) waits_for_client: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 /// Where a WebSocket is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Messages both ways.
     Open,
@@ -75,17 +76,6 @@ pub enum Phase {
     Ending,
     /// Nothing more can or will be written.
     Gone,
-}
-
-/// What has become of frames for many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivered {
-    /// They are to be written.
-    Queued,
-    /// They were dropped, or the WebSocket has ended.
-    Nothing,
-    /// More waits than may: the client is to be closed.
-    TooMuch,
 }
 
 /// A command that does not fit the stream's state: a bug on one of the two sides.

@@ -5,7 +5,8 @@
 -export([drop_counts_what_it_drops/1, drop_tells_while_the_client_lags/1, close_ends_the_client_with_1013/1]).
 -export([block_ends_the_client_beyond_four_windows/1, a_large_max_backlog_is_what_it_says/1, one_slow_client_delays_nobody/1]).
 -export([what_waits_for_many_is_held_once/1, what_waits_is_held_once_although_the_clients_are_closed/1]).
--export([many_small_ones_cost_what_they_are/1, max_queued_counts_it_once/1]).
+-export([many_small_ones_cost_what_they_are/1, max_queued_counts_it_once/1, whoever_is_shed_frees_what_it_holds_at_once/1]).
+-export([close_ends_a_client_whose_handshake_is_not_over/1]).
 
 -import(own_case, [server/1]).
 -import(os_process, [until/1]).
@@ -33,7 +34,8 @@ setup(one_slow_client_delays_nobody) -> {#{}, #{window => 1000000}};
 setup(what_waits_for_many_is_held_once) -> {#{}, #{}};
 setup(what_waits_is_held_once_although_the_clients_are_closed) -> {#{on_backlog => close}, #{}};
 setup(many_small_ones_cost_what_they_are) -> {#{on_backlog => drop}, #{}};
-setup(max_queued_counts_it_once) -> {#{max_backlog => 100000000}, #{max_queued => 5000000}}.
+setup(close_ends_a_client_whose_handshake_is_not_over) -> {#{on_backlog => close, max_backlog => 100000}, #{}};
+setup(_) -> {#{max_backlog => 100000000}, #{max_queued => 5000000}}.
 
 %% What came and what was counted is what was sent.
 drop_counts_what_it_drops(Config) ->
@@ -167,6 +169,38 @@ max_queued_counts_it_once(Config) ->
     true = lists:all(fun({_, Pid}) -> is_process_alive(Pid) end, Clients),
     ok = outrider:publish(Ref, ?TOPIC, {binary, rand:bytes(4000000)}),
     until(fun() -> outrider:subscribers(Ref, ?TOPIC) =:= 0 end).
+
+%% So the next one need not go, too.
+whoever_is_shed_frees_what_it_holds_at_once(Config) ->
+    #{ref := Ref} = Server = server(Config),
+    {_, First} = slow(Server),
+    {_, Second} = slow(Server),
+    ok = broadcast_case:run(Second, fun(State) -> {[{unsubscribe, ?TOPIC}], State} end),
+    Monitors = [{Pid, monitor(process, Pid)} || Pid <- [First, Second]],
+    ok = outrider:publish(Ref, ?TOPIC, {binary, rand:bytes(4900000)}),
+    1 = outrider:subscribers(Ref, ?TOPIC),
+    Pieces = [{binary, rand:bytes(100000)} || _ <- lists:seq(1, 10)],
+    ok = broadcast_case:run(Second, fun(State) -> {Pieces, State} end),
+    {First, Ended} = lists:keyfind(First, 1, Monitors),
+    receive {'DOWN', Ended, process, First, _} -> ok after 5000 -> error(not_shed) end,
+    {Second, Monitor} = lists:keyfind(Second, 1, Monitors),
+    %% Answered by the sidecar: whatever it has said of the second one has come before.
+    0 = outrider:subscribers(Ref, ?TOPIC),
+    ok = broadcast_case:settle(Second),
+    receive {'DOWN', Monitor, process, Second, _} -> error(shed_too) after 0 -> ok end.
+
+%% Its handler runs, and is a member; the answer waits for the body of the handshake. Nothing of the messages had been begun.
+close_ends_a_client_whose_handshake_is_not_over(Config) ->
+    #{ref := Ref, probe := Probe} = Server = server(Config),
+    Socket = http_client:connect(Server),
+    ok = http_client:send(Socket, ws_client:handshake("/", [{"Content-Length", "4"}])),
+    until(fun() -> outrider:subscribers(Ref, ?TOPIC) =:= 1 end),
+    Large = rand:bytes(100000),
+    _ = [ok = outrider:publish(Ref, ?TOPIC, {binary, Large}) || _ <- [1, 2]],
+    {terminate, {error, backlog}} = probe:await(Probe, {terminate, {error, backlog}}),
+    ok = http_client:send(Socket, "body"),
+    #{status := 101} = http_client:response(Socket),
+    [{close, 1013, <<>>}, closed] = ws_client:recv_all(Socket).
 
 %%% Helpers
 

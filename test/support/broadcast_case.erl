@@ -58,7 +58,10 @@ settle(Pid) ->
 -spec run(pid(), fun((State) -> {list(), State})) -> ok.
 run(Pid, Fun) ->
     Self = self(),
-    Mark = make_ref(),
+    Mark = monitor(process, Pid),
     Pid ! {run, Fun},
     Pid ! {run, fun(State) -> Self ! Mark, {[], State} end},
-    receive Mark -> ok end.
+    receive
+        Mark -> demonitor(Mark, [flush]), ok;
+        {'DOWN', Mark, process, Pid, Reason} -> error({ended, Reason})
+    end.
