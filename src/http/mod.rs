@@ -278,7 +278,7 @@ impl Connection {
     /// What came instead of a request is about to get this status.
     fn refused(&self, status: u16, wire: &Wire) {
         let Server { refusals, streams, .. } = &*self.server;
-        refusals.add(&*streams.app, status, &self.info, self.requests.get() + 1, wire.known());
+        refusals.add(&*streams.app, status, &self.info, self.requests.get() + 1, || wire.known());
     }
 
     /// When this connection has waited too long, as things stand.

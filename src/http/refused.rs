@@ -29,13 +29,14 @@ impl Default for Refusals {
 
 impl Refusals {
     /// Counts a request that was refused with `status`, the connection's `number`th, and tells of it if it may.
-    pub fn add(
+    /// Only then is asked what is `known` of it.
+    pub fn add<'a>(
         &self,
         app: &dyn Application,
         status: u16,
         info: &ConnectionInfo,
         number: u64,
-        known: Option<Known<'_>>,
+        known: impl FnOnce() -> Option<Known<'a>>,
     ) {
         self.untold.set(self.untold.get() + 1);
         let now = Instant::now();
@@ -43,6 +44,7 @@ impl Refusals {
             return;
         }
         self.rate.take(now);
+        let known = known();
         app.refused(self.untold.replace(0), status, &|w| encode(info, number, known.as_ref(), w));
     }
 }
@@ -65,5 +67,34 @@ fn encode(info: &ConnectionInfo, number: u64, known: Option<&Known<'_>>, w: &mut
         for (name, value) in headers {
             w.binary(name).binary(value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::Port;
+    use crate::transport::Endpoint;
+
+    #[test]
+    fn a_head_is_looked_at_again_only_if_it_is_told_of() {
+        let (refusals, port) = (Refusals::default(), Port::default());
+        let end = Endpoint::Ip(([127, 0, 0, 1], 1).into());
+        let info = ConnectionInfo { peer: end.clone(), sock: end, secure: false, cert: None, proxy_header: None };
+        let asked = Cell::new(0);
+        let refuse = || {
+            refusals.add(&port, 400, &info, 1, || {
+                asked.set(asked.get() + 1);
+                None
+            });
+        };
+        refuse();
+        assert_eq!(asked.get(), 1);
+        while !port.is_congested() {
+            port.part(1, &[0; 65_536]);
+        }
+        refuse();
+        assert_eq!(asked.get(), 1, "while the VM reads nothing, nobody is told");
+        assert_eq!(refusals.untold.get(), 1);
     }
 }
