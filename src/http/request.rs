@@ -1,7 +1,7 @@
 //! A request's head as Cowboy's handlers see it: hyper's request in, the event's `Req` map out. Pure.
 //!
 //! The rules are those of the manual of `cowboy_req`: the host is in lower case and without its port, the port is what
-//! the client named and not the one on which we listen, repeated headers are joined. `head.rs` has already refused what
+//! the client named and not the one on which we listen, repeated headers are joined. `head/` has already refused what
 //! Cowboy refuses, so that nothing can fail here.
 
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use hyper::Version;
 use hyper::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 
+use super::head::split_target;
 use crate::port::{TermWriter, endpoint_term};
 use crate::streams::application::Head;
 use crate::transport::Endpoint;
@@ -100,9 +101,7 @@ impl RequestHead {
         let Some(target) = &self.target else {
             return (uri.path().as_bytes(), uri.query().unwrap_or("").as_bytes());
         };
-        let mut parts = target.splitn(2, |b| *b == b'?');
-        let path = parts.next().filter(|path| !path.is_empty()).unwrap_or(b"/");
-        (path, parts.next().unwrap_or(b""))
+        split_target(target)
     }
 
     /// From an absolute request target, else the Host header; empty and 80, or 443 with TLS, where neither says.

@@ -1,6 +1,9 @@
 //! What is known of a head that was refused or is late: its lines before the one at which that happened.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::line::{RequestLine, split_target};
 
 /// Bytes of a head that are looked at: there may be many heads that are refused.
 const MOST_KNOWN: usize = 16_384;
@@ -18,12 +21,13 @@ pub struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    /// Reads lines that have been accepted, the request line first. `None` if that is very long.
-    pub(super) fn read(lines: &'a [u8]) -> Option<Self> {
+    /// Reads those lines of the received bytes, which have been accepted; the first is the request line, of which `line` says
+    /// what it has where. `None` if that is very long.
+    pub(super) fn read(buf: &'a [u8], lines: Range<usize>, line: &RequestLine) -> Option<Self> {
+        let lines = &buf[lines];
         let mut lines = lines[..lines.len().min(MOST_KNOWN)].split_inclusive(|b| *b == b'\n');
-        let mut line = lines.next()?.strip_suffix(b"\r\n")?.split(|b| *b == b' ');
-        let (method, target, version) = (line.next()?, line.next()?, line.next()?);
-        let (path, query) = path_and_query(target);
+        let method = lines.next()?.strip_suffix(b"\r\n")?.split(|b| *b == b' ').next()?;
+        let (path, query) = split_target(&buf[line.path.clone()]);
         let mut headers: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         for line in lines.filter_map(|line| line.strip_suffix(b"\r\n")) {
             let colon = line.iter().position(|b| *b == b':')?;
@@ -34,18 +38,6 @@ impl<'a> Known<'a> {
                 .and_modify(|known| known.extend_from_slice(&[separator, value].concat()))
                 .or_insert_with(|| value.to_vec());
         }
-        Some(Self { method, path, query, http11: version == b"HTTP/1.1", headers })
+        Some(Self { method, path, query, http11: line.http11, headers })
     }
-}
-
-/// Of an absolute target without its authority.
-fn path_and_query(target: &[u8]) -> (&[u8], &[u8]) {
-    let scheme = if target.starts_with(b"/") { None } else { target.windows(3).position(|bytes| bytes == b"://") };
-    let behind_scheme = scheme.map_or(0, |length| length + 3);
-    let from =
-        target[behind_scheme..].iter().position(|b| b"/?".contains(b)).map_or(target.len(), |n| behind_scheme + n);
-    let from = if scheme.is_none() { 0 } else { from };
-    let mut parts = target[from..].splitn(2, |b| *b == b'?');
-    let path = parts.next().filter(|path| !path.is_empty()).unwrap_or(b"/");
-    (path, parts.next().unwrap_or(b""))
 }

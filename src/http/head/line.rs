@@ -7,15 +7,17 @@ use super::rules::{
     BAD_REQUEST, HeadLimits, MOST_TARGET, NOT_IMPLEMENTED, Refusal, URI_TOO_LONG, VERSION_NOT_SUPPORTED, is_token,
 };
 
-/// What the header fields are judged by.
+/// What the header fields are judged by, and the application is told.
 #[derive(Debug, Default)]
 pub(super) struct RequestLine {
     /// Version 1.1, else 1.0.
     pub http11: bool,
     /// Where the received bytes have the authority of an absolute target.
     pub authority: Option<Range<usize>>,
-    /// Where they have path and query, if hyper would not take these.
-    pub hidden: Option<Range<usize>>,
+    /// Where they have path and query, or the asterisk.
+    pub path: Range<usize>,
+    /// Hyper would not take path and query.
+    pub hidden: bool,
 }
 
 /// What a target consists of, by places in it.
@@ -38,16 +40,24 @@ impl RequestLine {
         let (target, version) = (&rest[..target_length], &rest[target_length + 1..]);
         let offset = start + method.len() + 1;
         if target == b"*" && method == b"OPTIONS" {
-            return Ok(Self { http11: is_http11(version)?, ..Self::default() });
+            return Ok(Self { http11: is_http11(version)?, path: offset..offset + 1, ..Self::default() });
         }
         let Target { authority, path } = check_target(target, limits)?;
         let fits = target.len() <= MOST_TARGET && fits_uri(&target[path..]);
         Ok(Self {
             http11: is_http11(version)?,
             authority: authority.map(|range| range.start + offset..range.end + offset),
-            hidden: (!fits).then_some(path + offset..target.len() + offset),
+            path: path + offset..target.len() + offset,
+            hidden: !fits,
         })
     }
+}
+
+/// Path and query of a target without its authority. An absolute one may have no path: that is `/` (RFC 9110, 4.2.3).
+pub fn split_target(target: &[u8]) -> (&[u8], &[u8]) {
+    let mut parts = target.splitn(2, |b| *b == b'?');
+    let path = parts.next().filter(|path| !path.is_empty()).unwrap_or(b"/");
+    (path, parts.next().unwrap_or(b""))
 }
 
 fn method_length(line: &[u8], limits: &HeadLimits) -> Result<usize, Refusal> {

@@ -40,6 +40,7 @@ mod rules;
 use fields::Fields;
 pub use known::Known;
 use line::RequestLine;
+pub(super) use line::split_target;
 use rules::{BAD_REQUEST, FIELDS_TOO_LARGE, MOST_NAME, Refusal, URI_TOO_LONG, is_token};
 pub use rules::{BodyLength, HeadLimits, MOST_HEAD};
 
@@ -128,15 +129,16 @@ impl HeadCheck {
     /// Takes path and query out of the accepted head at the beginning of `buf`, if hyper would not take them, and puts
     /// `/` in their place: says what they were, and the head's new length.
     pub fn hide_target(&self, buf: &mut Vec<u8>) -> (Option<Box<[u8]>>, usize) {
-        let Some(hidden) = self.line.hidden.clone() else { return (None, self.pos) };
-        let length = self.pos - hidden.len() + 1;
-        (Some(buf.splice(hidden, *b"/").collect()), length)
+        let RequestLine { path, hidden: true, .. } = &self.line else { return (None, self.pos) };
+        let length = self.pos - path.len() + 1;
+        (Some(buf.splice(path.clone(), *b"/").collect()), length)
     }
 
     /// What `buf`, of which this check has said that it is refused or partial, has told of a request; nothing before the end
     /// of its request line.
     pub fn known<'a>(&self, buf: &'a [u8]) -> Option<Known<'a>> {
-        if self.request_line_complete() { Known::read(&buf[2 * self.empty_lines..self.start]) } else { None }
+        let lines = 2 * self.empty_lines..self.start;
+        if self.request_line_complete() { Known::read(buf, lines, &self.line) } else { None }
     }
 
     /// Whether a request line has come: a head that is late gets 408 only then.
