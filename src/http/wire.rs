@@ -210,7 +210,7 @@ impl Wire {
                 self.stall.get_or_insert_with(|| Box::new(Stall::begin(&self.socket)));
                 return Poll::Pending;
             }
-            match self.socket.try_write_vectored(bufs) {
+            match self.socket.try_write_slices(bufs) {
                 Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 result => {
                     self.stall = None;
