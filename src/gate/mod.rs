@@ -77,7 +77,7 @@ impl Gate {
         }
     }
 
-    /// How it is at first: no order, so nothing to be answered.
+    /// How it is at first, or where it cannot listen: no order, so nothing to be answered.
     pub fn begin(&self, suspended: bool) {
         self.suspended.set(suspended);
     }

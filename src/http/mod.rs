@@ -164,11 +164,8 @@ pub async fn serve(server: Rc<Server>, mut socket: Plain, mut permits: Permits) 
     })
     .await;
 
-    drop(http); // Also ends an exchange that goes on: the client has gone.
-    let Connection { server, wire, .. } = match Rc::try_unwrap(connection) {
-        Ok(connection) => connection,
-        Err(_) => return, // A request's body is still being skipped; its task ends with hyper's half.
-    };
+    drop(http); // With all that holds the connection or its wire. Also ends an exchange that goes on: the client has gone.
+    let Ok(Connection { server, wire, .. }) = Rc::try_unwrap(connection) else { return };
     let Ok(mut wire) = Rc::try_unwrap(wire).map(RefCell::into_inner) else { return };
     let options = &server.streams.options;
     if let Outcome::Refused(status) | Outcome::Late(Some(status)) = outcome {
