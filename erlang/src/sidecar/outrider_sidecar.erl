@@ -34,12 +34,9 @@
     %% Requests that the sidecar has refused, and processes that tell stream handlers of some.
     refused = 0 :: non_neg_integer(),
     telling = 0 :: non_neg_integer(),
-    %% Settings of TLS that the sidecar has been sent since its start, and who waits for its answer to which.
-    settings = 0 :: non_neg_integer(),
-    unsettled = #{} :: #{pos_integer() => gen_server:from()},
-    %% Who waits for the sidecar's answer to the question of that number, and what has come of it.
-    questions = #{} :: #{pos_integer() => {gen_server:from(), [binary()]}},
-    asked = 0 :: non_neg_integer()
+    %% Questions that the sidecar has been asked since its start; who waits for its answer to which, and what has come of it.
+    asked = 0 :: non_neg_integer(),
+    questions = #{} :: #{pos_integer() => {gen_server:from(), [binary()]}}
 }).
 
 %% Has not been started yet.
@@ -169,10 +166,8 @@ handle_call({tell, Drain}, _From, State = #sidecar{streams = Streams}) ->
     {reply, outrider_streams:pids(Streams), State#sidecar{streams = outrider_streams:tell(Drain, Streams)}};
 handle_call({max_connections, _} = Order, _From, State) ->
     {reply, order(Order, State), State};
-handle_call({tls, Settings}, From, State = #sidecar{settings = Last, unsettled = Unsettled}) ->
-    Number = Last + 1,
-    ok = order({tls, Number, outrider_secret:open(Settings)}, State),
-    {noreply, State#sidecar{settings = Number, unsettled = Unsettled#{Number => From}}};
+handle_call({tls, _} = Question, From, State) ->
+    {noreply, ask_sidecar(Question, From, State)};
 handle_call({subscribers, _} = Question, From, State) ->
     {noreply, ask_sidecar(Question, From, State)};
 handle_call(topics = Question, From, State) ->
@@ -232,22 +227,17 @@ own({log, Level, Target, Text}, State = #sidecar{ref = Ref}) ->
     State;
 own({refused, Count, Status, Known}, State = #sidecar{refused = Refused}) ->
     tell_handlers(Status, Known, State#sidecar{refused = Refused + Count});
-own({tls, Number, Result}, State = #sidecar{unsettled = Unsettled0}) ->
-    {From, Unsettled} = maps:take(Number, Unsettled0),
-    gen_server:reply(From, settled(Result)),
-    State#sidecar{unsettled = Unsettled};
+own({tls, Question, Result}, State) ->
+    answered(Question, settled(Result), State);
 own({host, Name}, State = #sidecar{ref = Ref, context = #{collector := Collector}}) ->
     Answer = fun(Answer) -> outrider_collector:order(0, {host, Name, Answer}, Collector) end,
     ok = outrider_certificates:host(Ref, Name, Answer),
     State;
-own({subscribers, Question, Count}, State = #sidecar{questions = Questions}) ->
-    {{From, []}, Rest} = maps:take(Question, Questions),
-    ok = gen_server:reply(From, Count),
-    State#sidecar{questions = Rest};
+own({subscribers, Question, Count}, State) ->
+    answered(Question, Count, State);
 own({topics, Question, []}, State = #sidecar{questions = Questions}) ->
-    {{From, Topics}, Rest} = maps:take(Question, Questions),
-    ok = gen_server:reply(From, Topics),
-    State#sidecar{questions = Rest};
+    #{Question := {_, Topics}} = Questions,
+    answered(Question, Topics, State);
 own({topics, Question, More}, State = #sidecar{questions = Questions}) ->
     #{Question := {From, Topics}} = Questions,
     State#sidecar{questions = Questions#{Question := {From, More ++ Topics}}};
@@ -263,15 +253,22 @@ own(Event, State = #sidecar{listening = Listening}) ->
 settled(ok) -> ok;
 settled({error, Text}) -> {error, {options, {tls, Text, {error, refused}}}}.
 
-%% Orders that the sidecar answers come back with their number.
-ask_sidecar(Question, From, State = #sidecar{questions = Questions, asked = Asked}) ->
+%% The sidecar's answer comes back with the question's number.
+ask_sidecar(Question, From, State = #sidecar{asked = Asked, questions = Questions}) ->
     Number = Asked + 1,
-    ok =
+    Order =
         case Question of
-            topics -> order({topics, Number}, State);
-            {subscribers, Topic} -> order({subscribers, Number, Topic}, State)
+            topics -> {topics, Number};
+            {subscribers, Topic} -> {subscribers, Number, Topic};
+            {tls, Settings} -> {tls, Number, outrider_secret:open(Settings)}
         end,
-    State#sidecar{questions = Questions#{Number => {From, []}}, asked = Number}.
+    ok = order(Order, State),
+    State#sidecar{asked = Number, questions = Questions#{Number => {From, []}}}.
+
+answered(Question, Answer, State = #sidecar{questions = Questions}) ->
+    {{From, _}, Rest} = maps:take(Question, Questions),
+    ok = gen_server:reply(From, Answer),
+    State#sidecar{questions = Rest}.
 
 tell_handlers(_, _, State = #sidecar{telling = ?MOST_TELLING}) ->
     State;
