@@ -14,7 +14,8 @@
 -export([a_vm_without_descriptors/1, a_vm_without_descriptors_whose_listener_is_killed/1]).
 -export([a_vm_without_descriptors_whose_sidecar_stands_still/1]).
 -export([a_listener_that_waits_can_be_stopped/1, a_listener_that_waits_can_be_started/1]).
--export([one_of_several_sidecars_waits/1, a_first_start_does_not_wait/1, its_options_are_those_that_it_had_last/1]).
+-export([one_of_several_sidecars_waits/1, a_first_start_does_not_wait/1]).
+-export([the_log_says_why_it_cannot_be_started_again/1, its_options_are_those_that_it_had_last/1]).
 -export([pauses_grow_and_one_warning_a_minute_is_due/1]).
 
 -import(os_process, [until/1]).
@@ -206,6 +207,23 @@ a_first_start_does_not_wait(Config) ->
     {error, _} = outrider:start_clear({troubled, first}, [{port, 0}], #{}),
     ok = restore(Config),
     false = lists:member({troubled, first}, outrider_registry:refs()).
+
+the_log_says_why_it_cannot_be_started_again(Config) ->
+    Ref = {troubled, certificates},
+    Path = filename:join(proplists:get_value(priv_dir, Config), "certificate.pem"),
+    #{cert := Cert, key := Key} = tls_case:chain("localhost"),
+    Write = fun() -> tls_case:write(Path, [{'Certificate', Cert, not_encrypted}], [tls_case:pem_key(Key, none)]) end,
+    _ = Write(),
+    {ok, Pid} = outrider:start_tls(Ref, #{socket_opts => [{port, 0}, {certfile, Path}], logger => keep_logger}, #{}),
+    ok = file:delete(Path),
+    exit(Pid, kill),
+    until(fun() -> keep_logger:said() =/= [] end),
+    [{warning, Text}] = keep_logger:said(),
+    {_, _} = binary:match(Text, <<"cannot be started again">>),
+    {_, _} = binary:match(Text, <<"certfile">>),
+    _ = Write(),
+    until(fun() -> is_up(Ref) end),
+    ok = outrider:stop_listener(Ref).
 
 its_options_are_those_that_it_had_last(Config) ->
     #{ref := Ref} = Server = proplists:get_value(troubled, Config),

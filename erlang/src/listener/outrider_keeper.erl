@@ -19,8 +19,9 @@
     logger :: module(),
     started :: integer(),
     patience :: outrider_patience:patience(),
-    %% Why it has ended or not started, if that is to be said.
-    news = none :: none | {reason, term()}
+    %% Why it has ended, and whether the log is to say what comes of that.
+    reason :: term(),
+    is_news = false :: boolean()
 }).
 
 -record(keeper, {
@@ -86,7 +87,7 @@ handle_cast({keep, Ref, Pid, Logger}, Keeper) ->
 handle_info({'DOWN', Monitor, process, Pid, Reason}, Keeper = #keeper{living = Living}) ->
     {Kept = #kept{ref = Ref}, Others} = maps:take(Monitor, Living),
     case outrider_registry:is_kept(Ref, Pid) of
-        true -> {noreply, ended(Reason, Kept, Keeper#keeper{living = Others})};
+        true -> {noreply, ended(Kept#kept{reason = Reason}, Keeper#keeper{living = Others})};
         %% It was stopped, or was known already to have ended.
         false -> {noreply, Keeper#keeper{living = Others}}
     end;
@@ -104,21 +105,16 @@ watch(Ref, Pid, Logger, Keeper = #keeper{living = Living, ended = Ended}) ->
     Kept = #kept{ref = Ref, logger = Logger, started = now_ms(), patience = Patience},
     Keeper#keeper{living = Living#{monitor(process, Pid) => Kept}, ended = maps:remove(Ref, Ended)}.
 
-ended(Reason, Kept = #kept{ref = Ref, started = Started, patience = Before}, Keeper = #keeper{ended = Ended}) ->
+ended(Kept = #kept{ref = Ref, started = Started, patience = Before}, Keeper = #keeper{ended = Ended}) ->
     Now = now_ms(),
     Patient =
         case Now - Started >= ?RECOVERED_MS of
             true -> outrider_patience:new();
             false -> Before
         end,
-    {Pause, IsToWarn, Patience} = outrider_patience:failed(Now, 0, Patient),
+    {Pause, IsNews, Patience} = outrider_patience:failed(Now, 0, Patient),
     _ = erlang:send_after(Pause, self(), {restart, Ref}),
-    News =
-        case IsToWarn of
-            true -> {reason, Reason};
-            false -> none
-        end,
-    Keeper#keeper{ended = Ended#{Ref => Kept#kept{patience = Patience, news = News}}}.
+    Keeper#keeper{ended = Ended#{Ref => Kept#kept{patience = Patience, is_news = IsNews}}}.
 
 %% Its start is announced by a message, as every one. One that its user has started meanwhile is left alone. Where the whole
 %% application stops, the supervisor does not answer any more.
@@ -128,22 +124,22 @@ restart(Ref, Keeper = #keeper{supervisor = Supervisor, ended = Ended}) ->
             case supervisor:start_child(Supervisor, child_spec(Ref, {?MODULE, restart_listener, [Ref]})) of
                 {error, {already_started, _}} ->
                     Keeper;
-                {error, Reason} ->
-                    warn("Outrider listener ~p cannot be started again for reason ~0p; it is tried again~n", Kept),
-                    ended(Reason, Kept#kept{started = now_ms()}, Keeper);
+                {error, {Reason, _Child}} ->
+                    warn("Outrider listener ~p cannot be started again for reason ~0p; it is tried again~n", Reason, Kept),
+                    ended(Kept#kept{started = now_ms()}, Keeper);
                 {ok, undefined} ->
                     Keeper#keeper{ended = maps:remove(Ref, Ended)};
                 {ok, Pid} when is_pid(Pid) ->
-                    warn("Outrider listener ~p has ended for reason ~0p and was started again~n", Kept),
+                    warn("Outrider listener ~p has ended for reason ~0p and was started again~n", Kept#kept.reason, Kept),
                     Keeper
             end;
         #{} ->
             Keeper
     end.
 
-warn(_, #kept{news = none}) ->
+warn(_, _, #kept{is_news = false}) ->
     ok;
-warn(Format, #kept{ref = Ref, logger = Logger, news = {reason, Reason}}) ->
+warn(Format, Reason, #kept{ref = Ref, logger = Logger, is_news = true}) ->
     ranch:log(warning, Format, [Ref, Reason], Logger).
 
 now_ms() ->
