@@ -101,6 +101,29 @@ a_sidecar_that_is_started_again_serves_what_was_reloaded(Config) ->
     _ = os:cmd("kill -9 " ++ integer_to_list(Pid)),
     ok = shows(New, Server).
 
+%% A listener of one's own supervisor leaves its rows behind, and the next one of that name may speak in the clear.
+a_listener_without_tls_or_that_has_stopped_is_badarg(_) ->
+    Alone = fun(Transport, SocketOpts) ->
+        #{start := {Module, Function, Args}} = outrider:child_spec(?MODULE, Transport, [{port, 0} | SocketOpts], #{}),
+        {ok, Pid} = apply(Module, Function, Args),
+        Reloaded = reload(),
+        unlink(Pid),
+        Monitor = monitor(process, Pid),
+        exit(Pid, shutdown),
+        receive {'DOWN', Monitor, process, Pid, shutdown} -> Reloaded end
+    end,
+    badarg = reload(),
+    ok = Alone(ranch_ssl, tls_tunnel:certificate()),
+    badarg = reload(),
+    badarg = Alone(ranch_tcp, []).
+
+reload() ->
+    try
+        outrider:reload_certificates(?MODULE)
+    catch
+        error:Reason -> Reason
+    end.
+
 %% Whoever is resumed is not judged again: so with other judges nobody is.
 other_authorities_forget_sessions(Config) ->
     Dir = proplists:get_value(priv_dir, Config),

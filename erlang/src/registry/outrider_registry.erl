@@ -31,7 +31,7 @@ new() ->
 %% The protocol options as the user gave them, and as the streams are to use them.
 -spec add(ranch:ref(), pid(), map(), cowboy:opts(), Effective :: cowboy:opts()) -> ok.
 add(Ref, Supervisor, TransOpts, ProtoOpts, Effective) ->
-    true = ets:delete(?TABLE, {status, Ref}),
+    [true = ets:delete(?TABLE, {Key, Ref}) || Key <- [status, certificates]],
     put(Ref, Supervisor, TransOpts, ProtoOpts, Effective).
 
 put(Ref, Supervisor, TransOpts, ProtoOpts, Effective) ->

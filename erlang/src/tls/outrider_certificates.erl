@@ -41,6 +41,7 @@ join(Ref) ->
 %% Read all files again.
 -spec reload(ranch:ref()) -> ok | {error, term()}.
 reload(Ref) ->
+    _ = outrider_registry:supervisor(Ref),
     gen_server:call(outrider_registry:certificates(Ref), reload, infinity).
 
 %% Ask sni_fun about a host, and call Answer with the settings, undefined (those of the listener) or refused.
