@@ -1,12 +1,13 @@
 //! The port's own codec against a general one (the crate `eetf`): what we write it can read, what it writes we can read.
 
+mod events;
+
 use std::ops::Range;
 
 use bytes::Bytes;
 use eetf::{Atom, BigInteger, Binary, FixInteger, List, Map, Term, Tuple};
-use outrider::port::Port;
 use outrider::port::decode;
-use outrider::port::message::{Body, Command, Frame, Member, Pid, Reason, Status, Undecodable};
+use outrider::port::message::{Body, Command, Frame, Member, Pid, Status, Undecodable};
 use outrider::ws::Kind;
 use proptest::prelude::*;
 
@@ -46,21 +47,6 @@ fn decoded(packet: &[u8]) -> Result<Vec<(u64, String)>, Undecodable> {
     let mut commands = Vec::new();
     decode::commands(packet, |stream, command| commands.push((stream, format!("{command:?}"))))?;
     Ok(commands)
-}
-
-/// The events of the packets that are waiting in a port, by the general decoder.
-fn events(port: &Port) -> Vec<Term> {
-    let mut bytes = Vec::new();
-    port.take(&mut bytes);
-    let mut rest = bytes.as_slice();
-    let mut events = Vec::new();
-    while let Some((head, tail)) = rest.split_first_chunk() {
-        let (packet, tail) = tail.split_at(u32::from_be_bytes(*head) as usize);
-        let Term::List(list) = Term::decode(packet).expect("decodes") else { panic!("not a list") };
-        events.extend(list.elements);
-        rest = tail;
-    }
-    events
 }
 
 /// A process, as the VM names it, and by its number.
@@ -209,37 +195,6 @@ proptest! {
         packet[at] = byte;
         let _ = decoded(&packet);
     }
-
-    #[test]
-    fn every_event_can_be_read_by_a_general_decoder(
-        stream in any::<u64>(),
-        payload in prop::collection::vec(any::<u8>(), 0..2000),
-        code in any::<u16>(),
-        credit in any::<u32>(),
-    ) {
-        let port = Port::default();
-        port.message(stream, Kind::Text, &payload);
-        port.message(stream, Kind::Binary, &payload);
-        port.part(stream, &payload);
-        port.ping(stream, &payload);
-        port.pong(stream, &payload);
-        port.data(stream, true, &payload);
-        port.credit(stream, credit as usize);
-        port.closed(stream, &Reason::Remote(Some((code, payload.clone().into()))));
-        let control = |name| if payload.is_empty() { atom(name) } else { tuple([atom(name), binary(&payload)]) };
-        let expected = [
-            tuple([atom("text"), binary(&payload)]),
-            tuple([atom("binary"), binary(&payload)]),
-            tuple([atom("part"), binary(&payload)]),
-            control("ping"),
-            control("pong"),
-            tuple([atom("data"), atom("fin"), binary(&payload)]),
-            tuple([atom("credit"), integer(credit.into())]),
-            tuple([atom("closed"), tuple([atom("remote"), integer(code.into()), binary(&payload)])]),
-        ];
-        let expected: Vec<_> = expected.into_iter().map(|event| tuple([integer(stream), event])).collect();
-        prop_assert_eq!(events(&port), expected);
-    }
 }
 
 #[test]
@@ -319,14 +274,4 @@ fn a_lying_number_of_processes_or_frames_allocates_nothing() {
     let frames = [&begin[..], b"\x68\x03\x77\x07publish\x6d\x00\x00\x00\x01t\x6c\xff\xff\xff\xff\x77\x04ping"].concat();
     assert_eq!(decoded(&pids), Err(Undecodable));
     assert_eq!(decoded(&frames), Err(Undecodable));
-}
-
-#[test]
-fn many_events_are_several_packets_in_order() {
-    let port = Port::default();
-    let payload = vec![7; 60_000];
-    (1..=20).for_each(|stream| port.message(stream, Kind::Binary, &payload));
-    let expected: Vec<_> =
-        (1..=20).map(|stream| tuple([integer(stream), tuple([atom("binary"), binary(&payload)])])).collect();
-    assert_eq!(events(&port), expected);
 }
