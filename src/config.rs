@@ -204,11 +204,9 @@ pub struct Limits {
     /// Length of the value of `authorization` in bytes; that of any header if not given.
     #[arg(long, value_name = "BYTES")]
     pub max_authorization_header_value_length: Option<OrInfinity<usize>>,
-
     /// Length of the value of `cookie` in bytes; that of any header if not given.
     #[arg(long, value_name = "BYTES")]
     pub max_cookie_header_value_length: Option<OrInfinity<usize>>,
-
     /// Bytes of an unread request body to skip for the sake of keep-alive.
     #[arg(long, default_value = "1000000", value_name = "BYTES")]
     pub max_skip_body_length: OrInfinity<u64>,
@@ -218,7 +216,6 @@ pub struct Limits {
     /// Keep HTTP/1.0 connections open when the client asks for it.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub http10_keepalive: bool,
-
     /// Send a response of unknown length in chunks; if not, its body ends with the connection.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub chunked: bool,

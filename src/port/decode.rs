@@ -1,7 +1,7 @@
 //! Reads the VM's packets: bytes in, commands out.
 //!
-//! The commands of a running WebSocket are read here by hand, their payloads stay in the packet. Everything else
-//! (HTTP responses, options) goes to `control.rs`. Input comes from our own VM, yet nothing here trusts a length:
+//! The commands of a running WebSocket and the short ones of stream 0 are read here by hand, their payloads stay in the
+//! packet. Everything else (HTTP responses, options, settings) goes to `control.rs`. Input comes from our own VM, yet nothing here trusts a length:
 //! a packet that does not decode is an [`Undecodable`], never a panic.
 
 use super::control;
@@ -12,8 +12,8 @@ use super::etf::{
 use super::message::{Command, Frame, Member, Pid, Publish, SendMany, StreamId, Undecodable};
 use crate::ws::Kind;
 
-/// Terms inside terms; our own deepest is a header in a list in a tuple.
-const MAX_DEPTH: usize = 8;
+/// Terms inside terms, so that no packet fills the stack. Our own deepest, 8, is a certificate of an identity of a host in `tls`.
+const MAX_DEPTH: usize = 12;
 
 /// Elements of a list for which room is made before they are read.
 const MOST_AT_ONCE: usize = 4096;
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A command of a running WebSocket; `None` for all others.
+    /// A command of a running WebSocket, or of stream 0 without options; `None` for all others.
     fn hot(&mut self) -> Result<Option<Command<'a>>, Undecodable> {
         let arity = match self.rest.first() {
             Some(&SMALL_TUPLE) => self.tuple()?,
@@ -213,9 +213,6 @@ impl<'a> Reader<'a> {
         &mut self,
         mut element: impl FnMut(&mut Self) -> Result<T, Undecodable>,
     ) -> Result<Vec<T>, Undecodable> {
-        if let Some(&NIL) = self.rest.first() {
-            return self.tail().map(|()| Vec::new());
-        }
         let length = self.list()?;
         let mut elements = Vec::with_capacity(MOST_AT_ONCE.min(length as usize)); // Whatever it says of its length.
         for _ in 0..length {

@@ -1,8 +1,9 @@
 //! The negotiation of compression (RFC 7692, 5 and 7.1): the client's offers in, the server's answer out. Pure.
 //!
 //! The answers are Cowboy's to the letter, as of Cowlib 2.14, with two differences. Cowlib takes every offer of
-//! x-webkit-deflate-frame, and does not do what its parameters say; we refuse one with parameters that we do not know. RFC 7692, 7.1 wants an offer refused
-//! that names a parameter twice; Cowlib refuses it only if both are equal, and otherwise answers with both. We refuse both.
+//! x-webkit-deflate-frame, and does not do what its parameters say; we refuse an offer with any that we do not know or cannot
+//! do. RFC 7692, 7.1 wants an offer refused that names a parameter twice; Cowlib refuses it only if both are equal, and
+//! otherwise answers with both. We refuse both.
 
 use std::fmt::Write;
 use std::time::Duration;
