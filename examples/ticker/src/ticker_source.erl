@@ -1,8 +1,9 @@
 %% The numbers, and who gets them.
 %%
 %% Ten times a second some of them change, and all members are sent `rows`, then `ROW VALUE` for each that has changed, one a
-%% line; one who joins gets all. Once a second they are sent `figures MODE CLIENTS DELIVERIES VM SIDECAR`: how many frames
-%% were sent to how many in the last second, and what CPU time the two took, in percent of one core (`-` where there is no /proc).
+%% line; one who joins gets all. Once a second they are sent `figures MODE CLIENTS DELIVERIES VM SIDECAR`: how many members there
+%% are, how many frames they were sent in the last second, each counted for each, and what CPU time the two took in it, in percent
+%% of one core (`-` where that is not known: there is no /proc, or a sidecar has been started again).
 -module(ticker_source).
 -behaviour(gen_server).
 
@@ -71,7 +72,7 @@ send(Pids, Frame, State = #{mode := each, deliveries := Deliveries}) ->
     lists:foreach(fun(Pid) -> Pid ! {send, Frame} end, Pids),
     State#{deliveries := Deliveries + length(Pids)}.
 
-%% CPU time of this VM and of its sidecars so far, in hundredths of a second, and when that was.
+%% CPU time of this VM and of its sidecars so far, in hundredths of a second or unknown, and when that was.
 cpu() ->
     {erlang:monotonic_time(millisecond), ticks([os:getpid()]), ticks(sidecars())}.
 
@@ -83,7 +84,11 @@ sidecars() ->
     end.
 
 ticks(Pids) ->
-    lists:sum([ticks_of(Pid) || Pid <- Pids]).
+    Ticks = [ticks_of(Pid) || Pid <- Pids],
+    case lists:member(unknown, Ticks) of
+        true -> unknown;
+        false -> lists:sum(Ticks)
+    end.
 
 %% User and system time are the 14th and 15th word of /proc/PID/stat; the second is a name in parentheses.
 ticks_of(Pid) ->
@@ -93,11 +98,13 @@ ticks_of(Pid) ->
             {_, [User, System | _]} = lists:split(11, string:lexemes(Rest, " ")),
             binary_to_integer(User) + binary_to_integer(System);
         {error, _} ->
-            0
+            unknown
     end.
 
 percent({Then, VM0, Sidecar0}, {Now, VM, Sidecar}) ->
-    [share(Now - Then, VM - VM0), share(Now - Then, Sidecar - Sidecar0)].
+    [share(Now - Then, VM0, VM), share(Now - Then, Sidecar0, Sidecar)].
 
-share(Milliseconds, Ticks) when Ticks >= 0, Milliseconds > 0 -> integer_to_list(Ticks * 1000 div Milliseconds);
-share(_, _) -> "-".
+share(Milliseconds, Before, After) when is_integer(Before), is_integer(After), After >= Before, Milliseconds > 0 ->
+    integer_to_list((After - Before) * 1000 div Milliseconds);
+share(_, _, _) ->
+    "-".
