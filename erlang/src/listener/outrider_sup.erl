@@ -1,6 +1,8 @@
-%%% The top supervisor: its children are the listeners started with outrider:start_clear/3, and the drains of listeners.
+%%% The top supervisor. Its children are the listeners started with outrider:start_clear/3 or start_tls/3, the drains of
+%%% listeners, and what all listeners have in common: outrider_keeper, outrider_nodes and outrider_relay.
 %%%
-%%% Both are temporary, so that the end of none can end the others; outrider_keeper has listeners started again. It owns the registry's table, so that the table lives as long as any listener of the application.
+%%% The first two are temporary, so that the end of none can end the others; outrider_keeper has listeners started again. This
+%%% process owns the registry's table, so that the table lives as long as any listener of the application.
 -module(outrider_sup).
 -behaviour(supervisor).
 

@@ -12,9 +12,10 @@
 -export_type([frame/0, bundle/0]).
 
 -define(VERSION, 1).
-%% The most payload that one packet carries down, so that one client's message does not hold up the others.
+%% The most payload that one packet carries down, but for broadcasts, so that one client's message does not hold up the others.
 -define(PIECE, 65536).
-%% A larger packet is not of the protocol, in either direction: payloads cross in pieces of 64 KiB.
+%% A larger packet is not of the protocol, in either direction: payloads cross in pieces of 64 KiB, but for broadcasts, of which
+%% one has 15 MiB at most.
 -define(MAX_PACKET, 16777216).
 %% The bytes of a packet around its bundles.
 -define(AROUND, 7).
