@@ -13,10 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, ServerConfig, SupportedProtocolVersion, version};
 
 use super::clients;
-use super::options::{Identity, Key, Options, Tickets};
-
-/// Sessions that are kept for clients that come back, of each configuration. OTP's number.
-const SESSIONS: usize = 1000;
+use super::options::{Clients, Identity, Key, Options, Tickets};
 
 /// Tickets that a client gets at the handshake.
 const TICKETS: usize = 2;
@@ -45,24 +42,36 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// What is remembered of clients for when they come back. Outlives a change of certificate, not one of those who judge them.
+/// What is remembered of clients for when they come back. Outlives a change of certificate.
 #[derive(Clone, Debug)]
 pub struct Memory {
+    /// By whom those were judged who are remembered.
+    clients: Clients,
+    tickets: Tickets,
+    reuse_sessions: bool,
     sessions: Arc<dyn StoresServerSessions>,
     ticketer: Option<Arc<dyn ProducesTickets>>,
 }
 
 impl Memory {
-    /// Nothing yet.
-    pub fn new(options: &Options) -> Result<Self, Invalid> {
+    /// Nothing yet, and room for so many sessions, which is taken at once: some 120 bytes each.
+    pub fn new(options: &Options, sessions: usize) -> Result<Self, Invalid> {
         let kept = options.reuse_sessions || options.tickets == Tickets::Stateful;
         let sessions: Arc<dyn StoresServerSessions> =
-            if kept { ServerSessionMemoryCache::new(SESSIONS) } else { Arc::new(NoServerSessionStorage {}) };
+            if kept { ServerSessionMemoryCache::new(sessions) } else { Arc::new(NoServerSessionStorage {}) };
         let ticketer = match options.tickets {
             Tickets::Stateless => Some(provider::Ticketer::new().map_err(Invalid::Tickets)?),
             Tickets::None | Tickets::Stateful => None,
         };
-        Ok(Self { sessions, ticketer })
+        let Options { clients, tickets, reuse_sessions, .. } = options;
+        Ok(Self { clients: clients.clone(), tickets: *tickets, reuse_sessions: *reuse_sessions, sessions, ticketer })
+    }
+
+    /// Whether it may be gone on with under these options: clients are judged, and remembered, as they were.
+    pub fn suits(&self, options: &Options) -> bool {
+        self.clients == options.clients
+            && self.tickets == options.tickets
+            && self.reuse_sessions == options.reuse_sessions
     }
 }
 

@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use tokio::sync::Notify;
 
 use super::config::{self, Invalid, Memory};
-use super::options::{self, Clients, Options, Settings};
+use super::options::{self, Options, Settings};
 
 /// How long an answer holds: as long as OTP keeps a file's content.
 const HOLDS: Duration = Duration::from_secs(120);
@@ -22,6 +22,13 @@ const NAMES: usize = 1000;
 
 /// Questions without an answer at a time; who wants another name waits.
 const QUESTIONS: usize = 100;
+
+/// Sessions that are kept for clients that come back: OTP's number, for those that name no host, and again for all hosts of
+/// the settings together.
+const SESSIONS: usize = 1000;
+
+/// The same of one host where there may be many: the least of one of the settings, and what one has that was asked for.
+const HOST_SESSIONS: usize = 10;
 
 /// The configurations.
 pub struct Hosts {
@@ -36,8 +43,8 @@ struct Table {
     /// `None` until there are settings.
     default: Option<Arc<ServerConfig>>,
     hosts: FxHashMap<String, Arc<ServerConfig>>,
-    /// What is remembered of the clients of each host, and who judged them; the default's has no name.
-    memories: FxHashMap<String, (Clients, Memory)>,
+    /// What is remembered of the clients of each host of the settings; the default's has no name.
+    memories: FxHashMap<String, Memory>,
     asks: bool,
     questions: usize,
     answers: FxHashMap<String, Answer>,
@@ -57,21 +64,23 @@ impl Hosts {
     }
 
     /// From here on new clients get what the settings say, if all of it is valid; else nothing changes. What is remembered
-    /// of clients is forgotten where they are judged otherwise than before.
+    /// of clients is forgotten where they are judged, or remembered, otherwise than before.
     pub fn set(&self, settings: &Settings) -> Result<(), Invalid> {
         let mut table = self.table.borrow_mut();
         let mut memories = FxHashMap::default();
-        let mut configured = |name: &str, options: &Options| {
+        let mut configured = |name: &str, options: &Options, sessions| {
             let memory = match table.memories.get(name) {
-                Some((clients, memory)) if *clients == options.clients => memory.clone(),
-                _ => Memory::new(options)?,
+                Some(memory) if memory.suits(options) => memory.clone(),
+                _ => Memory::new(options, sessions)?,
             };
             let config = config::build(options, &memory)?;
-            memories.insert(name.to_owned(), (options.clients.clone(), memory));
+            memories.insert(name.to_owned(), memory);
             Ok(config)
         };
-        let default = configured("", &settings.default)?;
-        let hosts = settings.hosts.iter().map(|(name, options)| Ok((name.to_lowercase(), configured(name, options)?)));
+        let default = configured("", &settings.default, SESSIONS)?;
+        let each = (SESSIONS / settings.hosts.len().max(1)).max(HOST_SESSIONS);
+        let hosts = settings.hosts.iter();
+        let hosts = hosts.map(|(name, options)| Ok((name.to_lowercase(), configured(name, options, each)?)));
         let hosts = hosts.collect::<Result<_, _>>()?;
         let unanswered = table.answers.drain().filter(|(_, answer)| matches!(answer, Answer::Awaited));
         let answers = unanswered.collect();
@@ -85,7 +94,7 @@ impl Hosts {
     pub fn answer(&self, name: &str, answer: &options::Answer) -> Result<(), Invalid> {
         let built = match answer {
             options::Answer::Options(options) => {
-                Memory::new(options).and_then(|memory| config::build(options, &memory)).map(Some)
+                Memory::new(options, HOST_SESSIONS).and_then(|memory| config::build(options, &memory)).map(Some)
             }
             options::Answer::Default => Ok(self.table.borrow().default.clone()),
             options::Answer::Refused => Ok(None),
@@ -159,5 +168,59 @@ impl Table {
         {
             self.answers.remove(&name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::transport::tls::options::{Identity, Tickets};
+
+    fn settings(change: impl FnOnce(&mut Options)) -> Settings {
+        let vector = |name| Path::new(env!("CARGO_MANIFEST_DIR")).join("test/vectors/tls").join(name);
+        let mut settings =
+            Settings::of(Identity::from_files(&vector("server.crt"), &vector("server.key")).expect("files"));
+        change(&mut settings.default);
+        settings
+    }
+
+    /// What new clients get after both settings.
+    fn after(first: &Settings, second: &Settings) -> [Arc<ServerConfig>; 2] {
+        let hosts = Hosts::new(|_| {});
+        [first, second].map(|settings| {
+            hosts.set(settings).expect("is valid");
+            hosts.only().expect("there are settings")
+        })
+    }
+
+    #[test]
+    fn new_settings_of_sessions_hold_for_new_clients() {
+        let [_, config] = after(&settings(|_| {}), &settings(|options| options.tickets = Tickets::Stateless));
+        assert!(config.ticketer.enabled());
+        let [_, config] = after(&settings(|_| {}), &settings(|options| options.reuse_sessions = true));
+        assert!(config.session_storage.can_cache());
+        let [_, config] = after(&settings(|options| options.reuse_sessions = true), &settings(|_| {}));
+        assert!(!config.session_storage.can_cache());
+    }
+
+    #[test]
+    fn sessions_outlive_what_does_not_concern_them() {
+        let kept = |options: &mut Options| options.reuse_sessions = true;
+        let other_alpn = |options: &mut Options| {
+            kept(options);
+            options.alpn = vec![b"http/1.1".to_vec()];
+        };
+        let [before, config] = after(&settings(kept), &settings(other_alpn));
+        assert!(before.session_storage.put(b"number".to_vec(), b"session".to_vec()));
+        assert!(config.session_storage.get(b"number").is_some());
+        let other_judges = |options: &mut Options| {
+            kept(options);
+            options.clients.depth = 7;
+        };
+        let [before, config] = after(&settings(kept), &settings(other_judges));
+        assert!(before.session_storage.put(b"number".to_vec(), b"session".to_vec()));
+        assert!(config.session_storage.get(b"number").is_none());
     }
 }

@@ -19,7 +19,7 @@ fn vector(name: &str) -> std::path::PathBuf {
 fn session() -> Session {
     let identity = Identity::from_files(&vector("server.crt"), &vector("server.key")).expect("files");
     let options: Options = Settings::of(identity).default;
-    let config = config::build(&options, &Memory::new(&options).expect("random")).expect("is valid");
+    let config = config::build(&options, &Memory::new(&options, 10).expect("random")).expect("is valid");
     Session::new(config, Vec::new()).expect("begins")
 }
 
