@@ -9,6 +9,9 @@ use std::time::Duration;
 use super::plain::Plain;
 use super::{scratch, tls};
 
+/// The event loop's buffer is one for [`Socket::poll_read`].
+const _: () = assert!(scratch::SIZE >= tls::LEAST_BUFFER);
+
 /// One client's connection.
 pub enum Socket {
     Plain(Plain),

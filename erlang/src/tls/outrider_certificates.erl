@@ -76,8 +76,8 @@ handle_call(_Request, _From, State) ->
     {reply, {error, ?MODULE}, State}.
 
 -spec handle_cast(term(), #certificates{}) -> {noreply, #certificates{}}.
-handle_cast({host, Name, Answer}, State) ->
-    _ = spawn(fun() -> ask(Name, Answer, State#certificates.ref) end),
+handle_cast({host, Name, Answer}, State = #certificates{ref = Ref}) ->
+    _ = spawn(fun() -> ask(Name, Answer, Ref) end),
     {noreply, State};
 handle_cast(_Message, State) ->
     {noreply, State}.

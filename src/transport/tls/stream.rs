@@ -115,7 +115,7 @@ impl Stream {
         })
     }
 
-    #[allow(missing_docs)]
+    /// The handshake is not over.
     pub(super) fn is_handshaking(&self) -> bool {
         self.session.is_handshaking()
     }
