@@ -7,7 +7,7 @@
 
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([the_sidecar_is_killed/1, the_port_owner_is_killed/1, the_collector_is_killed/1, a_stream_is_killed/1]).
--export([the_parent_of_the_streams_is_killed/1]).
+-export([the_parent_of_the_streams_is_killed/1, the_certificates_process_is_killed/1]).
 -export([the_supervisor_of_the_listener_is_killed/1, the_top_supervisor_is_killed/1, the_port_is_closed/1]).
 -export([a_request_is_being_answered_when_the_sidecar_is_killed/1]).
 -export([the_listener_stops/1, a_request_is_being_answered_when_the_listener_stops/1, a_handler_that_does_not_end_is_killed/1]).
@@ -21,7 +21,11 @@ all() ->
     same_test:cases(?MODULE).
 
 init_per_testcase(Case, Config) ->
-    own_case:init(Case, #{routes => routes(), transport => #{shutdown => 2000}}, Config).
+    SocketOpts = case Case of
+        the_certificates_process_is_killed -> [{port, 0} | tls_tunnel:certificate()];
+        _ -> [{port, 0}]
+    end,
+    own_case:init(Case, #{routes => routes(), transport => #{shutdown => 2000, socket_opts => SocketOpts}}, Config).
 
 end_per_testcase(Case, _) ->
     own_case:stop(Case).
@@ -67,6 +71,11 @@ the_port_owner_is_killed(Config) ->
 the_collector_is_killed(Config) ->
     #{ref := Ref} = Server = server(Config),
     OsPid = says_good_bye(Server, fun() -> exit(os_process:collector(Ref), kill) end),
+    is_back(Server, OsPid).
+
+the_certificates_process_is_killed(Config) ->
+    #{ref := Ref} = Server = server(Config),
+    OsPid = says_good_bye(Server, fun() -> exit(outrider_registry:certificates(Ref), kill) end),
     is_back(Server, OsPid).
 
 a_stream_is_killed(Config) ->

@@ -23,8 +23,9 @@ connect(Server) ->
     connect(Server, []).
 
 -spec connect(same_test:server(), [gen_tcp:connect_option()]) -> gen_tcp:socket().
-connect(#{port := Port}, Options) ->
-    connect_to({127, 0, 0, 1}, Port, [{nodelay, true}, {buffer, 65536} | Options], <<>>).
+connect(#{port := Port} = Server, Options0) ->
+    Options = [{nodelay, true}, {buffer, 65536} | Options0],
+    connected({127, 0, 0, 1}, Port, Options, <<>>, maps:get(tls, Server, same_test:is_tls())).
 
 %% A connection that begins with the header of a proxy, before TLS if there is TLS.
 -spec connect_behind(same_test:server(), iodata()) -> gen_tcp:socket().
@@ -35,9 +36,12 @@ connect_behind(#{port := Port}, Header) ->
 -spec connect_to(inet:ip_address() | {local, file:name_all()}, inet:port_number(), [gen_tcp:connect_option()], iodata()) ->
     gen_tcp:socket().
 connect_to(Address, Port, Options, Header) ->
+    connected(Address, Port, Options, Header, same_test:is_tls()).
+
+connected(Address, Port, Options, Header, IsTls) ->
     {ok, Socket} = gen_tcp:connect(Address, Port, [binary, {active, false} | Options], ?TIMEOUT),
     ok = gen_tcp:send(Socket, Header),
-    case same_test:is_tls() of
+    case IsTls of
         true -> tls_tunnel:through(Socket, Options);
         false -> Socket
     end.

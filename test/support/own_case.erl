@@ -22,8 +22,9 @@ listen(Ref, Setup = #{routes := Routes}) ->
     same_test:start([outrider]),
     Probe = case Setup of #{probe := Given} -> Given; #{} -> probe:start() end,
     Transport = maps:merge(#{socket_opts => [{port, 0}]}, maps:get(transport, Setup, #{})),
-    {ok, _} = outrider:start_clear(Ref, Transport, maps:merge(maps:get(protocol, Setup, #{}), protocol(Routes, Probe))),
-    #{name => outrider, ref => Ref, port => outrider:get_port(Ref), probe => Probe}.
+    {ok, _} = same_test:start_listener(outrider, Ref, Transport,
+        maps:merge(maps:get(protocol, Setup, #{}), protocol(Routes, Probe))),
+    #{name => outrider, ref => Ref, port => outrider:get_port(Ref), probe => Probe, tls => same_test:is_tls(Transport)}.
 
 %% The protocol options with these routes.
 -spec protocol([{iodata(), module(), term()}], probe:probe() | none) -> cowboy:opts().

@@ -24,13 +24,16 @@
 -module(same_test).
 
 -export([cases/1, same/2, differ/4, differ_before/5, improves/4, rows/3, servers/0, version/1]).
--export([is_tls/0, scheme/0, start/1, start_listener/4, stop_listener/1, ranch_api/1]).
+-export([is_tls/0, is_tls/1, scheme/0, start/1, start_listener/4, stop_listener/1, ranch_api/1]).
 
 -export_type([server/0, setup/0, transcript/0, version/0]).
 
 -type name() :: cowboy | outrider.
 -type version() :: {Major :: non_neg_integer(), Minor :: non_neg_integer()}.
--type server() :: #{name := name(), ref := term(), port := inet:port_number() | undefined, probe := probe:probe()}.
+%% `tls' where it does not depend on the environment alone whether clients have to speak TLS.
+-type server() :: #{
+    name := name(), ref := term(), port := inet:port_number() | undefined, probe := probe:probe(), tls => boolean()
+}.
 %% A route's options get the key `probe' if they are a map. `order => any' sorts the calls: for those of several
 %% processes, whose order is nobody's promise.
 -type setup() :: #{
@@ -215,6 +218,11 @@ has_certificate(_) -> false.
 -spec is_tls() -> boolean().
 is_tls() ->
     os:getenv("OUTRIDER_TEST_TLS") =:= "true".
+
+%% Whether a listener with these options speaks TLS.
+-spec is_tls(ranch:opts()) -> boolean().
+is_tls(Transport) ->
+    has_certificate(Transport) orelse is_tls().
 
 %% What Req says of it, and the port that goes with it.
 -spec scheme() -> {binary(), 80 | 443}.
