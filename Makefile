@@ -52,10 +52,10 @@ soak: build ## clients and faults at random for SECONDS=600; CLIENTS=2000, SEED 
 soak-quick: build ## the same for 20 seconds with 300 clients
 	CLIENTS=300 test/faults/soak/run 20
 
-package: ## the sidecar for machines without Rust: a static binary, with its checksum, into _build/package
+package: setup-demo ## the sidecar for machines without Rust: a static binary, with its checksum, into _build/package
 	scripts/package.sh
 
-fuzz: ## every fuzz target; SECONDS=60 for each
+fuzz: setup-test ## every fuzz target; SECONDS=60 for each
 	scripts/fuzz.sh $(SECONDS)
 
 bench: build ## Outrider and Cowboy side by side, into bench/results (about 35 minutes)
@@ -81,15 +81,15 @@ format:
 	cargo fmt --check --manifest-path bench/Cargo.toml
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 
-clippy:
+clippy: setup-demo
 	cargo clippy --quiet --locked --all-targets -- -D warnings
 	cargo clippy --quiet --locked --all-targets --manifest-path bench/Cargo.toml -- -D warnings
 
-floors:
+floors: setup-test
 	test/own/test_floors.py
 	scripts/floors.py
 
-test-rust:
+test-rust: setup-test
 	cargo test --locked
 
 xref: build

@@ -5,7 +5,7 @@
 #
 # DIR is _build/package by default. The binary is linked with glibc itself, so that it runs on any Linux of this machine's
 # architecture. The same commit, compiler and crates give the same bytes, wherever the sources and Cargo's folder lie.
-# Needs cargo, and git to tell the commit.
+# Needs cargo, a C compiler to link with, and git to tell the commit.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=${1:-$root/_build/package}

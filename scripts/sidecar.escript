@@ -122,7 +122,7 @@ checksum(File) ->
             {ok, Text} = file:read_file(?CHECKSUMS),
             Lines = [string:lexemes(Line, " *") || Line <- string:lexemes(Text, "\n")],
             case [Hash || [Hash, Named] <- Lines, Named =:= list_to_binary(File)] of
-                [Checksum] ->
+                [Checksum | _] ->
                     {ok, Checksum};
                 [] ->
                     {error, [?CHECKSUMS, " has no line for ", File,

@@ -16,14 +16,14 @@ log=_build/log
 mkdir -p $log
 rm -f $log/*
 
-# Sums what the runners of a step say: cargo test, Common Test and EUnit by rebar3, pytest, Autobahn.
+# Sums what the runners of a step say: cargo test, Common Test and EUnit by rebar3, pytest, ExUnit, Autobahn.
 # Prints "PASSED FAILED".
 count() {
     awk '
         { gsub(/\033\[[0-9;]*m/, "") }
-        /^test result:/ { passed += $4; failed += $6 }
+        /^test result:/ { passed += $4; failed += $6 + $8 }
         /^All [0-9]+ tests passed/ { passed += $2 }
-        /^[0-9]+ tests?, [0-9]+ failures?/ { passed += $1 - $3; failed += $3 }
+        /^[0-9]+ tests?, [0-9]+ failures?/ { skipped = $6 ~ /^skip/ ? $5 : 0; passed += $1 - $3 - skipped; failed += $3 + skipped }
         /^(Skipped|Failed) [0-9]+ .*tests\./ {
             for (i = 1; i < NF; i++) {
                 if ($i == "Passed") passed += $(i + 1)
@@ -33,7 +33,7 @@ count() {
         / in [0-9.]+s( |$)/ {
             for (i = 1; i < NF; i++) {
                 if ($(i + 1) ~ /^passed/) passed += $i
-                if ($(i + 1) ~ /^(failed|errors?)/) failed += $i
+                if ($(i + 1) ~ /^(failed|errors?|skipped)/) failed += $i
             }
         }
         /^autobahn [a-z]+: [0-9]+ of [0-9]+ cases passed/ { passed += $3; failed += $5 - $3 }
@@ -68,7 +68,7 @@ for step in setup-test $steps; do
         set -- 1 0
     fi
     word=ok
-    [ "$status" -eq 0 ] || { word=FAILED; failed_steps="$failed_steps $step"; }
+    [ "$status" -eq 0 ] && [ "$2" -eq 0 ] || { word=FAILED; failed_steps="$failed_steps $step"; }
     passed=$((passed + $1))
     failed=$((failed + $2))
     table="$table$(printf '%-16s %-6s %5d passed %4d failed %5d s' "$step" "$word" "$1" "$2" "$took")

@@ -24,7 +24,8 @@ class Tree:
     def __init__(self, folder):
         self.root = folder / "tree"
         self.root.mkdir()
-        copy_tree(self.root, ["scripts/sidecar.escript", "scripts/sidecar.sha256", "erlang/outrider.app.src"])
+        copy_tree(self.root, ["scripts/sidecar.escript", "erlang/outrider.app.src"])
+        (self.root / "scripts/sidecar.sha256").touch()
         self.sidecar = self.root / "priv/bin/outrider"
         self.sidecar.parent.mkdir(parents=True)
         self.bin = folder / "bin"
