@@ -26,8 +26,13 @@ serve(SocketOpts, Scenario) ->
 without_a_certificate(_) ->
     same_test:start(same_test:servers()),
     _ = [{error, no_cert} = Name:start_tls(?MODULE, Opts, #{})
-        || Name <- same_test:servers(), Opts <- [[], [{port, 0}], #{socket_opts => [{port, 0}]}, #{}]],
-    ok.
+        || Name <- same_test:servers(), Opts <- [[], [{port, 0}], #{socket_opts => [{port, 0}]}]],
+    compatibility:must_name(no_socket_options),
+    {error, no_cert} = outrider:start_tls(?MODULE, #{}, #{}),
+    case same_test:version(cowboy) < {2, 13} of
+        true -> {error, no_cert} = cowboy:start_tls(?MODULE, #{}, #{});
+        false -> function_clause = try cowboy:start_tls(?MODULE, #{}, #{}) catch error:Reason -> Reason end
+    end.
 
 lists_and_maps(_) ->
     Options = [{port, 0} | tls_tunnel:certificate()],
@@ -40,15 +45,23 @@ info_says_ranch_ssl(_) ->
         maps:get(transport, (same_test:ranch_api(Name)):info(Ref))
     end).
 
-%% Cowboy's listener starts, and each handshake fails.
+%% Cowboy's listener starts, and each handshake fails; with a newer ssl it does not start either.
 files_that_cannot_be_used(_) ->
     same_test:start(same_test:servers()),
     compatibility:must_name(certificate_at_start),
     Nowhere = filename:join(os:getenv("TMPDIR", "/tmp"), "nowhere.pem"),
     {error, {options, {certfile, Nowhere, {error, enoent}}}} =
         outrider:start_tls(?MODULE, [{port, 0}, {certfile, Nowhere}], #{}),
-    {ok, _} = cowboy:start_tls(?MODULE, [{port, 0}, {certfile, Nowhere}], #{}),
-    ok = cowboy:stop_listener(?MODULE).
+    case cowboy:start_tls(?MODULE, [{port, 0}, {certfile, Nowhere}], #{}) of
+        {ok, _} ->
+            true = release() < 29,
+            ok = cowboy:stop_listener(?MODULE);
+        {error, {{shutdown, {failed_to_start_child, _, {listen_error, ?MODULE, Reason}}}, _}} ->
+            {options, {certfile, {Nowhere, enoent}}} = Reason
+    end.
+
+release() ->
+    list_to_integer(erlang:system_info(otp_release)).
 
 %%% The wire
 
@@ -161,7 +174,7 @@ forms_of_certificates(Config) ->
     _ = [begin
         Chain = #{cert := Cert, key := Key} = tls_case:chain("localhost", Kind),
         %% OTP keeps what a file had for two minutes.
-        Path = fun(Name) -> filename:join(Dir, atom_to_list(element(1, Kind)) ++ Name) end,
+        Path = fun(Name) -> filename:join(Dir, atom_to_list(Kind) ++ Name) end,
         Certs = [Cert | tl(maps:get(cacerts, Chain))],
         CertFile = tls_case:pem(Path("cert.pem"), Certs),
         KeyFile = tls_case:write(Path("key.pem"), [tls_case:pem_key(Key, none)], []),
@@ -175,7 +188,7 @@ forms_of_certificates(Config) ->
             [{certfile, CertFile}, {keyfile, Sealed}, {password, fun() -> "a password" end}],
             [{certfile, Both}]
         ]]
-    end || Kind <- [{namedCurve, secp256r1}, {rsa, 2048, 65537}]],
+    end || Kind <- [ec, rsa]],
     ok.
 
 %% A client that knows the root alone must get the certificate between, which the listener has among its authorities.
@@ -233,7 +246,15 @@ clients(Options, Theirs) ->
     {Wire, <<"{<<\"https\">>,443,<<\"https://localhost/\">>,", Hash/binary, "}">>}.
 
 a_client_with_a_certificate(_) ->
-    {[Seen, ?SEEN, Seen, ?SEEN], Seen} = clients([], [good, none]).
+    {[Seen, ?SEEN, Seen, ?SEEN], Seen} = clients([{fail_if_no_peer_cert, false}], [good, none]).
+
+%% verify_peer alone asks everybody for one since OTP 26.
+whether_a_client_must_have_a_certificate_by_default(_) ->
+    Expected = case release() < 26 of
+        true -> ?SEEN;
+        false -> refused
+    end,
+    {[Expected, Expected], _} = clients([], [none]).
 
 a_client_must_have_a_certificate(_) ->
     {[Seen, refused, Seen, refused], Seen} = clients([{fail_if_no_peer_cert, true}], [good, none]),

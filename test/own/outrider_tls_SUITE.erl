@@ -3,14 +3,8 @@
 
 -compile([export_all, nowarn_export_all]).
 
-%% The certificates of these two cases come from public_key, which in OTP 29 leaves out the parameters of an RSA key that RFC
-%% 3279, 2.3.1 wants there. rustls does not take such a one for the key's.
 all() ->
-    Rsa = [other_authorities_forget_sessions, certs_keys],
-    same_test:cases(?MODULE) -- [certificate, drained | [Case || is_without_parameters(), Case <- Rsa]].
-
-is_without_parameters() ->
-    list_to_integer(erlang:system_info(otp_release)) >= 29.
+    same_test:cases(?MODULE) -- [certificate, drained].
 
 init_per_testcase(_, Config) ->
     {ok, _} = application:ensure_all_started(outrider),
@@ -180,7 +174,7 @@ options_without_effect(_) ->
     [] = probe:stop(Probe).
 
 certs_keys(_) ->
-    Rsa = #{cert := RsaCert, key := RsaKey} = tls_case:chain("localhost", {rsa, 2048, 65537}),
+    Rsa = #{cert := RsaCert, key := RsaKey} = tls_case:chain("localhost", rsa),
     #{cert := EcCert, key := EcKey} = tls_case:chain("localhost"),
     true = is_map(Rsa),
     Server = start([{certs_keys, [#{cert => EcCert, key => EcKey}, #{cert => RsaCert, key => RsaKey}]}], #{}),

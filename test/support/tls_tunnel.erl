@@ -12,20 +12,12 @@
 certificate() ->
     case persistent_term:get(?MODULE, undefined) of
         undefined ->
-            Key = [{digest, sha256}, {key, {namedCurve, secp256r1}}],
-            #{server_config := Config} = public_key:pkix_test_data(#{
-                server_chain => #{root => Key, intermediates => [], peer => [{extensions, [san()]} | Key]},
-                client_chain => #{root => Key, intermediates => [], peer => Key}
-            }),
-            Options = [Option || {Name, _} = Option <- Config, Name =:= cert orelse Name =:= key],
+            Options = maps:to_list(maps:with([cert, key], tls_case:chain("localhost"))),
             persistent_term:put(?MODULE, Options),
             Options;
         Options ->
             Options
     end.
-
-san() ->
-    {'Extension', {2, 5, 29, 17}, false, [{dNSName, "localhost"}]}.
 
 %% A connection whose bytes come and go encrypted on the one that is given, to which it belongs from here on. A handshake that
 %% fails shows as a server that closes.

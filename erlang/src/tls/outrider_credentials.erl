@@ -157,7 +157,7 @@ key_of(Option, Path, _, _) -> throw({Option, Path, {error, no_private_key}}).
 clients(Opts = #{verify := verify_peer}, Authorities) ->
     #{
         verify =>
-            case maps:get(fail_if_no_peer_cert, Opts, false) of
+            case maps:get(fail_if_no_peer_cert, Opts, default_fail_if_no_peer_cert()) of
                 true -> everybody;
                 false -> willing
             end,
@@ -168,6 +168,10 @@ clients(Opts = #{verify := verify_peer}, Authorities) ->
     };
 clients(_, _) ->
     #{verify => nobody}.
+
+%% As this VM's ssl has it: true since OTP 26.
+default_fail_if_no_peer_cert() ->
+    list_to_integer(erlang:system_info(otp_release)) >= 26.
 
 revocation(false) -> nobody;
 revocation(true) -> chain;
