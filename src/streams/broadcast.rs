@@ -20,12 +20,18 @@ pub struct Broadcast<'a> {
 /// until the last client has taken them.
 pub struct Shared {
     bytes: Box<[u8]>,
+    is_kept: bool,
     _share: Share,
 }
 
 impl Shared {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// A client's inflater keeps some of it: there are compressed messages among the frames.
+    pub fn is_kept(&self) -> bool {
+        self.is_kept
     }
 }
 
@@ -46,17 +52,21 @@ impl<'a> Broadcast<'a> {
         if let Some((_, shared)) = encoded.iter().find(|(other, _)| *other == class) {
             return Rc::clone(shared);
         }
-        let mut bytes = Vec::new();
+        let (mut bytes, mut has_messages) = (Vec::new(), false);
         for frame in self.frames {
             match *frame {
-                Frame::Message(kind, payload) => class.message(kind, payload, &mut bytes),
+                Frame::Message(kind, payload) => {
+                    class.message(kind, payload, &mut bytes);
+                    has_messages = true;
+                }
                 Frame::Ping(payload) => class.ping(payload, &mut bytes),
                 Frame::Pong(payload) => class.pong(payload, &mut bytes),
             }
         }
         let share = self.queued.share();
         share.set(bytes.len() + OVERHEAD);
-        let shared = Rc::new(Shared { bytes: bytes.into(), _share: share });
+        let is_kept = has_messages && class.compresses();
+        let shared = Rc::new(Shared { bytes: bytes.into(), is_kept, _share: share });
         encoded.push((class, Rc::clone(&shared)));
         shared
     }

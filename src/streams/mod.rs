@@ -156,8 +156,8 @@ impl Streams {
     /// Carries out a command of the application.
     pub fn command(&self, id: StreamId, command: Command<'_>) {
         match command {
-            Command::Subscribe(_, topic) => self.subscribe(id, topic),
-            Command::Unsubscribe(_, topic) => self.topics.borrow_mut().unsubscribe(id, topic),
+            Command::Subscribe(Member::Itself, topic) => self.subscribe(id, topic),
+            Command::Unsubscribe(Member::Itself, topic) => self.unsubscribe(id, topic),
             Command::Publish(publish) => self.publish(&publish, Some(id)),
             command => {
                 if let Command::Websocket(_, options) = &command {

@@ -124,14 +124,15 @@ impl Outgoing {
         many.pieces.push_back(Piece::Shared(shared, length));
     }
 
-    /// The open message has ended: the shared frames that have waited for that are next. Says whether there are any.
+    /// The open message has ended: the shared frames that have waited for that are next. Says whether a client's inflater keeps
+    /// any of them.
     pub fn release(&mut self) -> bool {
         let Some(many) = &mut self.many else { return false };
         many.held_bytes = 0;
         let held = std::mem::take(&mut many.held);
-        let any = !held.is_empty();
+        let is_kept = held.iter().any(|shared| shared.is_kept());
         held.into_iter().for_each(|shared| self.share(shared, false));
-        any
+        is_kept
     }
 
     /// The open message will not end: those that have waited for that go.

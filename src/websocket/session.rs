@@ -265,10 +265,11 @@ impl Session {
             return Delivered::TooMuch;
         }
         let open = self.encoder.is_open();
-        self.out.share(broadcast.encoded(self.encoder.class()), open);
-        if !open {
+        let shared = broadcast.encoded(self.encoder.class());
+        if shared.is_kept() && !open {
             self.encoder.has_sent_shared();
         }
+        self.out.share(shared, open);
         Delivered::Queued
     }
 

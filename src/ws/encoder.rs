@@ -10,7 +10,7 @@ use super::deflate::Deflater;
 use super::frame::Written;
 use super::names::{Control, Data, OpCode};
 use super::shared::Class;
-use super::write::{Gap, control, frame};
+use super::write::{Gap, compressed, control, frame};
 use super::{Agreement, Kind};
 
 /// The sending half of one WebSocket.
@@ -60,13 +60,7 @@ impl Encoder {
         let opcode = OpCode::Data(kind.opcode());
         match &mut self.deflater {
             Some(deflater) if self.compress => {
-                let gap = Gap::open(payload.len(), out);
-                if payload.is_empty() {
-                    out.push(0);
-                } else {
-                    deflater.compress(payload, true, out);
-                }
-                gap.fill(true, true, opcode, out);
+                compressed(opcode, payload, out, |out| deflater.compress(payload, true, out));
             }
             _ => frame(opcode, payload, out),
         }
@@ -165,8 +159,8 @@ impl Encoder {
         Class(self.deflater.as_ref().filter(|_| self.compress).map(|deflater| deflater.settings()))
     }
 
-    /// A message has been sent that was encoded for the whole [`Class`]: what follows does not refer past it. Not while a
-    /// message is open.
+    /// A compressed message has been sent that was encoded for the whole [`Class`]: what follows does not refer past it. Not
+    /// while a message is open.
     pub fn has_sent_shared(&mut self) {
         debug_assert!(self.open.is_none());
         if let Some(deflater) = &mut self.deflater {

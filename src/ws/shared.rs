@@ -6,7 +6,7 @@
 
 use super::memo::Settings;
 use super::names::{Control, OpCode};
-use super::write::{Gap, control, frame};
+use super::write::{compressed, control, frame};
 use super::{Kind, deflate};
 
 /// Clients that are sent the same bytes for the same message.
@@ -14,17 +14,16 @@ use super::{Kind, deflate};
 pub struct Class(pub(super) Option<Settings>);
 
 impl Class {
+    /// Messages to these clients are compressed.
+    pub fn compresses(self) -> bool {
+        self.0.is_some()
+    }
+
     /// Appends a message that refers to none before it.
     pub fn message(self, kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
         let opcode = OpCode::Data(kind.opcode());
         let Some(settings) = self.0 else { return frame(opcode, payload, out) };
-        let gap = Gap::open(payload.len(), out);
-        if payload.is_empty() {
-            out.push(0);
-        } else {
-            deflate::alone(settings, payload, out);
-        }
-        gap.fill(true, true, opcode, out);
+        compressed(opcode, payload, out, |out| deflate::alone(settings, payload, out));
     }
 
     /// Appends a ping; of a payload above 125 bytes, here and below, the rest is cut off.

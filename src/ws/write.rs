@@ -11,6 +11,18 @@ pub fn frame(opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
+/// Appends a compressed frame of its own: `compress` appends what the payload becomes. An empty message is the single byte 0
+/// (RFC 7692, 7.2.3.6).
+pub fn compressed(opcode: OpCode, payload: &[u8], out: &mut Vec<u8>, compress: impl FnOnce(&mut Vec<u8>)) {
+    let gap = Gap::open(payload.len(), out);
+    if payload.is_empty() {
+        out.push(0);
+    } else {
+        compress(out);
+    }
+    gap.fill(true, true, opcode, out);
+}
+
 /// Room for the header of a frame whose payload is appended before its size is known.
 pub struct Gap {
     start: usize,

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::port::message::Frame;
+use crate::streams::queued::Queued;
 use crate::ws::{Kind, frame_size};
 
 /// What happens to a session: a message of so many bytes, one in two pieces, or a write of a part of what waits.
@@ -106,6 +108,48 @@ fn kinds(mut frames: &[u8]) -> Vec<u8> {
         frames = &frames[frame_size(frames)..];
     }
     kinds
+}
+
+/// Delivers frames for many to this client alone.
+fn deliver(session: &mut Session, frames: &[Frame<'_>]) {
+    assert_eq!(session.deliver(&Broadcast::new(frames, &Queued::new(None), 1 << 20)), Delivered::Queued);
+}
+
+/// The bytes that a message takes behind what was sent before.
+fn takes(session: &mut Session, message: &[u8]) -> usize {
+    let before = session.waiting();
+    session.command(Command::Message(Kind::Binary, message)).expect("is allowed");
+    session.waiting() - before
+}
+
+#[test]
+fn only_a_compressed_message_for_many_begins_the_history_anew() {
+    let message = noise(1000);
+    for (frames, begins_anew) in [
+        (&[Frame::Ping(b""), Frame::Pong(b"p")][..], false),
+        (&[Frame::Ping(b""), Frame::Message(Kind::Text, b"x")], true),
+    ] {
+        let forgets = |share: &dyn Fn(&mut Session)| {
+            let mut session = compressing();
+            takes(&mut session, &message);
+            share(&mut session);
+            takes(&mut session, &message) > message.len() / 2
+        };
+        assert_eq!(forgets(&|session| deliver(session, frames)), begins_anew);
+        // Behind a message that was open when they came.
+        let in_between = |session: &mut Session| {
+            session.command(Command::Open(Kind::Binary, 2)).expect("is allowed");
+            deliver(session, frames);
+            session.command(Command::Part(b"xy")).expect("is allowed");
+        };
+        assert_eq!(forgets(&in_between), begins_anew);
+        let uncompressed = |session: &mut Session| {
+            session.command(Command::Deflate(false)).expect("is allowed");
+            deliver(session, frames);
+            session.command(Command::Deflate(true)).expect("is allowed");
+        };
+        assert!(!forgets(&uncompressed));
+    }
 }
 
 const PIECE: usize = 65_536;
