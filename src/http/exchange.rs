@@ -146,10 +146,10 @@ impl Exchange {
                 self.flow.set(self.flow.get().saturating_add(bytes));
                 self.wake_body_reader();
             }
-            Command::SetOptions { idle_timeout, chunked, .. } => {
-                let timeout = idle_timeout.map(|timeout| timeout.map(Duration::from_millis));
+            Command::SetOptions(options) => {
+                let timeout = options.idle_timeout.map(|timeout| timeout.map(Duration::from_millis));
                 self.idle_timeout.set(timeout.or(self.idle_timeout.get()));
-                self.chunked.set(chunked.or(self.chunked.get()));
+                self.chunked.set(options.chunked.or(self.chunked.get()));
             }
             Command::Websocket(mut headers, options) => {
                 let (mut session, extensions) = Session::new(self.extensions.as_deref(), &options);

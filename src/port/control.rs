@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use eetf::Term;
 
-use super::message::{Body, Command, Headers, OnBacklog, Pid, Status, Undecodable, WebsocketOptions};
+use super::message::{Body, Command, Headers, OnBacklog, Pid, SetOptions, Status, Undecodable, WebsocketOptions};
 use super::terms::{atom, binary, boolean, integer, map, or_infinity};
 use super::tls;
 use crate::transport::tls::Answer;
@@ -93,6 +93,8 @@ fn websocket_options(term: Term) -> Result<WebsocketOptions, Undecodable> {
             "active" => options.active = boolean(&value)?,
             "max_backlog" => options.max_backlog = Some(integer(&value)?),
             "on_backlog" => options.on_backlog = on_backlog(&value)?,
+            "ping_interval" => options.ping_interval = or_infinity(&value)?,
+            "pong_timeout" => options.pong_timeout = integer(&value)?,
             "pid" => options.pid = Some(pid(&value)?),
             "compress" => compress = boolean(&value)?,
             "deflate_opts" => deflate = deflate_options(value)?,
@@ -133,16 +135,18 @@ fn deflate_options(term: Term) -> Result<DeflateOpts, Undecodable> {
 }
 
 fn set_options(term: Term) -> Result<Command<'static>, Undecodable> {
-    let (mut idle_timeout, mut max_frame_size, mut chunked) = (None, None, None);
+    let mut options = SetOptions::default();
     for (key, value) in map(term)? {
         match key.as_str() {
-            "idle_timeout" => idle_timeout = Some(or_infinity(&value)?),
-            "max_frame_size" => max_frame_size = Some(or_infinity(&value)?),
-            "chunked" => chunked = Some(boolean(&value)?),
+            "idle_timeout" => options.idle_timeout = Some(or_infinity(&value)?),
+            "max_frame_size" => options.max_frame_size = Some(or_infinity(&value)?),
+            "ping_interval" => options.ping_interval = Some(or_infinity(&value)?),
+            "pong_timeout" => options.pong_timeout = Some(integer(&value)?),
+            "chunked" => options.chunked = Some(boolean(&value)?),
             _ => return Err(Undecodable),
         }
     }
-    Ok(Command::SetOptions { idle_timeout, max_frame_size, chunked })
+    Ok(Command::SetOptions(Box::new(options)))
 }
 
 fn fin(term: &Term) -> Result<bool, Undecodable> {

@@ -22,6 +22,9 @@ pub const OVERHEAD: usize = 64;
 /// The largest payload of one event or command; larger messages cross in pieces.
 pub const CHUNK: usize = 65_536;
 
+/// How long a client has to answer a ping of ours, where the handler does not say, in milliseconds.
+pub const PONG_TIMEOUT: u64 = 10_000;
+
 /// Why a stream is over, as `terminate/3` gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -72,6 +75,10 @@ pub struct WebsocketOptions {
     pub max_backlog: Option<u64>,
     /// What becomes of a broadcast for which there is no room.
     pub on_backlog: OnBacklog,
+    /// Milliseconds between two pings of ours; `None` for no pings.
+    pub ping_interval: Option<u64>,
+    /// Milliseconds that the client has to answer one.
+    pub pong_timeout: u64,
     /// The process that runs the handler: who is meant by [`SendMany`].
     pub pid: Option<Pid>,
     /// What to negotiate; `None` for no compression.
@@ -98,6 +105,8 @@ impl Default for WebsocketOptions {
             active: true,
             max_backlog: None,
             on_backlog: OnBacklog::Block,
+            ping_interval: None,
+            pong_timeout: PONG_TIMEOUT,
             pid: None,
             deflate: None,
         }
@@ -126,12 +135,7 @@ pub enum Command<'a> {
     Cut(u16),
     Deflate(bool),
     Active(bool),
-    /// New `idle_timeout`, `max_frame_size`, `chunked`: the outer `None` leaves it as it is.
-    SetOptions {
-        idle_timeout: Option<Option<u64>>,
-        max_frame_size: Option<Option<u64>>,
-        chunked: Option<bool>,
-    },
+    SetOptions(Box<SetOptions>),
     Credit(u64),
     Finish,
     Abort,
@@ -151,6 +155,16 @@ pub enum Command<'a> {
     Subscribers(u64, &'a [u8]),
     /// Which topics have subscribers; the answer carries the number.
     Topics(u64),
+}
+
+/// New values; `None`, the outer one, leaves an option as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetOptions {
+    pub idle_timeout: Option<Option<u64>>,
+    pub max_frame_size: Option<Option<u64>>,
+    pub ping_interval: Option<Option<u64>>,
+    pub pong_timeout: Option<u64>,
+    pub chunked: Option<bool>,
 }
 
 /// A process of the VM: number and serial of its identifier.

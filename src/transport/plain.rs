@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -106,6 +107,16 @@ impl Plain {
         // SIOCOUTQ, which is TIOCOUTQ).
         let unsent = unsafe { ioctl(self, Getter::<{ libc::TIOCOUTQ as Opcode }, libc::c_int>::new()) };
         unsent.ok()?.try_into().ok()
+    }
+
+    /// Has the kernel give up a client that acknowledges nothing for so long (TCP_USER_TIMEOUT), where it can.
+    pub fn give_up_after(&self, timeout: Duration) {
+        #[cfg(target_os = "linux")]
+        if let Self::Tcp(s) = self {
+            let _ = SockRef::from(s).set_tcp_user_timeout(Some(timeout)); // Without it that takes the kernel longer.
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = timeout;
     }
 
     /// Tells the client that no more bytes will come (FIN).

@@ -86,6 +86,13 @@ impl Socket {
         self.plain().unsent()
     }
 
+    /// Has the kernel give up a client that acknowledges nothing for so long (TCP_USER_TIMEOUT), for one that does not answer: its
+    /// close frame and FIN would otherwise be sent again for minutes, by a socket that nobody holds any more. Not for
+    /// others: a client that is slow to read acknowledges nothing either, and has its `send_timeout`.
+    pub fn give_up_after(&self, timeout: Duration) {
+        self.plain().give_up_after(timeout);
+    }
+
     /// Has the kernel take some of what is pending, or fails with `WouldBlock`.
     pub fn try_flush(&mut self) -> io::Result<()> {
         match self {

@@ -7,6 +7,7 @@
 //! Nothing is unbounded: above the window of events that the application has not used up, or of frames that the client
 //! has not taken, the socket is not read (docs/port-protocol.md, "Credit").
 
+mod keepalive;
 mod outgoing;
 mod session;
 
@@ -30,11 +31,16 @@ use crate::streams::{Delivered, Stream, Streams};
 use crate::transport::stall::Stall;
 use crate::transport::{Socket, scratch};
 use crate::ws::Event;
+use keepalive::Due;
 use outgoing::Outgoing;
 use session::{Misplaced, Phase};
 
 /// A shorter idle timeout would be over again before anything else had its turn.
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
+
+/// The close code of a client that has not answered a ping (RFC 6455, 7.4.1): as far as we know it has gone away. Clients take 1000
+/// for an order not to come back.
+const NO_ANSWER: u16 = 1001;
 
 /// One WebSocket, shared by its task, the table of streams, and the list of those to be flushed.
 pub struct Websocket {
@@ -234,12 +240,18 @@ impl Websocket {
 
     /// Decodes, tells the application, and says how much of `input` was used: all, unless the window is full.
     fn decode(&self, state: &mut Session, input: &mut [u8]) -> usize {
-        let Session { decoder, encoder, out, unused, pong, phase, paused, .. } = state;
+        let Session { decoder, encoder, out, unused, pong, phase, paused, keepalive, .. } = state;
         let window = self.streams.options.window;
         let result = decoder.decode(input, &mut |event| {
             match event {
                 Event::Ping(payload) if encoder.is_within_frame() => *pong = Some(payload.into()),
                 Event::Ping(payload) => encoder.pong(payload, out.own(0)),
+                // The handler has not asked for it.
+                Event::Pong(payload)
+                    if keepalive.as_mut().is_some_and(|k| k.answers(payload, Instant::now()).is_some()) =>
+                {
+                    return ControlFlow::Continue(());
+                }
                 _ => {}
             }
             *unused += OVERHEAD + payload(&event).len();
@@ -333,7 +345,11 @@ impl Websocket {
             };
             let mut send = state.stall.as_mut().zip(self.streams.options.send_timeout);
             let look = send.as_ref().map(|(stall, timeout)| stall.deadline(*timeout));
-            let Some(deadline) = idle.into_iter().chain(look).min() else { return Poll::Pending };
+            let ping = match (state.phase, &state.keepalive) {
+                (Phase::Open, Some(keepalive)) => Some(keepalive.deadline(state.received)),
+                _ => None,
+            };
+            let Some(deadline) = idle.into_iter().chain(look).chain(ping).min() else { return Poll::Pending };
             // A deadline moves with every byte; the alarm is set anew only when it has rung, or would ring too late.
             if self.streams.alarms.rings_by(&self.alarm, deadline) {
                 return Poll::Pending;
@@ -357,9 +373,49 @@ impl Websocket {
                 self.end(state, Reason::Timeout, Some(1000));
                 return Poll::Ready(());
             }
+            if ping.is_some_and(|deadline| deadline <= now) {
+                match self.keep_alive(state, now) {
+                    ControlFlow::Continue(()) => continue,
+                    ControlFlow::Break(()) => return Poll::Ready(()),
+                }
+            }
             self.streams.alarms.set(&self.alarm, self.id, deadline);
             return Poll::Pending;
         }
+    }
+
+    /// Pings the client, or ends one that has not answered. Breaks where there is something to be written, or it has ended.
+    fn keep_alive(&self, state: &mut Session, now: Instant) -> ControlFlow<()> {
+        let Some(keepalive) = &mut state.keepalive else { return ControlFlow::Continue(()) };
+        let timeout = keepalive.timeout();
+        match keepalive.due(state.received, now) {
+            Due::Ping if self.writable(state) == 0 => {
+                state.ping(now);
+                if state.out.is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            }
+            Due::Silent if !self.is_excused(state) => {
+                self.socket.borrow().give_up_after(timeout);
+                self.end(state, Reason::Timeout, Some(NO_ANSWER));
+                ControlFlow::Break(())
+            }
+            Due::Silent => {
+                state.keepalive.iter_mut().for_each(|keepalive| keepalive.excuse(now));
+                ControlFlow::Continue(())
+            }
+            Due::Nothing | Due::Ping => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Whether it is ours that nothing of the client was received since its last ping.
+    fn is_excused(&self, state: &mut Session) -> bool {
+        if state.reading(self.streams.options.window) && !self.streams.app.is_congested() {
+            // The event loop may be about to say that there is something.
+            let is_excused = !state.spared && self.socket.borrow().has_news();
+            state.spared = is_excused;
+            return is_excused;
+        }
+        // It is not read. Its system says whether it has got the ping; where much waits for it, that is `send_timeout`'s to judge.
+        state.stall.is_some() || self.socket.borrow().unsent().is_none_or(|unsent| unsent == 0)
     }
 }
 

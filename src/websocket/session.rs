@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::keepalive::Keepalive;
 use super::outgoing::Outgoing;
-use crate::port::message::{Command, OVERHEAD, OnBacklog, WebsocketOptions};
+use crate::port::message::{Command, OVERHEAD, OnBacklog, PONG_TIMEOUT, SetOptions, WebsocketOptions};
 use crate::streams::Delivered;
 use crate::streams::broadcast::Broadcast;
 use crate::transport::stall::Stall;
@@ -51,6 +52,8 @@ pub struct Session {
     pub(super) pong: Option<Box<[u8]>>,
     pub(super) active: bool,
     pub(super) idle_timeout: Option<Duration>,
+    /// There if the client is to be pinged.
+    pub(super) keepalive: Option<Box<Keepalive>>,
     /// When bytes were last received.
     pub(super) received: Instant,
     /// It was kept at the end of its idle timeout, because the kernel had bytes of it; none of them have come since.
@@ -59,7 +62,7 @@ pub struct Session {
     pub(super) stall: Option<Box<Stall>>,
     /// The decoder was stopped by a full window: it, or `unread`, has more.
     pub(super) paused: bool,
-    /// The alarm must be looked at: `idle_timeout` has changed.
+    /// The alarm must be looked at: `idle_timeout`, or when the client is pinged, has changed.
     pub(super) rearm: bool,
     /// The task is woken by the client's next bytes.
     pub(super) waits_for_client: bool,
@@ -111,6 +114,7 @@ impl Session {
             pong: None,
             active: options.active,
             idle_timeout: options.idle_timeout.map(Duration::from_millis),
+            keepalive: keepalive(options.ping_interval, Duration::from_millis(options.pong_timeout)),
             received: Instant::now(),
             spared: false,
             stall: None,
@@ -148,20 +152,43 @@ impl Session {
                 self.unused = self.unused.saturating_sub(usize::try_from(n).unwrap_or(usize::MAX))
             }
             (Command::Active(active), _) => self.active = active,
-            (Command::SetOptions { idle_timeout, max_frame_size, .. }, _) => {
-                if let Some(timeout) = idle_timeout {
-                    self.idle_timeout = timeout.map(Duration::from_millis);
-                    self.received = Instant::now();
-                    self.rearm = true;
-                }
-                if let Some(size) = max_frame_size {
-                    self.decoder.set_max_frame_size(size);
-                }
-            }
+            (Command::SetOptions(options), _) => self.set_options(&options),
             (Command::Deflate(on), _) => self.encoder.set_deflate(on),
             (command, _) => return self.frame(command),
         }
         Ok(())
+    }
+
+    fn set_options(&mut self, options: &SetOptions) {
+        if let Some(timeout) = options.idle_timeout {
+            self.idle_timeout = timeout.map(Duration::from_millis);
+            self.received = Instant::now();
+            self.rearm = true;
+        }
+        if let Some(size) = options.max_frame_size {
+            self.decoder.set_max_frame_size(size);
+        }
+        let pong_timeout = options.pong_timeout.map(Duration::from_millis);
+        if let Some(interval) = options.ping_interval {
+            let before = self.keepalive.as_ref().map(|keepalive| keepalive.timeout());
+            let timeout = pong_timeout.or(before).unwrap_or(Duration::from_millis(PONG_TIMEOUT));
+            self.keepalive = keepalive(interval, timeout);
+            self.rearm = true;
+        } else if let (Some(timeout), Some(keepalive)) = (pong_timeout, &mut self.keepalive) {
+            keepalive.set_timeout(timeout);
+            self.rearm = true;
+        }
+    }
+
+    /// Appends a ping of ours, if one can stand here: where nothing else waits for the client, and no frame is incomplete.
+    pub fn ping(&mut self, now: Instant) {
+        if let Some(keepalive) = &mut self.keepalive
+            && self.out.is_empty()
+            && !self.encoder.is_within_frame()
+        {
+            let payload = keepalive.ping(now);
+            self.encoder.ping(&payload, self.out.own(0));
+        }
     }
 
     /// Appends a frame, or a piece of one, to what is to be written.
@@ -297,6 +324,11 @@ impl Session {
         }
         (self.credit >= worth).then(|| std::mem::take(&mut self.credit))
     }
+}
+
+/// None without an interval, in milliseconds.
+fn keepalive(interval: Option<u64>, timeout: Duration) -> Option<Box<Keepalive>> {
+    interval.map(|interval| Keepalive::new(Duration::from_millis(interval.max(1)), timeout, Instant::now()))
 }
 
 #[cfg(test)]

@@ -9,16 +9,19 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([nothing_is_lost_by_a_short_cut/1, silent_clients_time_out/1, clients_that_are_sent_to_time_out/1]).
 -export([half_sent_requests_time_out/1, close_frames_reach_nobody/1]).
+-export([clients_that_do_not_answer_pings_are_gone_and_the_others_untouched/1]).
 %% Called in the listener's VM.
--export([start/0, push/1, close/0]).
+-export([start/0, push/1, close/0, stay/1, stayed/1]).
 
 -define(LISTENER, {10, 91, 1, 1}).
 -define(CLIENTS, 50).
+-define(MANY_CLIENTS, 10000).
 %% What the listener allows: idle_timeout, send_timeout, request_timeout.
 -define(TIMEOUT_MS, 1000).
+-define(PING_MS, 4000).
 
 all() ->
-    same_test:cases(?MODULE) -- [init_per_suite, end_per_suite, push].
+    same_test:cases(?MODULE) -- [init_per_suite, end_per_suite, push, stay, stayed].
 
 suite() ->
     [{timetrap, {minutes, 2}}].
@@ -78,10 +81,37 @@ start() ->
     same_test:start([outrider]),
     ok = ledger:open(),
     Quick = #{idle_timeout => ?TIMEOUT_MS},
-    Routes = cowboy_router:compile([{'_', [{"/ledger", ws_ledger_h, #{}}, {"/quick", ws_ledger_h, Quick}]}]),
+    Pinged = #{idle_timeout => infinity, ping_interval => ?PING_MS, pong_timeout => ?TIMEOUT_MS},
+    Routes = cowboy_router:compile([{'_', [
+        {"/ledger", ws_ledger_h, #{}}, {"/quick", ws_ledger_h, Quick}, {"/pinged", ws_ledger_h, Pinged}
+    ]}]),
     {ok, _} = outrider:start_clear(network, [{port, 0}, {send_timeout, ?TIMEOUT_MS}],
         #{env => #{dispatch => Routes}, request_timeout => ?TIMEOUT_MS, idle_timeout => ?TIMEOUT_MS}),
     outrider:get_port(network).
+
+%% So many clients of the listener's own machine, which answer.
+stay(Count) ->
+    #{port := Port} = outrider:info(network),
+    [spawn(fun() ->
+        {ok, Socket} = gen_tcp:connect(?LISTENER, Port, [binary, {active, false}]),
+        ok = http_client:send(Socket, ws_client:handshake(["/pinged?here", integer_to_binary(N)])),
+        #{status := 101} = http_client:response(Socket),
+        answer(Socket, 0)
+    end) || N <- lists:seq(1, Count)].
+
+answer(Socket, Count) ->
+    receive
+        {stayed, From} -> From ! {self(), Count}
+    after 0 -> ok
+    end,
+    {ping, Payload} = ws_client:recv(Socket),
+    ok = ws_client:send(Socket, {pong, Payload}),
+    answer(Socket, Count + 1).
+
+%% How many pings each of them has answered. A client that was closed is no more.
+stayed(Clients) ->
+    _ = [Client ! {stayed, self()} || Client <- Clients],
+    [receive {Client, Count} -> Count after 3 * ?PING_MS -> error(closed) end || Client <- Clients].
 
 push(Count) ->
     _ = [Pid ! {push, Count} || Pid <- outrider:procs(network, connections)],
@@ -124,6 +154,52 @@ clients_that_are_sent_to_time_out(Config) ->
     nothing_is_left(Config),
     lists:foreach(fun http_client:close/1, Sockets).
 
+%% None of them has sent a FIN, and none is sent anything but pings.
+clients_that_do_not_answer_pings_are_gone_and_the_others_untouched(Config) ->
+    Peer = ?config(peer, Config),
+    Others = peer:call(Peer, ?MODULE, stay, [?CLIENTS]),
+    Vanishing = clients(?MANY_CLIENTS, "/pinged?", fun answering/1, Config),
+    ok = os_process:until(fun() -> length(peer:call(Peer, outrider, procs, [network, connections])) =:= ?MANY_CLIENTS + ?CLIENTS end),
+    Before = erlang:monotonic_time(millisecond),
+    cut(Config),
+    ok = os_process:until(fun() -> length(peer:call(Peer, outrider, procs, [network, connections])) =< ?CLIENTS end),
+    Took = erlang:monotonic_time(millisecond) - Before,
+    ct:pal("~b clients were found to be gone within ~b ms", [?MANY_CLIENTS, Took]),
+    Answered = peer:call(Peer, ?MODULE, stayed, [Others], 60000),
+    More = peer:call(Peer, ?MODULE, stayed, [Others], 60000),
+    true = lists:all(fun({A, B}) -> B > A end, lists:zip(Answered, More)),
+    %% The kernel sends nothing more to them, either.
+    ok = os_process:until(fun() -> half_open(Config) =:= 0 end),
+    _ = peer:call(Peer, ?MODULE, close, [], 60000),
+    [{?CLIENTS, shutdown}, {?MANY_CLIENTS, timeout}] = ends(Config),
+    lists:foreach(fun(Client) -> exit(Client, kill) end, Vanishing).
+
+%% A process that answers pings as long as some come.
+answering(Socket) ->
+    Client = spawn(fun() ->
+        receive {Socket, go} -> ok end,
+        ok = inet:setopts(Socket, [{active, true}]),
+        answering_loop(Socket)
+    end),
+    ok = gen_tcp:controlling_process(Socket, Client),
+    Client ! {Socket, go},
+    Client.
+
+answering_loop(Socket) ->
+    receive
+        {tcp, Socket, <<16#89, 8, Payload:8/binary>>} ->
+            ok = ws_client:send(Socket, {pong, Payload}),
+            answering_loop(Socket)
+    end.
+
+%% Sockets of the listener's that wait for a client's acknowledgement, whether the sidecar has them or nobody.
+half_open(Config) ->
+    Listener = lists:last(?config(net, Config)),
+    Table = os:cmd("ip netns exec " ++ Listener ++ " cat /proc/net/tcp"),
+    %% FIN_WAIT1, CLOSE_WAIT, LAST_ACK, CLOSING.
+    length([Line || Line <- string:lexemes(Table, "\n"), [_, _, _, State | _] <- [string:lexemes(Line, " ")],
+        lists:member(State, ["04", "08", "09", "0B"])]).
+
 half_sent_requests_time_out(Config) ->
     Sockets = [connect(Config) || _ <- lists:seq(1, ?CLIENTS)],
     _ = [ok = http_client:send(Socket, "GET / HTTP/1.1\r\nHo") || Socket <- Sockets],
@@ -149,12 +225,15 @@ cut(Config) -> forward(0, ?config(router, Config)).
 mend(Config) -> forward(1, ?config(router, Config)).
 
 clients(Target, Config) ->
+    clients(?CLIENTS, Target, fun(Socket) -> Socket end, Config).
+
+clients(Count, Target, Then, Config) ->
     [begin
         Socket = connect(Config),
         ok = http_client:send(Socket, ws_client:handshake([Target, integer_to_binary(N)])),
         #{status := 101} = http_client:response(Socket),
-        Socket
-    end || N <- lists:seq(1, ?CLIENTS)].
+        Then(Socket)
+    end || N <- lists:seq(1, Count)].
 
 connect(Config) ->
     {Namespace, Port} = ?config(client, Config),

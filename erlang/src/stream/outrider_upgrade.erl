@@ -62,10 +62,10 @@ is_told({Record, _}) ->
 %% The options that a handler can change while its WebSocket runs.
 -spec set_options(map()) -> map().
 set_options(Map) ->
-    maps:map(fun checked/2, maps:with([idle_timeout, max_frame_size], Map)).
+    maps:map(fun checked/2, maps:with([idle_timeout, max_frame_size, ping_interval, pong_timeout], Map)).
 
 options(Opts) ->
-    Keys = [idle_timeout, max_frame_size, validate_utf8, max_backlog, on_backlog],
+    Keys = [idle_timeout, max_frame_size, validate_utf8, max_backlog, on_backlog, ping_interval, pong_timeout],
     Options = maps:map(fun checked/2, maps:with(Keys, Opts)),
     case maps:get(outrider_compress, Opts, maps:get(compress, Opts, false)) of
         true -> Options#{compress => true, deflate_opts => deflate_opts(maps:get(deflate_opts, Opts, #{}))};
@@ -91,6 +91,8 @@ is_valid(validate_utf8, V) -> is_boolean(V);
 is_valid(drain, V) -> is_boolean(V);
 is_valid(max_backlog, V) -> is_within(1, V, 16#7fffffffffffffff);
 is_valid(on_backlog, V) -> lists:member(V, [block, close, drop]);
+is_valid(ping_interval, V) -> V =:= infinity orelse is_within(100, V, 16#ffffffff);
+is_valid(pong_timeout, V) -> is_within(1, V, 16#ffffffff);
 is_valid(level, V) -> lists:member(V, [none, default, best_speed, best_compression]) orelse is_within(0, V, 9);
 is_valid(mem_level, V) -> is_within(1, V, 9);
 is_valid(strategy, V) -> lists:member(V, [default, filtered, huffman_only, rle]);
