@@ -18,7 +18,7 @@ mod files;
 pub mod head;
 mod hyper_io;
 mod ongoing;
-mod proxy;
+pub mod proxy;
 mod refused;
 mod request;
 mod response;
