@@ -65,6 +65,14 @@ defmodule Outrider.DrainerTest do
     assert Supervisor.stop(supervisor) == :ok
   end
 
+  test "options that cannot be are refused at once" do
+    for {option, value} <- [over: -1, rate: 0, code: 1000, timeout: :soon, over: 10_000] do
+      assert_raise ArgumentError, ~r/:#{option} cannot be/, fn ->
+        Outrider.Drainer.start_link([{:refs, :all}, {:timeout, 5000}] |> Keyword.merge([{option, value}]))
+      end
+    end
+  end
+
   test "the child's specification takes the options of Plug.Cowboy.Drainer" do
     spec = Outrider.Drainer.child_spec(refs: :all, id: :mine, shutdown: 7000, check_interval: 1)
     assert %{id: :mine, shutdown: 7000, start: {Outrider.Drainer, :start_link, [options]}} = spec

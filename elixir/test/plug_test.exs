@@ -86,11 +86,33 @@ defmodule Outrider.PlugTest do
     end
   end
 
-  unless function_exported?(:outrider, :start_tls, 3) do
-    test ":https says that there is no TLS" do
-      assert_raise ArgumentError, ~r/which has no TLS; use :http/, fn ->
-        Outrider.Plug.child_spec(scheme: :https, plug: __MODULE__, options: [certfile: "c", keyfile: "k"])
-      end
+  defp vector(name), do: Path.expand("../../test/vectors/tls/" <> name, __DIR__)
+
+  test ":https answers over TLS" do
+    files = [certfile: vector("server.crt"), keyfile: vector("server.key")]
+    port = start(scheme: :https, plug: __MODULE__, ref: :secure, options: [port: 0] ++ files)
+    [{:Certificate, certificate, _}] = :public_key.pem_decode(File.read!(files[:certfile]))
+
+    {:ok, socket} = :ssl.connect({127, 0, 0, 1}, port, [:binary, active: false, verify: :verify_none], 10_000)
+
+    assert :ssl.peercert(socket) == {:ok, certificate}
+    :ok = :ssl.send(socket, "GET /peer HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+    assert ["HTTP/1.1 200 OK" <> _, "https"] = String.split(all(socket), "\r\n\r\n")
+  end
+
+  defp all(socket) do
+    case :ssl.recv(socket, 0, 10_000) do
+      {:ok, bytes} -> bytes <> all(socket)
+      {:error, :closed} -> ""
     end
+  end
+
+  test ":https with a file that is no certificate is refused, and the file named" do
+    files = [certfile: vector("server.key"), keyfile: vector("server.key")]
+
+    assert {:error, reason} =
+             start_supervised({Outrider.Plug, scheme: :https, plug: __MODULE__, port: 0, options: files})
+
+    assert inspect(reason) =~ "server.key"
   end
 end

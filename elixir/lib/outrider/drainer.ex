@@ -49,7 +49,15 @@ defmodule Outrider.Drainer do
       raise ArgumentError, ":refs is :all or a list of listeners, not #{inspect(refs)}"
     end
 
-    GenServer.start_link(__MODULE__, {refs, Map.new(Keyword.take(options, [:timeout, :over, :rate, :code]))})
+    drain = Map.new(Keyword.take(options, [:timeout, :over, :rate, :code]))
+
+    # Who stops it has no use for an error.
+    with {:error, {:bad_option, key}} <- :outrider_drain.check(drain) do
+      raise ArgumentError,
+            "#{inspect(key)} cannot be #{inspect(drain[key])} with #{inspect(drain)}: see :outrider.drain/2"
+    end
+
+    GenServer.start_link(__MODULE__, {refs, drain})
   end
 
   @impl true

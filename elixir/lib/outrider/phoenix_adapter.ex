@@ -9,7 +9,7 @@ defmodule Outrider.PhoenixAdapter do
   As with `Phoenix.Endpoint.Cowboy2Adapter`:
 
     * `:http` - the options of `Outrider.Plug`, which are those of `Plug.Cowboy`; `false` by default
-    * `:https` - likewise, where this version of Outrider serves TLS
+    * `:https` - likewise; `false` by default
     * `:drainer` - the options of `Outrider.Drainer`, or `false` for none
 
   The drainer runs behind that of Phoenix' own sockets, which asks the channels to leave.
@@ -64,7 +64,7 @@ defmodule Outrider.PhoenixAdapter do
         Logger.info("Running #{server} at #{address(:outrider.get_addr(ref))} (#{scheme})")
 
       {:error, {:shutdown, {_, _, {:listen_error, _, reason}}}} ->
-        Logger.error("Running #{server} (#{scheme}) failed: #{:inet.format_error(reason)}")
+        Logger.error("Running #{server} (#{scheme}) failed: #{reason(reason)}")
 
       {:error, _} ->
         :ok
@@ -72,6 +72,16 @@ defmodule Outrider.PhoenixAdapter do
 
     result
   end
+
+  # Of a socket, or of what TLS takes, such as a certificate that is not there.
+  defp reason(posix) when is_atom(posix) do
+    case :inet.format_error(posix) do
+      ~c"unknown POSIX error" ++ _ -> inspect(posix)
+      text -> to_string(text)
+    end
+  end
+
+  defp reason(other), do: inspect(other)
 
   defp address({:local, path}), do: "unix:#{path}"
   defp address({ip, port}) when tuple_size(ip) == 8, do: "[#{:inet.ntoa(ip)}]:#{port}"

@@ -17,7 +17,7 @@ defmodule Outrider.Plug do
   @doc """
   The child specification for a plug.
 
-    * `:scheme` - `:http`, or `:https` where this version of Outrider serves TLS
+    * `:scheme` - `:http`, or `:https` with `:certfile`, `:keyfile` and the further options of TLS
     * `:plug` - a module, or `{module, options}`
     * `:options` - those of `Plug.Cowboy`; they may also stand beside `:scheme`
   """
@@ -37,12 +37,6 @@ defmodule Outrider.Plug do
   defp transport(:http), do: :ranch_tcp
 
   defp transport(:https) do
-    unless Code.ensure_loaded?(:outrider) and function_exported?(:outrider, :start_tls, 3) do
-      raise ArgumentError,
-            "scheme :https is not served by outrider #{Application.spec(:outrider, :vsn)}, which has no TLS; " <>
-              "use :http, and terminate TLS in front of it"
-    end
-
     {:ok, _} = Application.ensure_all_started(:ssl)
     :ranch_ssl
   end

@@ -7,7 +7,7 @@
 -module(outrider_drain).
 -behaviour(gen_server).
 
--export([run/2, start_link/1]).
+-export([run/2, check/1, start_link/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
 
 -define(DEFAULT_TIMEOUT_MS, 30000).
@@ -41,22 +41,30 @@
     closed = 0 :: non_neg_integer()
 }).
 
-%% Returns when the listener has stopped; remaining is what the stop had to end. {error, stopped} if it ended before its
+%% Returns when the listener has stopped; remaining is what the stop had to end. {error, stopped} if it was killed before its
 %% time, with the application or because it failed.
 -spec run(ranch:ref(), options()) -> {ok, result()} | {error, {bad_option, term()} | draining | stopped}.
 run(Ref, Options) ->
     Listener = outrider_registry:supervisor(Ref),
     Parent = outrider_registry:streams_sup(Ref),
-    case [Key || {Key, Value} <- maps:to_list(Options), not is_valid(Key, Value, Options)] of
-        [] ->
+    case check(Options) of
+        ok ->
             Tag = make_ref(),
             Arguments = {Ref, Listener, Parent, defaults(Options), {self(), Tag}},
             case outrider_sup:start_drain({?MODULE, start_link, [Arguments]}) of
                 {ok, Pid} when is_pid(Pid) -> await(Tag, monitor(process, Pid));
                 {ok, undefined} -> {error, draining}
             end;
-        [Key | _] ->
-            {error, {bad_option, Key}}
+        {error, _} = Error ->
+            Error
+    end.
+
+%% Whether run/2 would take these options: for who gives them long before.
+-spec check(options()) -> ok | {error, {bad_option, term()}}.
+check(Options) ->
+    case [Key || {Key, Value} <- maps:to_list(Options), not is_valid(Key, Value, Options)] of
+        [] -> ok;
+        [Key | _] -> {error, {bad_option, Key}}
     end.
 
 await(Tag, Monitor) ->
@@ -135,6 +143,9 @@ handle_cast(_Message, Drain) ->
 -spec handle_info(term(), #drain{}) -> {noreply, #drain{}} | {stop, normal, #drain{}}.
 handle_info(close, Drain) ->
     {noreply, close_due(Drain)};
+%% Somebody else has stopped it, and with it its streams: what says so of them may be on its way.
+handle_info({'DOWN', Monitor, process, _, shutdown}, Drain = #drain{listener = Monitor, streams = Streams, closed = Closed}) ->
+    finish({ok, #{closed => Closed + map_size(Streams), remaining => 0}}, Drain);
 handle_info({'DOWN', Monitor, process, _, _}, Drain = #drain{listener = Monitor}) ->
     finish({error, stopped}, Drain);
 handle_info({'DOWN', Monitor, process, _, _}, Drain = #drain{streams = Streams, closed = Closed}) ->
