@@ -1,6 +1,8 @@
 %% Starts one of the two servers with bench_handler and tells where it listens.
 %%
-%% usage: erl -noshell -s bench_server -extra cowboy|outrider|outrider2
+%% usage: erl -noshell -s bench_server -extra cowboy|outrider|outrider2 [CERTFILE KEYFILE]
+%%
+%% With a certificate it speaks TLS.
 %%
 %% Prints one line, `ready` and then key=value words, and lives until its standard input ends: so it cannot outlive the
 %% load generator that started it.
@@ -9,23 +11,29 @@
 -export([start/0]).
 
 start() ->
+    [Side | Certificate] = init:get_plain_arguments(),
     {Server, Sidecars} =
-        case init:get_plain_arguments() of
-            ["cowboy"] -> {cowboy, #{}};
-            ["outrider"] -> {outrider, #{}};
-            ["outrider2"] -> {outrider, #{sidecars => 2}}
+        case Side of
+            "cowboy" -> {cowboy, #{}};
+            "outrider" -> {outrider, #{}};
+            "outrider2" -> {outrider, #{sidecars => 2}}
         end,
     {ok, _} = application:ensure_all_started(Server),
     {ok, _} = pg:start(pg),
-    {ok, _} = Server:start_clear(bench, maps:merge(transport_options(), Sidecars), protocol_options()),
+    {Start, SocketOpts} =
+        case Certificate of
+            [] -> {start_clear, []};
+            [CertFile, KeyFile] -> {start_tls, [{certfile, CertFile}, {keyfile, KeyFile}]}
+        end,
+    {ok, _} = Server:Start(bench, maps:merge(transport_options(SocketOpts), Sidecars), protocol_options()),
     io:format("ready port=~b pid=~s otp=~s erts=~s cowboy=~s server=~s~n", [
         port(Server), os:getpid(), erlang:system_info(otp_release), erlang:system_info(version),
         vsn(cowboy), vsn(Server)]),
     eof = wait_for_eof(),
     halt(0).
 
-transport_options() ->
-    #{socket_opts => [{ip, {127, 0, 0, 1}}, {port, 0}, {backlog, 4096}], max_connections => infinity}.
+transport_options(SocketOpts) ->
+    #{socket_opts => [{ip, {127, 0, 0, 1}}, {port, 0}, {backlog, 4096} | SocketOpts], max_connections => infinity}.
 
 protocol_options() ->
     Dispatch = cowboy_router:compile([{'_', [

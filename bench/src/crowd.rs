@@ -4,16 +4,16 @@
 //! together. Rows say what to do with a message; this module says nothing of time or load.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::frame::{Expect, Message, Reader, Script};
 use crate::handshake::{Opening, Progress, Target};
 use crate::response::Responses;
+use crate::wire::Wire;
 
 /// How many connections are being opened at a time: below the backlog of either server.
 const OPENING_AT_A_TIME: usize = 64;
@@ -33,7 +33,7 @@ pub struct Tally {
 }
 
 struct Connection {
-    stream: TcpStream,
+    wire: Wire,
     parser: Parser,
     outbox: Outbox,
     tally: Tally,
@@ -90,7 +90,7 @@ impl Crowd {
         while self.connections.len() < count {
             while openings.len() < count && openings.len() - self.connections.len() < OPENING_AT_A_TIME {
                 let mut opening = Opening::start(target, openings.len())?;
-                self.poll.registry().register(&mut opening.stream, Token(openings.len()), BOTH)?;
+                self.poll.registry().register(&mut opening.wire.stream, Token(openings.len()), BOTH)?;
                 openings.push(Some(opening));
             }
             poll(&mut self.poll, &mut self.events, Duration::from_millis(100))?;
@@ -98,14 +98,14 @@ impl Crowd {
                 let slot = &mut openings[event.token().0];
                 let Some(opening) = slot else { continue };
                 let Progress::Open(early) = opening.progress(target)? else { continue };
-                let stream = slot.take().expect("it is there").stream;
+                let wire = slot.take().expect("it is there").wire;
                 // Nothing refers to a connection by the token of its opening from here on: see `must_read_all`.
                 let outbox = Outbox { frame: self.connections.len() % self.script.frames(), ..Outbox::default() };
                 let parser = match target.is_websocket() {
                     true => Parser::Frames(Reader::default()),
                     false => Parser::Responses(Responses::default()),
                 };
-                self.connections.push(Connection { stream, parser, outbox, tally: Tally::default(), early });
+                self.connections.push(Connection { wire, parser, outbox, tally: Tally::default(), early });
                 last_opened = Instant::now();
             }
             if last_opened.elapsed() > OPENING_PATIENCE {
@@ -113,7 +113,7 @@ impl Crowd {
             }
         }
         for (number, connection) in self.connections.iter_mut().enumerate() {
-            self.poll.registry().reregister(&mut connection.stream, Token(number), BOTH)?;
+            self.poll.registry().reregister(&mut connection.wire.stream, Token(number), BOTH)?;
         }
         Ok(())
     }
@@ -183,7 +183,7 @@ impl Connection {
         began: &Instant,
         on_message: &mut impl FnMut(&mut Tally, &Message, u64) -> Result<usize>,
     ) -> Result<u64> {
-        let Self { stream, parser, tally, early, .. } = self;
+        let Self { wire, parser, tally, early, .. } = self;
         let before = tally.received;
         let mut to_send = 0;
         let mut take = |bytes: &[u8]| {
@@ -199,20 +199,7 @@ impl Connection {
             }
         };
         take(&std::mem::take(early))?;
-        loop {
-            match stream.read(scratch) {
-                Ok(0) => bail!("the server closed a connection"),
-                Ok(count) => {
-                    take(&scratch[..count])?;
-                    // A short read has emptied the socket (epoll(7), on edge-triggered use).
-                    if count < scratch.len() {
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error).context("reading from the server"),
-            }
-        }
+        while wire.read(scratch, &mut take)? {}
         let came = self.tally.received - before;
         if to_send > 0 {
             self.send(script, to_send, began.elapsed().as_nanos() as u64)?;
@@ -227,11 +214,15 @@ impl Connection {
     }
 
     fn flush(&mut self, script: &Script) -> Result<()> {
+        match self.wire.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            flushed => flushed.context("writing to the server")?,
+        }
         let Outbox { frame, written, due } = &mut self.outbox;
         while *due > 0 {
             let end = (*frame + *due).min(script.frames());
             let bytes = &script.bytes[script.starts[*frame] + *written..script.starts[end]];
-            match self.stream.write(bytes) {
+            match self.wire.write(bytes) {
                 Ok(count) => {
                     let position = script.starts[*frame] + *written + count;
                     while *frame < end && script.starts[*frame + 1] <= position {

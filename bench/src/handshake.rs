@@ -1,13 +1,17 @@
 //! Opening a connection: TCP from one of several loopback addresses, and for a WebSocket the opening handshake
 //! (RFC 6455 §4.1), checked as a client must.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use mio::net::TcpStream;
+use rustls::ClientConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::wire::Wire;
 
 /// One source address has some 28,000 ports by Linux's default; this many connections share one.
 const CONNECTIONS_PER_ADDRESS: usize = 10_000;
@@ -19,11 +23,23 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// A response's head that is longer is refused.
 const MAX_HEAD: usize = 8 * 1024;
 
+/// One read of an opening: a record of TLS fits.
+const CHUNK: usize = 20 * 1024;
+
+/// Where a server is, and how it is spoken to.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// Its address.
+    pub address: SocketAddr,
+    /// With TLS.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
 /// What connections are opened to.
 #[derive(Clone)]
 pub struct Target {
     /// The server.
-    pub address: SocketAddr,
+    pub endpoint: Endpoint,
     /// The request's head, which asks for a WebSocket; `None` for connections that stay HTTP.
     upgrade: Option<Vec<u8>>,
     deflate: bool,
@@ -31,16 +47,17 @@ pub struct Target {
 
 impl Target {
     /// A WebSocket at `path`, with permessage-deflate (offered as browsers do) or without.
-    pub fn websocket(address: SocketAddr, path: &str, deflate: bool) -> Self {
+    pub fn websocket(endpoint: &Endpoint, path: &str, deflate: bool) -> Self {
         let offer = match deflate {
             true => "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
             false => "",
         };
         let upgrade = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{offer}\r\n"
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{offer}\r\n",
+            endpoint.address
         );
-        Self { address, upgrade: Some(upgrade.into_bytes()), deflate }
+        Self { endpoint: endpoint.clone(), upgrade: Some(upgrade.into_bytes()), deflate }
     }
 
     /// Whether connections become WebSockets.
@@ -54,15 +71,15 @@ impl Target {
     }
 
     /// Plain HTTP/1.1.
-    pub fn http(address: SocketAddr) -> Self {
-        Self { address, upgrade: None, deflate: false }
+    pub fn http(endpoint: &Endpoint) -> Self {
+        Self { endpoint: endpoint.clone(), upgrade: None, deflate: false }
     }
 }
 
 /// A connection that is being opened.
 pub struct Opening {
-    /// The socket, to be registered for reading and writing.
-    pub stream: TcpStream,
+    /// The socket.
+    pub wire: Wire,
     request_sent: bool,
     head: Vec<u8>,
 }
@@ -84,21 +101,31 @@ impl Opening {
         choose_port_late(&socket)?;
         let address = Ipv4Addr::new(127, 0, 0, 2 + (number / CONNECTIONS_PER_ADDRESS % 250) as u8);
         socket.bind(&SocketAddr::from((address, 0)).into())?;
-        match socket.connect(&target.address.into()) {
+        match socket.connect(&target.endpoint.address.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error).context("connecting"),
             _ => {}
         }
-        Ok(Self { stream: TcpStream::from_std(socket.into()), request_sent: false, head: Vec::new() })
+        let wire = Wire::new(TcpStream::from_std(socket.into()), target.endpoint.tls.as_ref())?;
+        Ok(Self { wire, request_sent: false, head: Vec::new() })
     }
 
     /// Goes on as far as the socket allows.
     pub fn progress(&mut self, target: &Target) -> Result<Progress> {
-        if let Some(error) = self.stream.take_error()? {
+        if let Some(error) = self.wire.stream.take_error()? {
             return Err(error).context("connecting");
         }
+        let mut chunk = [0; CHUNK];
         if !self.request_sent {
+            match self.wire.stream.peer_addr() {
+                Ok(_) => {}
+                Err(error) if is_pending(&error) => return Ok(Progress::Pending),
+                Err(error) => return Err(error).context("connecting"),
+            }
+            if !self.wire.shake_hands(&mut chunk).context("shaking hands")? {
+                return Ok(Progress::Pending);
+            }
             let request = target.request();
-            match self.stream.peer_addr().and_then(|_| self.stream.write(request)) {
+            match self.wire.write(request) {
                 Ok(written) if written == request.len() => self.request_sent = true,
                 Ok(written) => bail!("a new connection took {written} of {} bytes", request.len()),
                 Err(error) if is_pending(&error) => return Ok(Progress::Pending),
@@ -109,13 +136,12 @@ impl Opening {
             }
         }
         loop {
-            let mut chunk = [0; 2048];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => bail!("the server closed the connection during the handshake"),
-                Ok(count) => self.head.extend_from_slice(&chunk[..count]),
-                Err(error) if is_pending(&error) => return Ok(Progress::Pending),
-                Err(error) => return Err(error).context("reading the handshake's answer"),
-            }
+            let Self { wire, head, .. } = self;
+            let is_more = wire.read(&mut chunk, |bytes| {
+                head.extend_from_slice(bytes);
+                Ok(())
+            });
+            let is_more = is_more.context("waiting for the handshake's answer")?;
             if let Some(end) = memchr::memmem::find(&self.head, b"\r\n\r\n") {
                 check_answer(&self.head[..end], target.deflate)?;
                 return Ok(Progress::Open(self.head.split_off(end + 4)));
@@ -123,12 +149,15 @@ impl Opening {
             if self.head.len() > MAX_HEAD {
                 bail!("the handshake's answer is longer than {MAX_HEAD} bytes");
             }
+            if !is_more {
+                return Ok(Progress::Pending);
+            }
         }
     }
 
     /// Ends the connection by a reset, which leaves no TIME_WAIT behind that would use up the ports.
     pub fn reset(self) -> Result<()> {
-        SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).context("setting SO_LINGER")
+        SockRef::from(&self.wire.stream).set_linger(Some(std::time::Duration::ZERO)).context("setting SO_LINGER")
     }
 }
 

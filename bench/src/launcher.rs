@@ -13,6 +13,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::server::{Server, Side};
 
+/// The certificate of a server with TLS, of P-256, and its key.
+const CERTIFICATE: &str = "test/vectors/tls/server.crt";
+const KEY: &str = "test/vectors/tls/server.key";
+
 /// What it takes to start servers.
 #[derive(Clone)]
 pub struct Launcher {
@@ -44,21 +48,22 @@ impl Launcher {
         Ok(())
     }
 
-    /// Starts a server and waits until it listens.
-    pub fn start(&self, side: Side) -> Result<Server> {
+    /// Starts a server, with TLS or without, and waits until it listens.
+    pub fn start(&self, side: Side, tls: bool) -> Result<Server> {
         let server = match side {
-            Side::Cowboy | Side::Outrider | Side::Outrider2 => self.start_vm(side),
-            Side::Engine => self.start_engine(),
+            Side::Cowboy | Side::Outrider | Side::Outrider2 => self.start_vm(side, tls),
+            Side::Engine => self.start_engine(tls),
         };
         server.with_context(|| format!("starting {}", side.name()))
     }
 
-    fn start_vm(&self, side: Side) -> Result<Server> {
+    fn start_vm(&self, side: Side, tls: bool) -> Result<Server> {
         let mut child = Command::new("erl")
             .args(["-noshell", "-pa"])
             .arg(&self.ebin)
             .args(&self.erl_flags)
             .args(["-s", "bench_server", "-extra", side.name()])
+            .args(tls.then_some([CERTIFICATE, KEY]).into_iter().flatten())
             .env("ERL_LIBS", &self.erl_libs)
             .env("ERL_CRASH_DUMP_SECONDS", "0")
             .stdin(Stdio::piped())
@@ -66,12 +71,13 @@ impl Launcher {
             .spawn()
             .context("starting erl")?;
         let lines = lines_of(child.stdout.take().expect("a pipe was asked for"), false);
-        Server::when_ready(side, child, lines)
+        Server::when_ready(side, tls, child, lines)
     }
 
-    fn start_engine(&self) -> Result<Server> {
+    fn start_engine(&self, tls: bool) -> Result<Server> {
         let mut child = Command::new(&self.sidecar)
             .args(["echo", "--listen", "127.0.0.1:0"])
+            .args(tls.then_some(["--certfile", CERTIFICATE, "--keyfile", KEY]).into_iter().flatten())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -79,7 +85,7 @@ impl Launcher {
             .spawn()
             .with_context(|| format!("starting {}", self.sidecar.display()))?;
         let lines = lines_of(child.stderr.take().expect("a pipe was asked for"), true);
-        Server::when_ready(Side::Engine, child, lines)
+        Server::when_ready(Side::Engine, tls, child, lines)
     }
 }
 

@@ -20,6 +20,7 @@ mod row;
 mod server;
 mod svg;
 mod text;
+mod wire;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -159,7 +160,7 @@ fn one_round(
 ) -> Result<[Sample; 2]> {
     let mut one = |n: usize| -> Result<Sample> {
         let side = row.sides[n];
-        let server = launcher.start(side)?;
+        let server = launcher.start(side, row.tls)?;
         for (name, fact) in server.versions() {
             if !versions.iter().any(|(known, _)| *known == name) {
                 versions.push((name, fact));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::load::{By, Load, Payload};
+use crate::load::{By, Load, Payload, Trouble};
 use crate::meter::{Memory, Sample, Timing};
 use crate::server::Side;
 
@@ -17,6 +17,8 @@ pub struct Row {
     pub loads: [Load; 2],
     /// Which two: ratios are the second to the first.
     pub sides: [Side; 2],
+    /// Whether both speak TLS.
+    pub tls: bool,
     /// Whether `quick` runs it.
     pub quick: bool,
     /// What is to be reached.
@@ -109,6 +111,14 @@ const BROADCAST: &[Goal] =
 const BROADCAST_DEFLATE: &[Goal] = &[at_least(Measure::Rate, 8.0), at_most(Measure::TotalCpu, 0.10)];
 const IDLE: &[Goal] = &[at_most(Measure::Memory, 0.7), Goal { measure: Measure::Memory, bound: Bound::Below(4500.0) }];
 
+const TLS_SMALL: &[Goal] =
+    &[at_least(Measure::Rate, 2.5), at_most(Measure::VmCpu, 0.10), at_most(Measure::TotalCpu, 0.30)];
+const TLS_16K: &[Goal] =
+    &[at_least(Measure::Rate, 1.7), at_most(Measure::VmCpu, 0.18), at_most(Measure::TotalCpu, 0.50)];
+const TLS_CONNECT: &[Goal] = &[at_least(Measure::Rate, 2.5), at_most(Measure::TotalCpu, 0.30)];
+const TLS_IDLE: &[Goal] =
+    &[at_most(Measure::Memory, 0.17), Goal { measure: Measure::Memory, bound: Bound::Below(12_000.0) }];
+
 const BOTH: [Side; 2] = [Side::Cowboy, Side::Outrider];
 
 /// All rows of the table. `idle` is the number of idle connections.
@@ -185,6 +195,23 @@ pub fn table(idle: usize) -> Vec<Row> {
             &[at_least(Measure::Rate, 0.8)],
         ),
     ]);
+    rows.extend(
+        [
+            echo(100, 64, 1, true, TLS_SMALL),
+            echo(100, 1024, 1, true, TLS_SMALL),
+            echo(100, 16384, 1, true, TLS_16K),
+            row(
+                "fanout",
+                "Fan-out by pg, 200 B to 500",
+                Load::FanOut { connections: 500, size: 200, payload: Payload::Plain, by: By::Pg },
+                true,
+                &[at_least(Measure::Rate, 1.5)],
+            ),
+            row("connect", "Full handshakes, 64 at a time", Load::Connect { at_a_time: 64 }, true, TLS_CONNECT),
+            row("idle", "Idle, plain", idle(false, 0), false, TLS_IDLE),
+        ]
+        .map(with_tls),
+    );
     for (name, title, by, sides, goals) in [
         ("", "Broadcast", By::SendMany, BOTH, [BROADCAST, BROADCAST_DEFLATE]),
         ("-topic", "Broadcast to a topic", By::Topic, BOTH, [BROADCAST, BROADCAST_DEFLATE]),
@@ -199,6 +226,7 @@ pub fn table(idle: usize) -> Vec<Row> {
                 title: format!("{title}, {what}"),
                 loads: [By::Pg, by].map(|by| broadcast(payload, size, by)),
                 sides,
+                tls: false,
                 quick: false,
                 goals: goals.to_vec(),
             });
@@ -208,8 +236,18 @@ pub fn table(idle: usize) -> Vec<Row> {
         rows.push(Row {
             name: format!("neighbours-{}", side.name()),
             title: format!("Echo, 64 B, 50 connections at a fixed pace, {} alone and beside trouble", side.name()),
-            loads: [false, true].map(|disturbed| Load::Neighbours { connections: 50, size: 64, disturbed }),
+            loads: neighbours(Trouble::Messages),
             sides: [side; 2],
+            tls: false,
+            quick: false,
+            goals: Vec::new(),
+        });
+        rows.push(Row {
+            name: format!("tls-neighbours-{}", side.name()),
+            title: format!("TLS echo, 64 B, 50 connections at a fixed pace, {} alone and flooded", side.name()),
+            loads: neighbours(Trouble::Hellos),
+            sides: [side; 2],
+            tls: true,
             quick: false,
             goals: Vec::new(),
         });
@@ -228,6 +266,7 @@ pub fn table(idle: usize) -> Vec<Row> {
             title: format!("{title}: one sidecar and two"),
             loads: [load; 2],
             sides: [Side::Outrider, Side::Outrider2],
+            tls: false,
             quick: false,
             goals: Vec::new(),
         });
@@ -238,11 +277,22 @@ pub fn table(idle: usize) -> Vec<Row> {
             title: format!("Echo, {}, 100 connections: Outrider and its engine alone", long(size)),
             loads: [Load::Echo { connections: 100, size, window: 1, payload: Payload::Plain }; 2],
             sides: [Side::Outrider, Side::Engine],
+            tls: false,
             quick: size == 64,
             goals: Vec::new(),
         });
     }
     rows
+}
+
+/// The same row with TLS.
+fn with_tls(row: Row) -> Row {
+    Row { name: format!("tls-{}", row.name), title: format!("TLS: {}", row.title), tls: true, ..row }
+}
+
+/// A server alone, and in trouble.
+fn neighbours(trouble: Trouble) -> [Load; 2] {
+    [None, Some(trouble)].map(|trouble| Load::Neighbours { connections: 50, size: 64, trouble })
 }
 
 /// The rows that show growth: the same load on more and more connections, up to `most`.
@@ -265,7 +315,15 @@ pub fn timing(seconds: f64) -> Timing {
 }
 
 fn row(name: &str, title: &str, load: Load, quick: bool, goals: &[Goal]) -> Row {
-    Row { name: name.to_owned(), title: title.to_owned(), loads: [load; 2], sides: BOTH, quick, goals: goals.to_vec() }
+    Row {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        loads: [load; 2],
+        sides: BOTH,
+        tls: false,
+        quick,
+        goals: goals.to_vec(),
+    }
 }
 
 fn echo(connections: usize, size: usize, window: usize, quick: bool, goals: &[Goal]) -> Row {

@@ -1,6 +1,6 @@
 //! A server under test: its process ids, what it used so far, and its end.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::process::Child;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,9 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::handshake::Endpoint;
 use crate::process::{cpu_time, descendants, is_alive, machine_cpu_time, memory};
+use crate::wire::client_config;
 
 /// How long a server may take to start, and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,7 +47,7 @@ pub struct Server {
     side: Side,
     child: Child,
     lines: mpsc::Receiver<String>,
-    port: u16,
+    endpoint: Endpoint,
     vm: Option<u32>,
     sidecars: Vec<u32>,
     facts: Vec<(String, String)>,
@@ -66,19 +68,22 @@ pub struct Usage {
 
 impl Server {
     /// Takes a child that was just started, and the lines that it writes; waits until it listens.
-    pub fn when_ready(side: Side, child: Child, lines: mpsc::Receiver<String>) -> Result<Self> {
+    pub fn when_ready(side: Side, tls: bool, child: Child, lines: mpsc::Receiver<String>) -> Result<Self> {
         // From here on the child ends with this value, also if it never becomes ready.
-        let mut server = Self { side, child, lines, port: 0, vm: None, sidecars: Vec::new(), facts: Vec::new() };
+        let endpoint = Endpoint { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: tls.then(client_config).transpose()? };
+        let mut server = Self { side, child, lines, endpoint, vm: None, sidecars: Vec::new(), facts: Vec::new() };
         if side == Side::Engine {
             let address = server.wait_for_line("listening on ")?;
-            server.port = address.trim().rsplit(':').next().unwrap_or_default().parse().context("its port")?;
+            let port = address.trim().rsplit(':').next().unwrap_or_default().parse().context("its port")?;
+            server.endpoint.address.set_port(port);
             server.sidecars = vec![server.child.id()];
             return Ok(server);
         }
         let ready = server.wait_for_line("ready ")?;
         let words = ready.split_whitespace().filter_map(|word| word.split_once('='));
         server.facts = words.map(|(key, fact)| (key.to_owned(), fact.to_owned())).collect();
-        server.port = server.fact("port")?.parse().context("its port")?;
+        let port = server.fact("port")?.parse().context("its port")?;
+        server.endpoint.address.set_port(port);
         let vm = server.fact("pid")?.parse().context("its process id")?;
         server.vm = Some(vm);
         if side != Side::Cowboy {
@@ -90,9 +95,9 @@ impl Server {
         Ok(server)
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+    /// Where it listens, and whether it speaks TLS.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// Versions of what runs in its VM, by name.

@@ -13,14 +13,14 @@ use crate::server::Server;
 
 /// Keeps `at_a_time` handshakes under way. A connection leaves as soon as it is open.
 pub fn run(server: &Server, timing: Timing, at_a_time: usize) -> Result<Sample> {
-    let target = Target::websocket(server.address(), "/echo", false);
-    probe::echo(server.address(), "/echo", false)?;
+    let target = Target::websocket(server.endpoint(), "/echo", false);
+    probe::echo(server.endpoint(), "/echo", false)?;
     let mut selector = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let mut number = 0;
     let mut open = |slot: usize, selector: &Poll| -> Result<(Opening, Instant)> {
         let mut opening = Opening::start(&target, number)?;
-        selector.registry().register(&mut opening.stream, Token(slot), Interest::READABLE | Interest::WRITABLE)?;
+        selector.registry().register(&mut opening.wire.stream, Token(slot), Interest::READABLE | Interest::WRITABLE)?;
         number += 1;
         Ok((opening, Instant::now()))
     };

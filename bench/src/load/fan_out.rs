@@ -40,7 +40,7 @@ const JOINING: Duration = Duration::from_secs(20);
 /// Speaks the script's messages on the first of `connections`, each when all have heard one before.
 pub fn run(server: &Server, timing: Timing, connections: usize, by: By, script: Script) -> Result<Sample> {
     let expect = script.expect;
-    let target = Target::websocket(server.address(), by.path(), expect.deflated);
+    let target = Target::websocket(server.endpoint(), by.path(), expect.deflated);
     let mut crowd = Crowd::open(&target, connections, script)?;
     // Every handler greets once it has joined.
     let mut greetings = 0;

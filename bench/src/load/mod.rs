@@ -9,8 +9,10 @@ mod fan_out;
 mod idle;
 mod neighbours;
 mod push;
+mod trouble;
 
 pub use fan_out::By;
+pub use trouble::Kind as Trouble;
 
 use std::time::Duration;
 
@@ -69,14 +71,14 @@ pub enum Load {
         /// How many messages each has echoed before.
         messages: usize,
     },
-    /// Every connection asks for an echo at a fixed pace; beside them, if `disturbed`, there are four that give trouble.
+    /// Every connection asks for an echo at a fixed pace; beside them there may be trouble.
     Neighbours {
         /// How many connections.
         connections: usize,
         /// Bytes of payload.
         size: usize,
-        /// Whether there is trouble.
-        disturbed: bool,
+        /// Of which kind.
+        trouble: Option<Trouble>,
     },
     /// Connections come, shake hands, and leave.
     Connect {
@@ -105,7 +107,7 @@ impl Load {
     /// What is added to the name of a side that gets this load, where the other side gets another.
     pub fn remark(self) -> &'static str {
         match self {
-            Load::Neighbours { disturbed: true, .. } => ", disturbed",
+            Load::Neighbours { trouble: Some(_), .. } => ", disturbed",
             Load::FanOut { by: By::SendMany, .. } => ", send_many",
             Load::FanOut { by: By::Topic, .. } => ", topic",
             _ => "",
@@ -117,13 +119,13 @@ impl Load {
         match self {
             Load::Echo { connections, size, window, payload } => {
                 let script = script(size, payload);
-                let target = Target::websocket(server.address(), "/echo", script.expect.deflated);
-                probe::echo(server.address(), "/echo", script.expect.deflated)?;
+                let target = Target::websocket(server.endpoint(), "/echo", script.expect.deflated);
+                probe::echo(server.endpoint(), "/echo", script.expect.deflated)?;
                 closed_loop::run(server, timing, &target, connections, window, script)
             }
             Load::Http { connections } => {
-                let request = format!("GET /reply HTTP/1.1\r\nHost: {}\r\n\r\n", server.address());
-                let target = Target::http(server.address());
+                let request = format!("GET /reply HTTP/1.1\r\nHost: {}\r\n\r\n", server.endpoint().address);
+                let target = Target::http(server.endpoint());
                 closed_loop::run(server, timing, &target, connections, 1, Script::of_request(&request, 100))
             }
             Load::Push { connections, every_ms } => push::run(server, timing, connections, every_ms),
@@ -131,8 +133,8 @@ impl Load {
                 fan_out::run(server, timing, connections, by, script(size, payload))
             }
             Load::Idle { connections, deflate, messages } => idle::run(server, connections, messages, deflate),
-            Load::Neighbours { connections, size, disturbed } => {
-                neighbours::run(server, timing, connections, disturbed, script(size, Payload::Plain))
+            Load::Neighbours { connections, size, trouble } => {
+                neighbours::run(server, timing, connections, trouble, script(size, Payload::Plain))
             }
             Load::Connect { at_a_time } => connect::run(server, timing, at_a_time),
         }

@@ -15,7 +15,7 @@ const PUSH_BYTES: usize = 200;
 /// Listens to `connections` processes that send every `every_ms` milliseconds.
 pub fn run(server: &Server, timing: Timing, connections: usize, every_ms: u64) -> Result<Sample> {
     let path = format!("/push?every={every_ms}&size={PUSH_BYTES}");
-    let target = Target::websocket(server.address(), &path, false);
+    let target = Target::websocket(server.endpoint(), &path, false);
     let expect = Expect { opcode: BINARY, deflated: false, len: Some(PUSH_BYTES as u64) };
     let mut crowd = Crowd::open(&target, connections, Script::new(TEXT, &[Vec::new()], false))?;
     let mut meter = Meter::start(server, timing)?;
