@@ -15,9 +15,13 @@ use tracing::level_filters::LevelFilter;
 
 use crate::http::head::HeadLimits;
 use crate::rights::User;
+use crate::transport::line::frames;
 use crate::transport::listener::{self, ListenAddr};
 use crate::transport::tls;
-use crate::{gate, http, rights, streams, version};
+use crate::{gate, http, http2, reception, rights, streams, version};
+
+/// The largest window of HTTP/2 (RFC 9113, 6.9.1).
+const WINDOW: i64 = 0x7fff_ffff;
 
 /// HTTP and WebSocket I/O for an Erlang VM, in a process beside it.
 #[derive(Debug, Parser)]
@@ -213,6 +217,51 @@ pub struct Limits {
     /// Bytes of a request's body to pass on before the handler asks for them.
     #[arg(long, default_value = "65535", value_name = "BYTES")]
     pub initial_stream_flow_size: OrInfinity<u64>,
+    /// What is spoken without TLS.
+    #[arg(long, default_value = "http,http2", value_delimiter = ',', value_name = "PROTOCOLS")]
+    pub protocols: Vec<Protocol>,
+    /// What is spoken with TLS where the client has not chosen HTTP/2 by ALPN.
+    #[arg(long, default_value = "http")]
+    pub alpn_default_protocol: Protocol,
+    /// HTTP/2: take extended CONNECT, by which a stream becomes a WebSocket (RFC 8441).
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub enable_connect_protocol: bool,
+    /// HTTP/2: streams of one connection at a time.
+    #[arg(long, default_value = "100", value_name = "N")]
+    pub max_concurrent_streams: OrInfinity<u32>,
+    /// HTTP/2: bytes that a client may send on one stream before they are used up.
+    #[arg(long, default_value_t = 65_535, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=WINDOW))]
+    pub initial_stream_window_size: u32,
+    /// HTTP/2: the same on all streams of a connection, at least.
+    #[arg(long, default_value_t = 65_535, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(65_535..=WINDOW))]
+    pub initial_connection_window_size: u32,
+    /// HTTP/2: the same, at most.
+    #[arg(long, default_value_t = 8_388_608, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=WINDOW))]
+    pub max_connection_window_size: u32,
+    /// HTTP/2: bytes of a frame's payload.
+    #[arg(long, default_value_t = 16_384, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(16_384..=16_777_215))]
+    pub max_frame_size_received: u32,
+    /// HTTP/2: bytes of the table by which a client compresses header fields.
+    #[arg(long, default_value_t = 4096, value_name = "BYTES")]
+    pub max_decode_table_size: u32,
+    /// HTTP/2: bytes of a request's header fields, compressed; uncompressed they may be twice as many.
+    #[arg(long, default_value_t = 32_768, value_name = "BYTES")]
+    pub max_fragmented_header_block_size: usize,
+    /// HTTP/2: frames of one client, as N:MS: fewer than N in so many ms, or N:infinity.
+    #[arg(long, default_value = "10000:10000", value_name = "N:MS")]
+    pub max_received_frame_rate: Rate,
+    /// HTTP/2: streams that are reset for a client's errors, likewise.
+    #[arg(long, default_value = "10:10000", value_name = "N:MS")]
+    pub max_reset_stream_rate: Rate,
+    /// HTTP/2: streams that a client resets, likewise.
+    #[arg(long, default_value = "500:10000", value_name = "N:MS")]
+    pub max_cancel_stream_rate: Rate,
+    /// HTTP/2: from the beginning to the client's settings, in ms or infinity.
+    #[arg(long, default_value = "5000", value_name = "MS")]
+    pub preface_timeout: Timeout,
+    /// HTTP/2: from the beginning to the client's word that it has our settings, in ms or infinity.
+    #[arg(long, default_value = "5000", value_name = "MS")]
+    pub settings_timeout: Timeout,
     /// Keep HTTP/1.0 connections open when the client asks for it.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub http10_keepalive: bool,
@@ -264,7 +313,6 @@ impl Limits {
     pub fn http(&self) -> http::Options {
         http::Options {
             head: Rc::new(self.head()),
-            proxy_header: self.proxy_header,
             request_timeout: self.request_timeout.0,
             idle_timeout: self.idle_timeout.0,
             reset_idle_timeout_on_send: self.reset_idle_timeout_on_send,
@@ -274,6 +322,39 @@ impl Limits {
             http10_keepalive: self.http10_keepalive,
             chunked: self.chunked,
             max_fragments: self.max_fragments.0,
+        }
+    }
+
+    /// How clients are met.
+    pub fn reception(&self) -> reception::Options {
+        reception::Options {
+            proxy_header: self.proxy_header,
+            protocols: self.protocols.iter().map(|protocol| (*protocol).into()).collect(),
+            alpn_default_protocol: self.alpn_default_protocol.into(),
+        }
+    }
+
+    /// How HTTP/2 is spoken.
+    pub fn http2(&self) -> http2::Options {
+        let head = self.head();
+        http2::Options {
+            max_concurrent_streams: self.max_concurrent_streams.0,
+            initial_stream_window_size: self.initial_stream_window_size,
+            initial_connection_window_size: self.initial_connection_window_size,
+            max_connection_window_size: self.max_connection_window_size,
+            max_frame_size_received: self.max_frame_size_received,
+            max_decode_table_size: self.max_decode_table_size,
+            enable_connect_protocol: self.enable_connect_protocol,
+            max_headers: head.max_headers(),
+            max_authority_length: head.max_authority_length,
+            preface_timeout: self.preface_timeout.0,
+            settings_timeout: self.settings_timeout.0,
+            limits: frames::Limits {
+                received: self.max_received_frame_rate.0,
+                cancelled: self.max_cancel_stream_rate.0,
+                reset: self.max_reset_stream_rate.0,
+                header_block: self.max_fragmented_header_block_size,
+            },
         }
     }
 
@@ -314,6 +395,36 @@ impl From<Share> for listener::Share {
             Share::Take => Self::Take,
             Share::Join => Self::Join,
         }
+    }
+}
+
+/// What is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    Http,
+    Http2,
+}
+
+impl From<Protocol> for reception::Protocol {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Http => Self::Http,
+            Protocol::Http2 => Self::Http2,
+        }
+    }
+}
+
+/// How often something may happen: `N:MS`, or `N:infinity`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate(pub frames::Rate);
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (count, period) = text.split_once(':').ok_or("not N:MS")?;
+        let count = count.parse().map_err(|_| "not N:MS")?;
+        Ok(Self(frames::Rate { count, period: period.parse::<Timeout>()?.0 }))
     }
 }
 

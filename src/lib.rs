@@ -3,7 +3,7 @@
 //! # The floors, from the roof down
 //!
 //! Each part knows those below it and none above (docs/decisions/0007-floors.md); `make lint` holds that by this list. A
-//! client's byte comes in by [`transport`], is taken up by the [`http`] or [`websocket`] connection that reads it, and goes
+//! client's byte comes in by [`transport`], is taken up by the [`http`], [`http2`] or [`websocket`] connection that reads it, and goes
 //! by way of the [`streams`]' application to the [`port`]. The VM's commands come from the port to [`run`], and by the table
 //! of streams to the connection, which writes.
 
@@ -27,7 +27,13 @@ pub mod watchdog;
 // Takes clients in.
 pub mod acceptor;
 
-// A connection until it ends or becomes a WebSocket.
+// From a client's first byte to the protocol that it speaks.
+pub mod reception;
+
+// A connection with many streams, each until it ends or becomes a WebSocket.
+pub mod http2;
+
+// A connection of HTTP/1.1 until it ends or becomes a WebSocket; what a request is, in either.
 pub mod http;
 
 // A WebSocket's life.

@@ -17,6 +17,7 @@ use crate::gate::Gate;
 use crate::http::{self, Permits};
 use crate::port::message::{Command, Member, SIDECAR, StreamId, Undecodable, VERSION};
 use crate::port::{Port, decode, stdio};
+use crate::reception::{self, Reception};
 use crate::streams::Streams;
 use crate::streams::application::Application;
 use crate::transport::{Endpoint, Listener, listener, tls};
@@ -179,17 +180,19 @@ pub fn echo(flags: config::Echo) -> Result<(), Failure> {
 struct House {
     gate: Rc<Gate>,
     streams: Rc<Streams>,
-    http: Rc<http::Server>,
+    reception: Rc<Reception>,
 }
 
 impl House {
     fn new(app: Rc<dyn Application>, limits: &config::Limits, window: usize, tls: Option<Rc<tls::Acceptor>>) -> Self {
         let gate = Rc::new(Gate::new(&limits.gate()));
         let streams = Streams::new(app, limits.streams(window));
-        let http = http::Server::new(Rc::clone(&streams), Rc::clone(&gate), limits.http(), tls);
+        let http = http::Server::new(Rc::clone(&streams), Rc::clone(&gate), limits.http());
+        let http2 = Rc::new(limits.http2());
+        let reception = Rc::new(Reception { options: limits.reception(), http, http2, tls });
         tokio::task::spawn_local(streams::keep_time(Rc::clone(&streams)));
         tokio::task::spawn_local(streams::keep_house(Rc::clone(&streams)));
-        Self { gate, streams, http }
+        Self { gate, streams, reception }
     }
 
     /// Takes clients in, for ever.
@@ -199,18 +202,18 @@ impl House {
         listeners: Option<Vec<Listener>>,
         tell: Tell,
     ) -> impl Future<Output = ()> + use<> {
-        let http = Rc::clone(&self.http);
+        let reception = Rc::clone(&self.reception);
         let acceptor = Acceptor {
             options,
             gate: Rc::clone(&self.gate),
             app: Rc::clone(&self.streams.app),
             serve: Box::new(move |socket, connection, any| {
                 let permits = Permits { connection, socket: any };
-                tokio::task::spawn_local(http::serve(Rc::clone(&http), socket, permits));
+                tokio::task::spawn_local(reception::serve(Rc::clone(&reception), socket, permits));
             }),
             tell,
         };
-        let tls = self.http.tls.clone();
+        let tls = self.reception.tls.clone();
         async move {
             if let Some(tls) = tls {
                 tls.hosts.configured().await;
@@ -261,7 +264,7 @@ impl House {
 
     /// Changes how connections are encrypted, if they are.
     fn tls(&self, change: impl FnOnce(&tls::Acceptor) -> Result<(), tls::Invalid>) -> Result<(), String> {
-        let tls = self.http.tls.as_ref().ok_or("connections are not encrypted")?;
+        let tls = self.reception.tls.as_ref().ok_or("connections are not encrypted")?;
         change(tls).map_err(|invalid| invalid.to_string())
     }
 

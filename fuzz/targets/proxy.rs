@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use outrider::http::proxy::{Header, header, source};
+use outrider::reception::proxy::{Header, header, source};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut found = Header::Partial;

@@ -13,14 +13,11 @@ use super::request::ConnectionInfo;
 use super::wire::Wire;
 use crate::gate::Gate;
 use crate::streams::Streams;
-use crate::transport::tls;
 
 /// How HTTP is spoken, by Cowboy's names; `None` is infinity.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub head: Rc<HeadLimits>,
-    /// Each connection begins with a header of the PROXY protocol (version 1 or 2).
-    pub proxy_header: bool,
     /// From the accept, or the end of the last request, to the end of a request's head.
     pub request_timeout: Option<Duration>,
     /// How long a client may send nothing while a request is being answered.
@@ -46,15 +43,13 @@ pub struct Server {
     pub streams: Rc<Streams>,
     pub gate: Rc<Gate>,
     pub options: Options,
-    /// Where connections are encrypted.
-    pub tls: Option<Rc<tls::Acceptor>>,
-    pub(super) refusals: Refusals,
+    pub refusals: Refusals,
 }
 
 impl Server {
     /// One for this process.
-    pub fn new(streams: Rc<Streams>, gate: Rc<Gate>, options: Options, tls: Option<Rc<tls::Acceptor>>) -> Rc<Self> {
-        Rc::new(Self { streams, gate, options, tls, refusals: Refusals::default() })
+    pub fn new(streams: Rc<Streams>, gate: Rc<Gate>, options: Options) -> Rc<Self> {
+        Rc::new(Self { streams, gate, options, refusals: Refusals::default() })
     }
 }
 

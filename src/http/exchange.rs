@@ -1,7 +1,7 @@
-//! One HTTP request with its response, between the VM's commands and hyper.
+//! One HTTP request with its response, between the VM's commands and what writes them: hyper, or a stream of HTTP/2.
 //!
-//! The port's reader puts commands in, hyper's service and response body take them out, all in one thread. Its task (the
-//! connection's) is woken by each command.
+//! The port's reader puts commands in; hyper's service and response body, or the stream's task, take them out, all in one thread. Its
+//! task (of HTTP/1.1 the connection's) is woken by each command.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::Version;
 use tokio::time::Instant;
 
 use super::request::RequestHead;
@@ -28,8 +29,8 @@ pub struct Exchange {
     pub id: StreamId,
     /// The request's `sec-websocket-extensions`, for the upgrade.
     extensions: Option<Box<[u8]>>,
-    /// The request's HTTP version is 1.0: no interim responses.
-    is_http10: bool,
+    /// 1.0 has no interim responses; what becomes a WebSocket in 2 is the stream, not the connection.
+    version: Version,
     /// The request's method is HEAD: the response has no body.
     is_head: bool,
     state: RefCell<State>,
@@ -99,7 +100,7 @@ impl Exchange {
         Self {
             id,
             extensions: head.header(EXTENSIONS),
-            is_http10: head.is_http10(),
+            version: head.version(),
             is_head: head.method() == hyper::Method::HEAD,
             state: RefCell::default(),
             flow: Cell::new(flow),
@@ -120,7 +121,7 @@ impl Exchange {
         match command {
             Command::Inform(status, headers) if !is_interim(&status, &headers) => self.refuse_head(state),
             Command::Websocket(headers, _) if !is_sendable(&headers) => self.refuse_head(state),
-            Command::Inform(status, headers) if !self.is_http10 => {
+            Command::Inform(status, headers) if self.version != Version::HTTP_10 => {
                 if status.code == 100 {
                     self.expects_continue.set(false);
                 }
@@ -158,7 +159,11 @@ impl Exchange {
                     let at = headers.iter().position(behind).unwrap_or(headers.len());
                     headers.insert(at, (EXTENSIONS.into(), extensions.into()));
                 }
-                session.begin(switching_protocols(&headers));
+                if self.version == Version::HTTP_2 {
+                    state.head = Some((Status { code: 200, phrase: None }, headers));
+                } else {
+                    session.begin(switching_protocols(&headers));
+                }
                 state.upgrade = Some(Box::new(session));
                 if self.expects_continue.take() {
                     state.informs.push_back((Status { code: 100, phrase: None }, Headers::new())); // RFC 9110, 7.8.
@@ -247,10 +252,12 @@ impl Exchange {
         inform
     }
 
-    /// The order to become a WebSocket, when nothing of the request is left that could be taken for frames.
+    /// The order to become a WebSocket, when nothing of the request is left that could be taken for frames. In HTTP/2 its head
+    /// is taken before.
     pub fn take_upgrade(&self) -> Option<Box<Session>> {
         let mut state = self.state.borrow_mut();
-        let upgrade = state.upgrade.take_if(|_| self.body_ended.get());
+        let is_free = self.body_ended.get() || self.version == Version::HTTP_2;
+        let upgrade = state.upgrade.take_if(|_| is_free);
         state.upgraded |= upgrade.is_some();
         upgrade
     }
@@ -287,6 +294,22 @@ impl Exchange {
         state.complete = true;
         self.wake_body_reader();
         complete
+    }
+
+    /// Whether no more of the response's body comes than what is there.
+    pub fn is_last_piece(&self) -> bool {
+        let state = self.state.borrow();
+        state.body.is_empty() && matches!(state.end, Some(End::Plain))
+    }
+
+    /// Whether the request has a body, of which not all has come.
+    pub fn has_body(&self) -> bool {
+        !self.body_ended.get()
+    }
+
+    /// Whether the response is one to HEAD, which has no body.
+    pub fn is_head(&self) -> bool {
+        self.is_head
     }
 
     /// Notes that the response has all the bytes that its `content-length` promises.

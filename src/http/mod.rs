@@ -13,15 +13,14 @@
 mod body;
 mod chunks;
 mod connection;
-mod exchange;
-mod files;
+pub mod exchange;
+pub mod files;
 pub mod head;
 mod hyper_io;
 mod ongoing;
-pub mod proxy;
-mod refused;
-mod request;
-mod response;
+pub mod refused;
+pub mod request;
+pub mod response;
 mod service;
 mod wire;
 
@@ -36,10 +35,10 @@ use hyper::server::conn::http1;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, error};
 
-use crate::gate::{Full, Permit};
+use crate::gate::Permit;
 use crate::port::message::StreamId;
 use crate::streams::Stream;
-use crate::transport::{Plain, Socket};
+use crate::transport::{Channel, Socket};
 use crate::websocket::{self, Session};
 use connection::Connection;
 pub use connection::{Options, Server};
@@ -52,14 +51,11 @@ use wire::Wire;
 /// that `head` accepts with the default limits. With higher ones it may hold as much as such a head has.
 const HYPER_BUFFER: usize = 512 * 1024;
 
-/// How long a PROXY header may take (Cowboy's constant).
-const PROXY_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(1000);
-
 /// How long the event loop may take, when it has stood still, to hear of all sockets.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
+pub const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A timer that is not set: a year.
-const NEVER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
+pub const NEVER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
 
 /// How HTTP ends on a connection.
 enum Outcome {
@@ -70,6 +66,8 @@ enum Outcome {
     Late(Option<u16>),
     Aborted,
     Upgrade(StreamId, Box<Session>),
+    /// It goes on in HTTP/2.
+    Http2,
 }
 
 /// What a connection counts towards, until they are dropped.
@@ -80,47 +78,25 @@ pub struct Permits {
     pub socket: Permit,
 }
 
-/// Serves a client until it leaves.
-pub async fn serve(server: Rc<Server>, mut socket: Plain, mut permits: Permits) {
-    let Ok((peer, sock)) = socket.endpoints() else { return };
-    let mut received = Vec::new();
-    let mut proxy_header = None;
-    if server.options.proxy_header {
-        let read = tokio::time::timeout(PROXY_TIMEOUT, proxy::read(&mut socket, &mut received)).await;
-        let is_late = read.is_err();
-        proxy_header = read.ok().flatten();
-        if proxy_header.is_none() {
-            // A load balancer that looks whether somebody listens connects, and leaves without a byte.
-            if is_late || !received.is_empty() {
-                server.gate.warn_unproxied(&peer);
-            }
-            return;
-        }
-    }
-    // Behind a proxy all clients have the proxy's address: then the one that it names counts.
-    let address = match &proxy_header {
-        Some(header) => proxy::source(header),
-        None => peer.ip(),
-    };
-    match server.gate.addresses.enter(address) {
-        Ok(visit) => permits.socket.visit = visit,
-        Err(Full) => {
-            debug!("a client's address has as many connections as it may");
-            return;
-        }
-    }
-    let (socket, received) = match &server.tls {
-        None => (Socket::Plain(socket), received),
-        Some(tls) => match Box::pin(tls.accept(socket, received)).await {
-            Some((stream, early)) => (Socket::Tls(stream), early),
-            None => return,
-        },
-    };
-    let secure = socket.is_secure();
-    let cert = socket.certificate().map(Into::into);
+/// A client that goes on in HTTP/2, what has come of it, and what it counts towards.
+pub struct Preface {
+    pub socket: Socket,
+    pub received: Vec<u8>,
+    pub permits: Permits,
+}
+
+/// Serves a client until it leaves, or, where it may, speaks HTTP/2. `received` has come of it already.
+pub async fn serve(
+    server: Rc<Server>,
+    info: Rc<ConnectionInfo>,
+    socket: Socket,
+    received: Vec<u8>,
+    permits: Permits,
+    http2: bool,
+) -> Option<Preface> {
     let connection = Rc::new(Connection {
-        wire: Rc::new(RefCell::new(Wire::new(socket, received, Rc::clone(&server.options.head)))),
-        info: Rc::new(ConnectionInfo { peer, sock, secure, cert, proxy_header }),
+        wire: Rc::new(RefCell::new(Wire::new(socket, received, Rc::clone(&server.options.head), http2))),
+        info,
         requests: Cell::new(0),
         current: RefCell::new(None),
         last: Cell::new(false),
@@ -165,8 +141,8 @@ pub async fn serve(server: Rc<Server>, mut socket: Plain, mut permits: Permits) 
     .await;
 
     drop(http); // With all that holds the connection or its wire. Also ends an exchange that goes on: the client has gone.
-    let Ok(Connection { server, wire, .. }) = Rc::try_unwrap(connection) else { return };
-    let Ok(mut wire) = Rc::try_unwrap(wire).map(RefCell::into_inner) else { return };
+    let Ok(Connection { server, wire, .. }) = Rc::try_unwrap(connection) else { return None };
+    let Ok(mut wire) = Rc::try_unwrap(wire).map(RefCell::into_inner) else { return None };
     let options = &server.streams.options;
     if let Outcome::Refused(status) | Outcome::Late(Some(status)) = outcome {
         wire.inject(&head::refusal(status));
@@ -178,11 +154,21 @@ pub async fn serve(server: Rc<Server>, mut socket: Plain, mut permits: Permits) 
         Outcome::Upgrade(stream, session) => {
             drop(permits.connection);
             let max_fragments = server.options.max_fragments;
-            websocket::start(&server.streams, socket, rest, stream, *session, max_fragments, permits.socket);
+            websocket::start(
+                &server.streams,
+                Channel::Socket(socket),
+                rest,
+                stream,
+                *session,
+                max_fragments,
+                Some(permits.socket),
+            );
         }
         Outcome::Done | Outcome::Refused(_) | Outcome::Late(Some(_)) => socket.linger(options.linger_timeout).await,
         Outcome::Late(None) | Outcome::Aborted => {}
+        Outcome::Http2 => return Some(Preface { socket, received: rest, permits }),
     }
+    None
 }
 
 impl Connection {
@@ -222,6 +208,9 @@ impl Connection {
         if let Some(status) = wire.refusal() {
             self.refused(status, &wire);
             return Poll::Ready(Outcome::Refused(status));
+        }
+        if wire.has_preface() {
+            return Poll::Ready(Outcome::Http2);
         }
         drop(wire);
         self.poll_timer(cx, timer)

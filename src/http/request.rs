@@ -1,4 +1,4 @@
-//! A request's head as Cowboy's handlers see it: hyper's request in, the event's `Req` map out. Pure.
+//! A request's head as Cowboy's handlers see it: hyper's request, or h2's, in, the event's `Req` map out. Pure.
 //!
 //! The rules are those of the manual of `cowboy_req`: the host is in lower case and without its port, the port is what
 //! the client named and not the one on which we listen, repeated headers are joined. `head/` has already refused what
@@ -37,28 +37,56 @@ pub struct RequestHead {
     /// Path and query, where hyper was not given them.
     target: Option<Box<[u8]>>,
     connection: Rc<ConnectionInfo>,
-    /// Requests of this connection, from 1.
+    /// Requests of this connection, from 1; of HTTP/2 the stream's number.
     number: u64,
+    /// Of HTTP/2.
+    stream: Option<Http2>,
+}
+
+/// What a head of HTTP/2 has of its own.
+#[derive(Debug)]
+pub struct Http2 {
+    /// A body follows: the stream has not ended with the head.
+    pub has_body: bool,
+    /// `:protocol` (RFC 8441).
+    pub protocol: Option<Box<[u8]>>,
 }
 
 impl RequestHead {
     pub fn new(parts: Parts, target: Option<Box<[u8]>>, connection: Rc<ConnectionInfo>, number: u64) -> Self {
-        Self { parts, target, connection, number }
+        Self { parts, target, connection, number, stream: None }
+    }
+
+    /// The head of a stream of HTTP/2, by its number.
+    pub fn of_stream(parts: Parts, connection: Rc<ConnectionInfo>, number: u32, stream: Http2) -> Self {
+        Self { parts, target: None, connection, number: number.into(), stream: Some(stream) }
     }
 
     /// Whether a body follows the head, in Cowboy's reading: any length but the literal `0`.
     pub fn has_body(&self) -> bool {
-        self.parts.headers.contains_key(TRANSFER_ENCODING)
-            || self.parts.headers.get(CONTENT_LENGTH).is_some_and(|value| value != "0")
+        match &self.stream {
+            Some(stream) => stream.has_body,
+            None => {
+                self.parts.headers.contains_key(TRANSFER_ENCODING)
+                    || self.parts.headers.get(CONTENT_LENGTH).is_some_and(|value| value != "0")
+            }
+        }
     }
 
-    /// The length that the client states; `None` for a chunked body.
+    /// The length that the client states; `None` for a body that ends when it ends.
     fn body_length(&self) -> Option<u64> {
-        if self.parts.headers.contains_key(TRANSFER_ENCODING) {
-            return None;
-        }
-        let length = self.parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        Some(length.unwrap_or(0))
+        let headers = &self.parts.headers;
+        let is_open = match &self.stream {
+            Some(stream) => stream.has_body && !headers.contains_key(CONTENT_LENGTH),
+            None => headers.contains_key(TRANSFER_ENCODING),
+        };
+        let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        if is_open { None } else { Some(length.unwrap_or(0)) }
+    }
+
+    /// Of HTTP.
+    pub fn version(&self) -> Version {
+        self.parts.version
     }
 
     /// Whether the client waits for `100 Continue` before it sends the body; HTTP/1.0 does not know that.
@@ -104,6 +132,12 @@ impl RequestHead {
         split_target(target)
     }
 
+    /// Whether TLS is spoken; in HTTP/2 what the client says.
+    fn scheme(&self) -> &str {
+        let stated = self.stream.as_ref().and_then(|_| self.parts.uri.scheme_str());
+        stated.unwrap_or(if self.connection.secure { "https" } else { "http" })
+    }
+
     /// From an absolute request target, else the Host header; empty and 80, or 443 with TLS, where neither says.
     fn host_and_port(&self) -> (&str, u16) {
         let authority = match self.parts.uri.authority() {
@@ -112,7 +146,7 @@ impl RequestHead {
         };
         // An IPv6 address has colons of its own, inside brackets.
         let port_at = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
-        let default = if self.connection.secure { 443 } else { 80 };
+        let default = if self.scheme() == "https" { 443 } else { 80 };
         match port_at {
             Some(at) => (&authority[..at], authority[at + 1..].parse().unwrap_or(default)),
             None => (authority, default),
@@ -129,13 +163,21 @@ impl Head for RequestHead {
     fn encode(&self, w: &mut TermWriter<'_>) {
         let (host, port) = self.host_and_port();
         let (path, query) = self.path_and_query();
-        w.map(14 + usize::from(self.connection.proxy_header.is_some()));
+        let protocol = self.stream.as_ref().and_then(|stream| stream.protocol.as_deref());
+        w.map(14 + usize::from(self.connection.proxy_header.is_some()) + usize::from(protocol.is_some()));
+        if let Some(protocol) = protocol {
+            w.atom("protocol").binary(protocol);
+        }
         if let Some(header) = &self.connection.proxy_header {
             w.atom("proxy_header").binary(header);
         }
         w.atom("method").binary(self.parts.method.as_str().as_bytes());
-        w.atom("version").atom(if self.is_http10() { "HTTP/1.0" } else { "HTTP/1.1" });
-        w.atom("scheme").binary(if self.connection.secure { b"https" } else { b"http" });
+        w.atom("version").atom(match self.parts.version {
+            Version::HTTP_10 => "HTTP/1.0",
+            Version::HTTP_2 => "HTTP/2",
+            _ => "HTTP/1.1",
+        });
+        w.atom("scheme").binary(self.scheme().as_bytes());
         w.atom("host").binary(host.to_ascii_lowercase().as_bytes());
         w.atom("port").integer(u64::from(port));
         w.atom("path").binary(path);

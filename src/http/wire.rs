@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use super::chunks::{ChunkedBody, Malformed};
 use super::head::{BodyLength, HeadCheck, HeadLimits, Known, Verdict};
 use crate::port::message::CHUNK;
-use crate::transport::stall::Stall;
+use crate::transport::line::frames::PREFACE;
+use crate::transport::output::Output;
 use crate::transport::{Socket, scratch};
 
 /// What hyper writes by itself when a body is first asked for. It never leaves: the application says 100 when it wants to.
@@ -45,13 +46,14 @@ pub struct Wire {
     writer: Option<Waker>,
     /// Bytes of ours to be written before more of hyper's: interim responses, which hyper does not know.
     injected: Vec<u8>,
-    /// The client does not take all that there is to write.
-    stall: Option<Box<Stall>>,
+    output: Output,
     refusal: Option<u16>,
+    /// The preface of HTTP/2 may come in the place of a head.
+    http2: bool,
+    /// It has come.
+    preface: bool,
     /// When bytes were last received.
     received: Instant,
-    /// When bytes were last written.
-    sent: Instant,
     /// When the head that we wait for could have begun.
     waiting_since: Instant,
     reader: Option<Waker>,
@@ -70,7 +72,7 @@ enum Framing {
 }
 
 impl Wire {
-    pub fn new(socket: Socket, unread: Vec<u8>, limits: Rc<HeadLimits>) -> Self {
+    pub fn new(socket: Socket, unread: Vec<u8>, limits: Rc<HeadLimits>, http2: bool) -> Self {
         let now = Instant::now();
         Self {
             socket,
@@ -84,10 +86,11 @@ impl Wire {
             handed: 0,
             writer: None,
             injected: Vec::new(),
-            stall: None,
+            output: Output::default(),
             refusal: None,
+            http2,
+            preface: false,
             received: now,
-            sent: now,
             waiting_since: now,
             reader: None,
         }
@@ -124,6 +127,11 @@ impl Wire {
     /// The status with which to refuse what the client sent instead of a request.
     pub fn refusal(&self) -> Option<u16> {
         self.refusal.filter(|_| !self.busy)
+    }
+
+    /// Whether the client goes on in HTTP/2.
+    pub fn has_preface(&self) -> bool {
+        self.preface
     }
 
     /// What is known of a request that was refused or is late.
@@ -205,57 +213,27 @@ impl Wire {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        loop {
-            if self.socket.poll_write_ready(cx)?.is_pending() {
-                self.stall.get_or_insert_with(|| Box::new(Stall::begin(&self.socket)));
-                return Poll::Pending;
-            }
-            match self.socket.try_write_slices(bufs) {
-                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                result => {
-                    self.stall = None;
-                    self.sent = Instant::now();
-                    if !matches!(result, Ok(0)) || bufs.iter().all(|buf| buf.is_empty()) {
-                        return Poll::Ready(result);
-                    }
-                }
-            }
-        }
+        self.output.poll_write(&mut self.socket, cx, bufs)
     }
 
     /// Ready when the kernel has all that was written.
     pub fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.socket.pending() > 0 {
-            if self.socket.poll_write_ready(cx)?.is_pending() {
-                self.stall.get_or_insert_with(|| Box::new(Stall::begin(&self.socket)));
-                return Poll::Pending;
-            }
-            match self.socket.try_flush() {
-                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                result => {
-                    result?;
-                    self.stall = None;
-                    self.sent = Instant::now();
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
+        self.output.poll_flush(&mut self.socket, cx)
     }
 
     /// Since when the client has taken nothing of what there is to write.
     pub fn blocked_since(&self) -> Option<Instant> {
-        self.stall.as_ref().map(|stall| stall.since())
+        self.output.blocked_since()
     }
 
     /// When to ask whether the client has taken nothing for so long.
     pub fn send_deadline(&self, timeout: Option<Duration>) -> Option<Instant> {
-        self.stall.as_ref().zip(timeout).map(|(stall, timeout)| stall.deadline(timeout))
+        self.output.deadline(timeout)
     }
 
     /// Whether the client has taken nothing for so long.
     pub fn is_silent(&mut self, timeout: Option<Duration>, now: Instant) -> bool {
-        let stall = self.stall.as_mut().zip(timeout);
-        stall.is_some_and(|(stall, timeout)| stall.is_over(&self.socket, timeout, now))
+        self.output.is_silent(&self.socket, timeout, now)
     }
 
     /// When bytes last came from the client.
@@ -265,7 +243,7 @@ impl Wire {
 
     /// When bytes last went to the client.
     pub fn last_sent(&self) -> Instant {
-        self.sent
+        self.output.last_written()
     }
 
     /// The client is not late: nobody has read what it sent.
@@ -316,6 +294,17 @@ impl Wire {
                     if self.busy || !self.clean {
                         self.reader = Some(cx.waker().clone());
                         return Poll::Pending;
+                    }
+                    let begun = self.unread.len().min(PREFACE.len());
+                    if self.http2 && self.unread[..begun] == PREFACE[..begun] {
+                        if begun == PREFACE.len() {
+                            self.preface = true;
+                            return Poll::Pending; // As of a refusal.
+                        }
+                        if !ready!(self.poll_fill(cx))? {
+                            return Poll::Ready(Ok(()));
+                        }
+                        continue;
                     }
                     match check.check(&self.unread, &self.limits) {
                         Verdict::Complete { body, .. } => {

@@ -36,6 +36,8 @@ pub enum Reason {
     Protocol(crate::ws::Reason),
     /// The socket failed or was closed: an atom such as `closed`, `timeout`, `econnreset`.
     Socket(&'static str),
+    /// The client has reset the request's stream, with this code of HTTP/2 (RFC 9113, 7).
+    Reset(&'static str),
 }
 
 /// Headers in the order in which they are to be written.

@@ -110,6 +110,7 @@ impl Port {
                 Reason::Timeout => w.atom("timeout"),
                 Reason::Protocol(reason) => w.tuple(2).atom("error").atom(protocol_error(*reason)),
                 Reason::Socket(name) => w.tuple(2).atom("error").atom(name),
+                Reason::Reset(code) => w.tuple(2).atom("reset").atom(code),
             };
         });
     }

@@ -1,15 +1,20 @@
 //! One client's bytes: how they come and go, whatever carries them.
 //!
-//! [`Socket`] is a client's connection, which has TLS ([`tls`]) or has not; [`listener`] takes new ones in, [`scratch`] is the buffer
+//! [`Socket`] is a client's connection, which has TLS ([`tls`]) or has not, and may be shared by the streams of HTTP/2 ([`line`]);
+//! [`Channel`] is what carries a WebSocket, a connection or a stream; [`listener`] takes new ones in, [`scratch`] is the buffer
 //! into which all are read.
 
+mod channel;
+pub mod line;
 pub mod listener;
+pub mod output;
 mod plain;
 pub mod scratch;
 mod socket;
 pub mod stall;
 pub mod tls;
 
+pub use channel::Channel;
 pub use listener::Listener;
 pub use plain::{Endpoint, Plain};
 pub use socket::Socket;

@@ -113,21 +113,24 @@ impl Socket {
     /// `None` waits until the client has closed its side.
     pub async fn linger(mut self, timeout: Option<Duration>) {
         let mut told = false;
-        let drained = std::future::poll_fn(|cx| {
-            if !told {
-                match self.poll_shutdown(cx) {
-                    Poll::Ready(Ok(())) => told = true,
-                    Poll::Ready(Err(_)) => return Poll::Ready(()),
-                    Poll::Pending => {}
-                }
-            }
-            while let Ok(1..) = ready!(scratch::with(|buffer| self.poll_read(cx, buffer))) {}
-            Poll::Ready(())
-        });
+        let drained = std::future::poll_fn(|cx| self.poll_linger(&mut told, cx));
         match timeout {
             Some(timeout) => drop(tokio::time::timeout(timeout, drained).await),
             None => drained.await,
         }
+    }
+
+    /// A step of that; `told` is false at first.
+    pub fn poll_linger(&mut self, told: &mut bool, cx: &mut Context<'_>) -> Poll<()> {
+        if !*told {
+            match self.poll_shutdown(cx) {
+                Poll::Ready(Ok(())) => *told = true,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => {}
+            }
+        }
+        while let Ok(1..) = ready!(scratch::with(|buffer| self.poll_read(cx, buffer))) {}
+        Poll::Ready(())
     }
 
     /// The client's own certificate, in DER.

@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::socket::Socket;
-
 /// How often the kernel is asked within the timeout.
 const LOOKS: u32 = 4;
 
@@ -23,10 +21,10 @@ pub struct Stall {
 }
 
 impl Stall {
-    /// The socket takes no more at this moment.
-    pub fn begin(socket: &Socket) -> Self {
+    /// The socket takes no more at this moment, where `unsent` is what it says of itself ([`super::Socket::unsent`]).
+    pub fn begin(unsent: Option<u64>) -> Self {
         let now = Instant::now();
-        Self { since: now, looked: now, unsent: socket.unsent() }
+        Self { since: now, looked: now, unsent }
     }
 
     /// Since when the client has taken nothing.
@@ -39,9 +37,8 @@ impl Stall {
         (self.since + timeout).min(self.looked + timeout / LOOKS)
     }
 
-    /// Asks. Says whether the client has taken nothing for `timeout`.
-    pub fn is_over(&mut self, socket: &Socket, timeout: Duration, now: Instant) -> bool {
-        let unsent = socket.unsent();
+    /// The socket has been asked. Says whether the client has taken nothing for `timeout`.
+    pub fn is_over(&mut self, unsent: Option<u64>, timeout: Duration, now: Instant) -> bool {
         if unsent.zip(self.unsent).is_some_and(|(left, before)| left < before) {
             self.since = now;
         }
@@ -56,6 +53,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::super::plain::Plain;
+    use super::super::socket::Socket;
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_secs(8);
@@ -73,13 +71,13 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_takes_nothing_is_given_up_after_the_timeout() {
         let (socket, _client) = client();
-        let mut stall = Stall::begin(&socket);
+        let mut stall = Stall::begin(socket.unsent());
         let start = stall.since();
         let mut looks = Vec::new();
         loop {
             let now = stall.deadline(TIMEOUT);
             looks.push((now - start).as_secs());
-            if stall.is_over(&socket, TIMEOUT, now) {
+            if stall.is_over(socket.unsent(), TIMEOUT, now) {
                 break;
             }
         }
@@ -90,7 +88,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_takes_little_now_and_then_is_kept() {
         let (socket, mut client) = client();
-        let mut stall = Stall::begin(&socket);
+        let mut stall = Stall::begin(socket.unsent());
         let start = stall.since();
         for look in 1..40 {
             let now = stall.deadline(TIMEOUT);
@@ -98,11 +96,11 @@ mod tests {
             if look % 4 == 0 {
                 client.read_exact(&mut [0; 2000]).expect("reads");
             }
-            assert!(!stall.is_over(&socket, TIMEOUT, now), "{look}");
+            assert!(!stall.is_over(socket.unsent(), TIMEOUT, now), "{look}");
         }
         // From its last byte on, which came between two looks.
         let last = stall.since();
-        while !stall.is_over(&socket, TIMEOUT, stall.deadline(TIMEOUT)) {}
+        while !stall.is_over(socket.unsent(), TIMEOUT, stall.deadline(TIMEOUT)) {}
         assert_eq!(stall.looked - last, TIMEOUT);
     }
 }

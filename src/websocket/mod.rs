@@ -29,7 +29,7 @@ use crate::streams::alarms::Alarm;
 use crate::streams::broadcast::Broadcast;
 use crate::streams::{Delivered, Stream, Streams};
 use crate::transport::stall::Stall;
-use crate::transport::{Socket, scratch};
+use crate::transport::{Channel, scratch};
 use crate::ws::Event;
 use keepalive::Due;
 use outgoing::Outgoing;
@@ -46,7 +46,7 @@ const NO_ANSWER: u16 = 1001;
 pub struct Websocket {
     id: StreamId,
     streams: Rc<Streams>,
-    socket: RefCell<Socket>,
+    socket: RefCell<Channel>,
     state: RefCell<Session>,
     task: Cell<Option<Waker>>,
     /// In the list of those to be flushed.
@@ -55,20 +55,20 @@ pub struct Websocket {
     share: Cell<usize>,
     /// Wakes the task for its deadlines.
     alarm: Alarm,
-    /// Counts the socket to its end.
-    permit: Permit,
+    /// Counts the socket to its end; a stream of HTTP/2 is counted with its connection.
+    permit: Option<Permit>,
 }
 
 /// Runs the WebSocket from here on, in a task of its own: what HTTP needed is freed. `received` came behind the request.
 /// `max_fragments` is how many frames a message may have.
 pub fn start(
     streams: &Rc<Streams>,
-    socket: Socket,
+    socket: Channel,
     received: Vec<u8>,
     id: StreamId,
     mut session: Session,
     max_fragments: Option<u32>,
-    permit: Permit,
+    permit: Option<Permit>,
 ) {
     session.unread = received;
     session.decoder.set_max_fragments(max_fragments.unwrap_or(u32::MAX));
@@ -196,11 +196,14 @@ impl Websocket {
             }
             let mut again = false;
             if self.writable(&state) > 0 {
-                again |= self.socket.borrow().poll_write_ready(cx).is_ready();
+                again |= self.socket.borrow_mut().poll_write_ready(cx).is_ready();
             }
             state.waits_for_client = state.reading(self.streams.options.window);
             if state.waits_for_client && !self.streams.app.poll_congested(cx) {
                 again |= self.read(&mut state, cx);
+            } else if let Poll::Ready(error) = self.socket.borrow_mut().poll_hold(cx) {
+                self.lost(&mut state, &error);
+                again = true;
             }
             if !again && self.poll_deadline(&mut state).is_pending() {
                 return Poll::Pending;
@@ -308,7 +311,7 @@ impl Websocket {
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    state.stall.get_or_insert_with(|| Box::new(Stall::begin(&self.socket.borrow())));
+                    state.stall.get_or_insert_with(|| Box::new(Stall::begin(self.socket.borrow().unsent())));
                     break;
                 }
                 Err(e) => {
@@ -356,7 +359,7 @@ impl Websocket {
             }
             let now = Instant::now();
             if let Some((stall, timeout)) = send.take_if(|_| look.is_some_and(|deadline| deadline <= now)) {
-                if stall.is_over(&self.socket.borrow(), timeout, now) {
+                if stall.is_over(self.socket.borrow().unsent(), timeout, now) {
                     self.lost(state, &io::ErrorKind::TimedOut.into());
                     return Poll::Ready(());
                 }

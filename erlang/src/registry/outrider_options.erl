@@ -17,6 +17,8 @@
 -define(DEFAULT_WATCHDOG_MS, 10000).
 %% The longest head of a request, in bytes, whatever the limits of its parts are; src/http/head.
 -define(MOST_HEAD, 67108864).
+%% The largest window of HTTP/2 (RFC 9113, 6.9.1).
+-define(MOST_WINDOW, 16#7fffffff).
 
 -type fate() :: {flag, string()} | vm | quiet | {unsupported, NoEffect :: term()} | unsupported.
 
@@ -207,13 +209,40 @@ protocol(stream_handlers) -> {list, vm};
 protocol(chunked) -> {boolean, {flag, "--chunked"}};
 protocol(proxy_header) -> {boolean, {flag, "--proxy-header"}};
 protocol(reset_idle_timeout_on_send) -> {boolean, {flag, "--reset-idle-timeout-on-send"}};
-protocol(enable_connect_protocol) -> {boolean, {unsupported, false}};
+protocol(enable_connect_protocol) -> {boolean, {flag, "--enable-connect-protocol"}};
 protocol(max_authorization_header_value_length) ->
     {{most, ?MOST_HEAD}, {flag, "--max-authorization-header-value-length"}};
 protocol(max_cookie_header_value_length) -> {{most, ?MOST_HEAD}, {flag, "--max-cookie-header-value-length"}};
 protocol(invalid_response_headers) -> {{one_of, [error_terminate, ignore]}, vm};
-protocol(protocols) -> {{has, http}, quiet};
-protocol(alpn_default_protocol) -> {{one_of, [http, http2]}, quiet};
+protocol(protocols) -> {protocols, {flag, "--protocols"}};
+protocol(alpn_default_protocol) -> {{one_of, [http, http2]}, {flag, "--alpn-default-protocol"}};
+%% HTTP/2's.
+protocol(max_concurrent_streams) -> {{limit, 16#ffffffff}, {flag, "--max-concurrent-streams"}};
+protocol(initial_stream_window_size) -> {{most, ?MOST_WINDOW}, {flag, "--initial-stream-window-size"}};
+protocol(initial_connection_window_size) ->
+    {{within, 65535, ?MOST_WINDOW}, {flag, "--initial-connection-window-size"}};
+protocol(max_connection_window_size) -> {{most, ?MOST_WINDOW}, {flag, "--max-connection-window-size"}};
+protocol(max_frame_size_received) -> {{within, 16384, 16777215}, {flag, "--max-frame-size-received"}};
+protocol(max_decode_table_size) -> {{most, 16#ffffffff}, {flag, "--max-decode-table-size"}};
+protocol(max_fragmented_header_block_size) ->
+    {{within, 16384, ?MOST_WINDOW}, {flag, "--max-fragmented-header-block-size"}};
+protocol(max_received_frame_rate) -> {times, {flag, "--max-received-frame-rate"}};
+protocol(max_reset_stream_rate) -> {times, {flag, "--max-reset-stream-rate"}};
+protocol(max_cancel_stream_rate) -> {times, {flag, "--max-cancel-stream-rate"}};
+protocol(preface_timeout) -> {limit, {flag, "--preface-timeout"}};
+protocol(settings_timeout) -> {limit, {flag, "--settings-timeout"}};
+protocol(max_encode_table_size) -> {integer, quiet};
+protocol(max_frame_size_sent) -> {limit, quiet};
+protocol(max_stream_window_size) -> {integer, quiet};
+protocol(max_connection_buffer_size) -> {integer, quiet};
+protocol(max_stream_buffer_size) -> {integer, quiet};
+protocol(connection_window_margin_size) -> {integer, quiet};
+protocol(connection_window_update_threshold) -> {integer, quiet};
+protocol(stream_window_data_threshold) -> {integer, quiet};
+protocol(stream_window_margin_size) -> {integer, quiet};
+protocol(stream_window_update_threshold) -> {integer, quiet};
+protocol(goaway_initial_timeout) -> {limit, quiet};
+protocol(goaway_complete_timeout) -> {limit, quiet};
 protocol(_) -> {any, vm}.
 
 valid(unknown, _) -> false;
@@ -238,7 +267,7 @@ socket_opts(TransOpts) ->
 
 is(any, _) -> true;
 is(atom, V) -> is_atom(V);
-is({has, Element}, V) -> is_list(V) andalso lists:member(Element, V);
+is(protocols, V) -> is_list(V) andalso V =/= [] andalso V -- [http, http2, http, http2] =:= [];
 is(boolean, V) -> is_boolean(V);
 is(list, V) -> is_list(V);
 is(map, V) -> is_map(V);
@@ -248,6 +277,9 @@ is(integer, V) -> is_integer(V) andalso V >= 0;
 is(positive, V) -> is_integer(V) andalso V > 0;
 is(period, V) -> V =:= infinity orelse is(positive, V);
 is(limit, V) -> V =:= infinity orelse is(integer, V);
+is({within, Min, Max}, V) -> is({most, Max}, V) andalso V >= Min;
+is(times, {Count, Period}) -> is(positive, Count) andalso Count =< 16#ffffffff andalso is(limit, Period);
+is(times, _) -> false;
 is({most, Max}, V) -> is(integer, V) andalso V =< Max;
 is({limit, Max}, V) -> V =:= infinity orelse (is(integer, V) andalso V =< Max);
 is(rate, V) -> V =/= 0 andalso is({limit, 16#ffffffff}, V);
@@ -267,7 +299,8 @@ flags(Table, Opts) ->
 
 value(Value) when is_integer(Value) -> integer_to_list(Value);
 value(Value) when is_atom(Value) -> atom_to_list(Value);
-value({Uid, Gid}) -> integer_to_list(Uid) ++ ":" ++ integer_to_list(Gid);
+value({One, Other}) -> value(One) ++ ":" ++ value(Other);
+value([Name | _] = Names) when is_atom(Name) -> lists:flatten(lists:join(",", lists:map(fun atom_to_list/1, Names)));
 value(Name) -> unicode:characters_to_list(Name).
 
 share(1, _) -> [];

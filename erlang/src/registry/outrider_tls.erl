@@ -79,10 +79,10 @@ sealed({sni_hosts, Hosts}) when is_list(Hosts) ->
 sealed(Opt) ->
     Opt.
 
-%% What is announced by ALPN: what the user wants, if it is spoken here.
+%% What is announced by ALPN.
 -spec protocols(#{atom() => term()}) -> [binary()].
 protocols(Opts) ->
-    [Protocol || Protocol <- maps:get(alpn_preferred_protocols, Opts, [<<"h2">>, <<"http/1.1">>]), Protocol =/= <<"h2">>].
+    maps:get(alpn_preferred_protocols, Opts, [<<"h2">>, <<"http/1.1">>]).
 
 %% Versions by their numbers on the wire: those for which there is a cipher suite.
 -spec versions(#{atom() => term()}) -> [non_neg_integer()].

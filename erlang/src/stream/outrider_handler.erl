@@ -32,6 +32,10 @@ execute(Req, Env = #{handler := Handler, handler_opts := HandlerOpts}) ->
             {ok, cowboy_req:reply(501, Req2), Env};
         {cowboy_websocket, Req2 = #{version := 'HTTP/1.0'}, _State, _Opts} ->
             {ok, cowboy_req:reply(501, Req2), Env};
+        {cowboy_websocket, Req2 = #{version := 'HTTP/2', protocol := _}, State} ->
+            extended_connect(Req2, Env, Handler, State, #{});
+        {cowboy_websocket, Req2 = #{version := 'HTTP/2', protocol := _}, State, Opts} ->
+            extended_connect(Req2, Env, Handler, State, Opts);
         {Module, Req2, State} ->
             Module:upgrade(Req2, Env, Handler, State);
         {cowboy_websocket, Req2, State, Opts = #{compress := _}} ->
@@ -44,9 +48,30 @@ execute(Req, Env = #{handler := Handler, handler_opts := HandlerOpts}) ->
             erlang:raise(Class, Reason, Stacktrace)
     end.
 
+%% A WebSocket over HTTP/2 (RFC 8441). Where Cowboy finds one, the request's process becomes it, and never comes back: so it is
+%% shown the handshake of HTTP/1.1 that means the same, and the stream's process becomes the WebSocket, as ever.
+extended_connect(Req = #{protocol := Protocol, headers := Headers}, Env, Handler, State, Opts) ->
+    case cowboy_bstr:to_lower(Protocol) of
+        <<"websocket">> ->
+            Shown = Req#{
+                version := 'HTTP/1.1', method := <<"GET">>,
+                headers := Headers#{
+                    <<"connection">> => <<"upgrade">>, <<"upgrade">> => <<"websocket">>, <<"sec-websocket-key">> => <<>>
+                }
+            },
+            upgrade(Shown, Env, Handler, State, filter(Req, Opts#{outrider_http2 => maps:with([method, version], Req)}));
+        _ ->
+            cowboy_websocket:upgrade(Req, Env, Handler, State, Opts)
+    end.
+
+filter(Req, Opts = #{req_filter := Filter}) -> Opts#{req_filter := fun(_) -> Filter(Req) end};
+filter(_, Opts) -> Opts.
+
 %% Cowboy's type of these options names its own keys only.
 -dialyzer({no_fail_call, upgrade/5}).
 -dialyzer({no_return, upgrade/5}).
 upgrade(Req, Env, Handler, State, Opts = #{compress := Compress}) ->
     Hidden = Opts#{compress => false, outrider_compress => Compress},
-    cowboy_websocket:upgrade(Req, Env, Handler, State, Hidden).
+    cowboy_websocket:upgrade(Req, Env, Handler, State, Hidden);
+upgrade(Req, Env, Handler, State, Opts) ->
+    cowboy_websocket:upgrade(Req, Env, Handler, State, Opts).

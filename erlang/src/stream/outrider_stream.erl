@@ -17,6 +17,7 @@
     context :: outrider_context:context(),
     number :: pos_integer(),
     id :: cowboy_stream:streamid(),
+    version :: cowboy:http_version(),
     monitor :: reference(),
     opts :: cowboy:opts(),
     chain = undefined :: undefined | {module(), term()},
@@ -37,14 +38,21 @@ start(Context = #{ref := Ref, port := Port, parent := Parent, ancestors := Ances
     put('$ancestors', Ancestors),
     %% What proc_lib has put there, as a literal.
     put('$initial_call', {?MODULE, start, 3}),
-    label({cowboy_http, Ref}),
     Monitor = monitor(port, Port),
     Opts = outrider_registry:effective_options(Ref),
-    Req = #{streamid := Id} = proxy_header(Head#{ref => Ref, pid => self()}),
+    Req = #{streamid := Id, version := Version} = proxy_header(Head#{ref => Ref, pid => self()}),
+    label({
+        case Version of
+            'HTTP/2' -> cowboy_http2;
+            _ -> cowboy_http
+        end,
+        Ref
+    }),
     Stream = #stream{
         context = Context,
         number = Number,
         id = Id,
+        version = Version,
         monitor = Monitor,
         opts = Opts,
         response = outrider_response:new(Number, Req, outrider_writer:new(Context, Monitor), Opts)
@@ -123,6 +131,10 @@ event({data, IsFin, Data}, Stream = #stream{id = Id, chain = Chain0}) ->
     end;
 event({credit, Bytes}, Stream = #stream{response = Response}) ->
     Stream#stream{response = outrider_response:credit(Bytes, Response)};
+event({closed, {reset, Code}}, Stream) ->
+    over(Code, Stream);
+event({closed, timeout}, Stream = #stream{version = 'HTTP/2'}) ->
+    over({stop, timeout, 'Connection idle longer than configuration allows.'}, Stream);
 event({closed, timeout}, Stream) ->
     over({connection_error, timeout, 'Connection idle longer than configuration allows.'}, Stream);
 event({closed, {error, Reason}}, Stream) ->
@@ -238,27 +250,41 @@ terminate_chain(Reason, Stream = #stream{id = Id, chain = Chain}) ->
             log(cowboy_stream:make_error_log(terminate, [Id, Reason, Chain], Class, Exception, Stacktrace), Stream)
     end.
 
-%% The upgrade: 101, then the end of everything that belongs to the request.
+%% The upgrade: 101, or 200 in HTTP/2, then the end of everything that belongs to the request. What is not from our handler in HTTP/2
+%% is of a module that has called Cowboy's upgrade: its process has become Cowboy's WebSocket, whose bytes are the bodies.
 
-upgrade(Headers0, cowboy_websocket, InitialState, Stream0 = #stream{response = Response, id = Id}) ->
-    {Init, Options} = outrider_upgrade:read(InitialState, Id),
-    case outrider_response:is_unsent(Response) of
-        true ->
-            %% The chain sees the 101 as an interim response and may change its headers. Nothing of it is sent yet.
-            {Headers, Stream} = inform(outrider_upgrade:headers(Headers0), Stream0),
-            takeover(Headers, Options, outrider_upgrade:is_told(InitialState), Init, Stream);
-        false ->
-            log(error, "Outrider cannot upgrade to WebSocket after a response was sent.~n", [], Stream0),
-            gone({internal_error, {unsupported, upgrade_after_response}, 'Unsupported upgrade.'}, Stream0)
+upgrade(Headers, Module, InitialState, Stream = #stream{version = 'HTTP/2'}) ->
+    case Module =:= cowboy_websocket andalso outrider_upgrade:is_ours(InitialState) of
+        true -> websocket(Headers, InitialState, Stream);
+        false -> info({headers, 200, Headers}, Stream)
     end;
+upgrade(Headers, cowboy_websocket, InitialState, Stream) ->
+    websocket(Headers, InitialState, Stream);
 upgrade(_, Module, _, Stream) ->
     log(error, "Outrider cannot switch to the protocol ~p: it has no socket to give to ~p:takeover/7.~n",
         [Module, Module], Stream),
     finish({internal_error, {unsupported, Module}, 'Unsupported protocol.'}, Stream).
 
-inform(Headers0, Stream0 = #stream{id = Id, chain = Chain0}) ->
-    {Commands, Chain} = cowboy_stream:info(Id, {inform, 101, Headers0}, Chain0),
-    {Informs, Others} = lists:partition(fun(Command) -> element(1, Command) =:= inform end, Commands),
+websocket(Headers0, InitialState, Stream0 = #stream{response = Response, id = Id, version = Version}) ->
+    {Init, Options} = outrider_upgrade:read(InitialState, Id),
+    case outrider_response:is_unsent(Response) of
+        true ->
+            %% The chain sees the answer, a 101 as an interim one, and may change its headers. Nothing of it is sent yet.
+            {Headers, Stream} = inform(outrider_upgrade:headers(Version, Headers0), Stream0),
+            takeover(Headers, Options, outrider_upgrade:is_told(InitialState), Init, Stream);
+        false ->
+            log(error, "Outrider cannot upgrade to WebSocket after a response was sent.~n", [], Stream0),
+            gone({internal_error, {unsupported, upgrade_after_response}, 'Unsupported upgrade.'}, Stream0)
+    end.
+
+inform(Headers0, Stream0 = #stream{id = Id, chain = Chain0, version = Version}) ->
+    Answer =
+        case Version of
+            'HTTP/2' -> {headers, 200, Headers0};
+            _ -> {inform, 101, Headers0}
+        end,
+    {Commands, Chain} = cowboy_stream:info(Id, Answer, Chain0),
+    {Informs, Others} = lists:partition(fun(Command) -> element(1, Command) =:= element(1, Answer) end, Commands),
     Headers =
         case Informs of
             [{inform, _, H} | _] -> H;

@@ -6,7 +6,7 @@
 %%% negotiates anew by the same rules. What the sidecar could not decode fails here, in this stream alone.
 -module(outrider_upgrade).
 
--export([read/2, headers/1, is_told/1, set_options/1]).
+-export([read/2, is_ours/1, headers/2, is_told/1, set_options/1]).
 -export_type([init/0]).
 
 %% The handler, its state, and the request that terminate/3 gets.
@@ -28,7 +28,17 @@ read({Record, HandlerState}, StreamId) when element(1, Record) =:= state ->
             %% As Cowboy 2.14 and newer.
             {_, Partial} -> shared(Partial#{streamid => StreamId})
         end,
-    {{element(?HANDLER, Record), HandlerState, Req}, options(Opts)}.
+    {{element(?HANDLER, Record), HandlerState, as_it_was(Opts, Req)}, options(Opts)}.
+
+%% Whether our handler has called the upgrade, over HTTP/2.
+-spec is_ours(term()) -> boolean().
+is_ours({Record, _}) -> is_map_key(outrider_http2, element(?OPTS, Record));
+is_ours(_) -> false.
+
+%% Over HTTP/2 Cowboy has been shown another request; see outrider_handler.
+as_it_was(#{outrider_http2 := _, req_filter := _}, Filtered) -> Filtered;
+as_it_was(#{outrider_http2 := Own}, Partial) -> maps:merge(Partial, Own);
+as_it_was(_, Partial) -> Partial.
 
 %% The same map. Its keys, and the values that most have, are this module's literals instead of the process's own: a tenth
 %% of what an idle WebSocket holds in the VM. The keys are while no value is written here: then the map is made anew, and
@@ -49,9 +59,11 @@ literal(<<"http">>) -> <<"http">>;
 literal(<<>>) -> <<>>;
 literal(Value) -> Value.
 
-%% The answer's headers, without the extensions.
--spec headers(cowboy:http_headers()) -> cowboy:http_headers().
-headers(Headers) ->
+%% The answer's headers, without the extensions, and without what HTTP/2 does not have.
+-spec headers(cowboy:http_version(), cowboy:http_headers()) -> cowboy:http_headers().
+headers('HTTP/2', Headers) ->
+    maps:without([<<"connection">>, <<"upgrade">>, <<"sec-websocket-accept">>], headers('HTTP/1.1', Headers));
+headers(_, Headers) ->
     maps:remove(<<"sec-websocket-extensions">>, Headers).
 
 %% Whether the handler wants to be told that its listener is being drained.

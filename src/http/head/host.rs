@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 /// Whether Cowlib takes this as a host with or without a port. The host may be empty; user information, percent-encoded
 /// names, zones of IPv6 addresses and future IP literals are refused.
-pub(super) fn is_valid(authority: &[u8]) -> bool {
+pub fn is_valid(authority: &[u8]) -> bool {
     let host_length = match authority.strip_prefix(b"[") {
         Some(literal) => match literal.iter().position(|b| *b == b']') {
             Some(length) if is_ipv6(&literal[..length]) => length + 2,

@@ -38,6 +38,7 @@ mod line;
 mod rules;
 
 use fields::Fields;
+pub use host::is_valid as is_authority;
 pub use known::Known;
 use line::RequestLine;
 pub(super) use line::split_target;

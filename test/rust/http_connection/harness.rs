@@ -17,6 +17,7 @@ use outrider::gate::Gate;
 use outrider::http::{self, Permits};
 use outrider::port::Port;
 use outrider::port::message::{Body, Command, Headers, Status, StreamId, WebsocketOptions};
+use outrider::reception::{self, Reception};
 use outrider::streams::Streams;
 use outrider::transport::Plain;
 use tokio::net::UnixStream;
@@ -95,10 +96,12 @@ impl Talk {
         let streams = Streams::new(Rc::clone(&port) as Rc<_>, limits.streams(window));
         let gate = Rc::new(Gate::new(&limits.gate()));
         let (connection, any) = gate.admit();
-        let server = http::Server::new(Rc::clone(&streams), gate, limits.http(), None);
+        let server = http::Server::new(Rc::clone(&streams), gate, limits.http());
+        let http2 = Rc::new(limits.http2());
+        let reception = Rc::new(Reception { options: limits.reception(), http: server, http2, tls: None });
         let (client, socket) = UnixStream::pair().expect("a pair of sockets");
         let permits = Permits { connection, socket: any };
-        spawn_local(http::serve(server, Plain::Unix(socket), permits));
+        spawn_local(reception::serve(reception, Plain::Unix(socket), permits));
         let application =
             Application { port, streams, asked: BTreeMap::new(), late: VecDeque::new(), heard: Vec::new() };
         Self { client, received: Vec::new(), closed: false, application }

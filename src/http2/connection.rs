@@ -1,0 +1,92 @@
+//! What the streams of one connection share, and how long it waits for its client.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use h2::Reason;
+use tokio::time::{Instant, Sleep};
+
+use super::options::Options;
+use crate::http::request::ConnectionInfo;
+use crate::http::{NEVER, Server};
+use crate::port::message;
+use crate::transport::line::Line;
+
+/// One connection, shared by its task and its streams.
+pub struct Connection {
+    pub server: Rc<Server>,
+    pub options: Rc<Options>,
+    pub info: Rc<ConnectionInfo>,
+    pub line: Rc<Line>,
+    pub began: Instant,
+    /// It is to begin no other request.
+    pub last: Cell<bool>,
+    /// How its streams end if it ends before them.
+    pub end: RefCell<message::Reason>,
+    pub task: Cell<Option<Waker>>,
+}
+
+impl Connection {
+    /// The task looks at what has changed.
+    pub fn wake(&self) {
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    /// Ready when the connection has waited too long: with the reason that the client is told, or none if it takes nothing.
+    pub fn poll_timer(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Option<Reason>> {
+        loop {
+            let (deadline, reason) = self.deadline();
+            // A deadline moves with every byte; the timer is only set anew when it rings, or would ring too late.
+            if deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if deadline > now {
+                timer.as_mut().reset(deadline);
+                continue;
+            }
+            let send_timeout = self.server.streams.options.send_timeout;
+            if self.line.send_deadline(send_timeout).is_some_and(|deadline| deadline <= now) {
+                if !self.line.is_silent(send_timeout, now) {
+                    continue;
+                }
+                self.end.replace(message::Reason::Socket("timeout"));
+                return Poll::Ready(None);
+            }
+            if self.line.blocked_since().is_none() && self.server.streams.app.poll_congested(cx) {
+                self.line.excuse(); // We are the ones who do not read.
+                continue;
+            }
+            self.end.replace(message::Reason::Timeout);
+            return Poll::Ready(Some(reason));
+        }
+    }
+
+    /// When this connection has waited too long, as things stand, and what for.
+    fn deadline(&self) -> (Instant, Reason) {
+        let Options { preface_timeout, settings_timeout, .. } = *self.options;
+        let options = &self.server.options;
+        let (received, sent) = self.line.last_bytes();
+        let since = if options.reset_idle_timeout_on_send { received.max(sent) } else { received };
+        let (has_settings, is_settled) = self.line.settled();
+        let greeting = |timeout| self.began + if has_settings { NEVER } else { timeout };
+        let settling = |timeout| self.began + if is_settled { NEVER } else { timeout };
+        let never = Instant::now() + NEVER;
+        [
+            (options.idle_timeout.map_or(never, |timeout| since + timeout), Reason::NO_ERROR),
+            (preface_timeout.map_or(never, greeting), Reason::PROTOCOL_ERROR),
+            (settings_timeout.map_or(never, settling), Reason::SETTINGS_TIMEOUT),
+            (self.line.send_deadline(self.server.streams.options.send_timeout).unwrap_or(never), Reason::NO_ERROR),
+        ]
+        .into_iter()
+        .min_by_key(|(deadline, _)| *deadline)
+        .unwrap_or((never, Reason::NO_ERROR))
+    }
+}

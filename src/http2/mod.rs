@@ -1,0 +1,175 @@
+//! One client's HTTP/2 connection: a stream for each request, which ends with its answer or becomes a WebSocket (RFC 8441).
+//!
+//! h2 has the frames and the windows; `transport/line` decides what it gets to read, and holds what it writes; this task drives
+//! it, begins the streams, and watches the clock. Each stream has a task of its own. All in the event loop's thread.
+//!
+//! ```text
+//! line ► h2 ► mod.rs ► head.rs (accept or refuse) ► stream.rs ► streams/application.rs ► port ─► VM
+//! line ◄ h2 ◄ stream.rs ◄ http/exchange.rs ◄ streams/ ◄ port ◄─── VM
+//! ```
+
+mod connection;
+mod head;
+mod io;
+mod options;
+mod stream;
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::ext::Protocol;
+use h2::server::{Connection as H2Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use hyper::Request;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::debug;
+
+use crate::http::exchange::Exchange;
+use crate::http::request::{ConnectionInfo, Http2, RequestHead};
+use crate::http::{GRACE, NEVER, Permits, Server};
+use crate::port::message;
+use crate::streams::Stream;
+use crate::transport::Socket;
+use crate::transport::line::Line;
+use connection::Connection;
+use head::Verdict;
+use io::H2Io;
+pub use options::Options;
+
+/// Serves a client until it leaves. `received` has come of it already.
+pub async fn serve(
+    server: Rc<Server>,
+    options: Rc<Options>,
+    info: Rc<ConnectionInfo>,
+    socket: Socket,
+    received: Vec<u8>,
+    permits: Permits,
+) {
+    let builder = options.builder();
+    let connection = Rc::new(Connection {
+        line: Rc::new(Line::new(socket, received, &options.limits)),
+        options,
+        info,
+        began: Instant::now(),
+        last: Cell::new(false),
+        end: RefCell::new(message::Reason::Socket("closed")),
+        task: Cell::default(),
+        server,
+    });
+    let io = H2Io::new(Rc::clone(&connection.line), Rc::clone(&connection.server.streams));
+    let mut timer = pin!(sleep_until(connection.began + NEVER));
+    let mut greeting = pin!(builder.handshake(io));
+    let greeted = poll_fn(|cx| match greeting.as_mut().poll(cx) {
+        Poll::Ready(h2) => Poll::Ready(h2.map_err(|error| debug!(%error, "no HTTP/2")).ok()),
+        Poll::Pending if connection.line.violation().is_some() => Poll::Ready(None),
+        Poll::Pending => connection.poll_timer(cx, timer.as_mut()).map(|_| None),
+    });
+    if let Some(h2) = greeted.await {
+        connection.run(h2, timer.as_mut()).await;
+    }
+    connection.line.linger(connection.server.streams.options.linger_timeout).await;
+    drop(permits);
+}
+
+impl Connection {
+    /// Drives h2 until the connection ends. With h2 all streams end that go on.
+    async fn run(self: &Rc<Self>, mut h2: H2Connection<H2Io, Bytes>, mut timer: Pin<&mut Sleep>) {
+        let mut draining = pin!(self.server.gate.draining());
+        let share = self.server.streams.queued.share();
+        let (mut told_last, mut closing) = (false, false);
+        poll_fn(|cx| {
+            self.task.set(Some(cx.waker().clone()));
+            if !told_last && (self.last.get() || draining.as_mut().poll(cx).is_ready()) {
+                told_last = true;
+                h2.graceful_shutdown();
+            }
+            loop {
+                match h2.poll_accept(cx) {
+                    Poll::Ready(Some(Ok((request, respond)))) => {
+                        if let Some(reason) = self.begin(request, respond, cx) {
+                            closing = true;
+                            h2.abrupt_shutdown(reason);
+                        }
+                        continue;
+                    }
+                    Poll::Ready(Some(Err(error))) => {
+                        debug!(%error, "connection failed");
+                        return Poll::Ready(());
+                    }
+                    Poll::Ready(None) => return Poll::Ready(()),
+                    Poll::Pending => {}
+                }
+                share.set(self.line.waiting());
+                let reason = match self.line.violation() {
+                    Some(reason) => Some(reason),
+                    None => match self.poll_timer(cx, timer.as_mut()) {
+                        Poll::Ready(None) => return Poll::Ready(()),
+                        Poll::Ready(reason) => reason,
+                        Poll::Pending => return Poll::Pending,
+                    },
+                };
+                match reason.filter(|_| !closing) {
+                    Some(reason) => {
+                        closing = true;
+                        debug!(%reason, "a connection is closed");
+                        h2.abrupt_shutdown(reason);
+                        // What is on its way has this long to be taken.
+                        timer.as_mut().reset(Instant::now() + GRACE);
+                    }
+                    None if timer.is_elapsed() => return Poll::Ready(()),
+                    None => return timer.as_mut().poll(cx),
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Begins a request's stream. A reason closes the connection.
+    fn begin(
+        self: &Rc<Self>,
+        request: Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Option<Reason> {
+        if respond.poll_reset(cx).is_ready() {
+            return None; // The client has changed its mind.
+        }
+        let (mut parts, body) = request.into_parts();
+        let number = respond.stream_id().as_u32();
+        match head::judge(&parts, &self.options) {
+            Verdict::Accepted => {}
+            Verdict::Refused(status) => {
+                let Server { refusals, streams, .. } = &*self.server;
+                refusals.add(&*streams.app, status, &self.info, number.into(), || None);
+                stream::refuse(&mut respond, status);
+                return None;
+            }
+            Verdict::Reset(reason) => {
+                respond.send_reset(reason);
+                return None;
+            }
+            Verdict::GoAway(reason) => return Some(reason),
+        }
+        let protocol = parts.extensions.remove::<Protocol>();
+        let streams = &self.server.streams;
+        // What an extended CONNECT brings belongs to the protocol: the handler asks for it, or it becomes a WebSocket.
+        let flow = match protocol {
+            Some(_) => 0,
+            None => self.server.options.initial_stream_flow_size.unwrap_or(u64::MAX),
+        };
+        let protocol = protocol.map(|protocol| protocol.as_str().as_bytes().into());
+        let stream = Http2 { has_body: !body.is_end_stream(), protocol };
+        let head = RequestHead::of_stream(parts, Rc::clone(&self.info), number, stream);
+        let id = streams.next_id();
+        let exchange = Rc::new(Exchange::new(id, &head, flow, streams.queued.share()));
+        streams.insert(id, Rc::clone(&exchange) as Rc<dyn Stream>);
+        // Before the port's writer is woken: what has come of the body leaves in the packet of the head.
+        tokio::task::spawn_local(stream::run(Rc::clone(self), exchange, respond, body));
+        streams.app.request(id, &head);
+        None
+    }
+}

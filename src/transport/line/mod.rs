@@ -1,0 +1,253 @@
+//! A client's connection that many streams share: HTTP/2, whose frames are h2's.
+//!
+//! ```text
+//!  stream.rs   one end for each stream ◄─► h2 ◄─► Line (its handle in http2/io.rs) ◄─► the client's socket
+//!                                                          └ frames.rs: what a client may ask for, and how often
+//! ```
+//!
+//! A [`Line`] knows what the streams have given to h2 and the client's socket has not taken: no more than [`MOST_HANDED`], and a
+//! piece, whatever the client's windows allow.
+
+pub mod frames;
+mod stream;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use h2::Reason;
+use rustc_hash::FxHashMap;
+use tokio::io::ReadBuf;
+use tokio::time::Instant;
+
+use super::output::Output;
+use super::scratch;
+use super::socket::Socket;
+use frames::{DATA, END_STREAM, Frame, Limits, RST_STREAM, Watch};
+pub use stream::{Sender, Stream};
+
+/// Bytes that the streams may have given to h2 before they wait until the socket has taken some.
+pub const MOST_HANDED: usize = 256 * 1024;
+
+/// One client's connection, shared by h2, the connection's task and its streams.
+pub struct Line {
+    socket: RefCell<Socket>,
+    secure: bool,
+    state: RefCell<State>,
+    /// Bytes that h2 has of the streams.
+    handed: Cell<usize>,
+}
+
+struct State {
+    /// Received and not given to h2: what one read brought at most.
+    unread: Vec<u8>,
+    /// Of which so many bytes have been given to it.
+    given: usize,
+    output: Output,
+    watch: Watch,
+    /// The client has done too much of something.
+    violation: Option<Reason>,
+    /// When bytes were last received.
+    received: Instant,
+    /// What h2 has of each stream.
+    of_streams: FxHashMap<u32, usize>,
+    /// Who waits until h2 has less.
+    waiting: Vec<Waker>,
+}
+
+impl Line {
+    /// A connection of which so much has been received, the preface at its front.
+    pub fn new(socket: Socket, received: Vec<u8>, limits: &Limits) -> Self {
+        let now = Instant::now();
+        let mut watch = Watch::new(limits, now);
+        let violation = watch.received(&received, now, |_| {}).err();
+        Self {
+            secure: socket.is_secure(),
+            socket: RefCell::new(socket),
+            state: RefCell::new(State {
+                unread: received,
+                given: 0,
+                output: Output::default(),
+                watch,
+                violation,
+                received: now,
+                of_streams: FxHashMap::default(),
+                waiting: Vec::new(),
+            }),
+            handed: Cell::new(0),
+        }
+    }
+
+    /// h2 reads. No byte, but ready, is the client's end. Behind what is a violation nothing is read.
+    pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let state = &mut *self.state.borrow_mut();
+        if state.violation.is_some() {
+            return Poll::Pending; // The connection's task, which polls us, looks at it next.
+        }
+        if state.given == state.unread.len() {
+            state.unread.clear();
+            state.given = 0;
+            let n = ready!(scratch::with(|buffer| {
+                // Records of TLS need all of the buffer to be decrypted in.
+                let most = if self.secure { buffer.len() } else { buf.remaining().min(buffer.len()) };
+                let n = ready!(self.socket.borrow_mut().poll_read(cx, &mut buffer[..most]))?;
+                let direct = n.min(buf.remaining());
+                let now = Instant::now();
+                let State { watch, of_streams, unread, .. } = state;
+                let watched = watch.received(&buffer[..n], now, |stream| self.forget(of_streams, stream));
+                if n > 0 {
+                    state.received = now;
+                }
+                if let Err(reason) = watched {
+                    state.violation = Some(reason);
+                    return Poll::Pending;
+                }
+                buf.put_slice(&buffer[..direct]);
+                unread.extend_from_slice(&buffer[direct..n]);
+                Poll::Ready(Ok::<_, io::Error>(n))
+            }))?;
+            let _ = n;
+            return Poll::Ready(Ok(()));
+        }
+        let n = buf.remaining().min(state.unread.len() - state.given);
+        buf.put_slice(&state.unread[state.given..state.given + n]);
+        state.given += n;
+        if state.given == state.unread.len() {
+            state.unread = Vec::new(); // The client may be idle from here on.
+            state.given = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// h2 writes.
+    pub fn poll_write(&self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let state = &mut *self.state.borrow_mut();
+        let written = ready!(state.output.poll_write(&mut self.socket.borrow_mut(), cx, bufs))?;
+        let State { watch, of_streams, violation, .. } = state;
+        let mut left = written;
+        for buf in bufs {
+            let bytes = &buf[..left.min(buf.len())];
+            left -= bytes.len();
+            if let Err(reason) = watch.sent(bytes, Instant::now(), |frame| self.has_sent(of_streams, frame)) {
+                violation.get_or_insert(reason);
+            }
+        }
+        if self.has_room() {
+            state.waiting.drain(..).for_each(Waker::wake);
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    /// Ready when the kernel has all that h2 has written.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.state.borrow_mut().output.poll_flush(&mut self.socket.borrow_mut(), cx)
+    }
+
+    /// What the client has done too much of.
+    pub fn violation(&self) -> Option<Reason> {
+        self.state.borrow().violation
+    }
+
+    /// Whether the client has sent its settings, and taken ours.
+    pub fn settled(&self) -> (bool, bool) {
+        let state = self.state.borrow();
+        (state.watch.settings, state.watch.acknowledged)
+    }
+
+    /// When bytes last came from the client, and went to it.
+    pub fn last_bytes(&self) -> (Instant, Instant) {
+        let state = self.state.borrow();
+        (state.received, state.output.last_written())
+    }
+
+    /// The client is not late: nobody has read what it sent.
+    pub fn excuse(&self) {
+        self.state.borrow_mut().received = Instant::now();
+    }
+
+    /// Since when the client has taken nothing of what there is to write.
+    pub fn blocked_since(&self) -> Option<Instant> {
+        self.state.borrow().output.blocked_since()
+    }
+
+    /// When to ask whether the client has taken nothing for so long.
+    pub fn send_deadline(&self, timeout: Option<Duration>) -> Option<Instant> {
+        self.state.borrow().output.deadline(timeout)
+    }
+
+    /// Whether the client has taken nothing for so long.
+    pub fn is_silent(&self, timeout: Option<Duration>, now: Instant) -> bool {
+        self.state.borrow_mut().output.is_silent(&self.socket.borrow(), timeout, now)
+    }
+
+    /// Bytes that wait for the client: in h2, and in TLS.
+    pub fn waiting(&self) -> usize {
+        self.handed.get() + self.socket.borrow().pending()
+    }
+
+    /// As [`Socket::linger`], when h2 has gone.
+    pub async fn linger(&self, timeout: Option<Duration>) {
+        let mut told = false;
+        let drained = poll_fn(|cx| self.socket.borrow_mut().poll_linger(&mut told, cx));
+        match timeout {
+            Some(timeout) => drop(tokio::time::timeout(timeout, drained).await),
+            None => drained.await,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.handed.get() < MOST_HANDED
+    }
+
+    /// Ready when a stream may give h2 more.
+    fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.has_room() {
+            return Poll::Ready(());
+        }
+        let waiting = &mut self.state.borrow_mut().waiting;
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// A stream has given h2 so many bytes.
+    fn hand(&self, stream: u32, bytes: usize) {
+        *self.state.borrow_mut().of_streams.entry(stream).or_default() += bytes;
+        self.handed.set(self.handed.get() + bytes);
+    }
+
+    /// Nothing more of this stream will be sent.
+    fn discard(&self, stream: u32) {
+        self.forget(&mut self.state.borrow_mut().of_streams, stream);
+    }
+
+    fn forget(&self, of_streams: &mut FxHashMap<u32, usize>, stream: u32) {
+        self.handed.set(self.handed.get() - of_streams.remove(&stream).unwrap_or(0));
+    }
+
+    fn has_sent(&self, of_streams: &mut FxHashMap<u32, usize>, frame: Frame) {
+        if frame.kind == DATA
+            && let Some(handed) = of_streams.get_mut(&frame.stream)
+        {
+            let sent = frame.length.min(*handed);
+            *handed -= sent;
+            self.handed.set(self.handed.get() - sent);
+        }
+        // The flag means the same in HEADERS, and is not there in other frames of a stream.
+        if frame.kind == RST_STREAM || (frame.kind <= 1 && frame.flags & END_STREAM != 0) {
+            self.forget(of_streams, frame.stream);
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.socket.borrow().has_news()
+    }
+
+    /// What the client has not taken where [`Line::poll_room`] is what a stream waits for.
+    fn unsent(&self) -> Option<u64> {
+        if self.has_room() { Some(0) } else { self.socket.borrow().unsent() }
+    }
+}
