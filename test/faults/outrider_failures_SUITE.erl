@@ -203,7 +203,7 @@ the_application_stops(Config) ->
 a_supervisor_of_ones_own_stops(Config) ->
     #{probe := Probe} = server(Config),
     Ref = {?MODULE, embedded},
-    #{start := {Module, Function, Args}} = outrider:child_spec(Ref, ranch_tcp, [{port, 0}], own_case:protocol(routes(), Probe)),
+    #{start := {Module, Function, Args}} = same_test:child_spec(Ref, [{port, 0}], own_case:protocol(routes(), Probe)),
     {ok, Pid} = apply(Module, Function, Args),
     Server = #{name => outrider, ref => Ref, port => outrider:get_port(Ref), probe => Probe},
     Socket = open(Server),

@@ -305,7 +305,7 @@ the_application_stops_meanwhile(Config) ->
 a_listener_of_ones_own_supervisor_is_left_suspended(Config) ->
     #{probe := Probe} = server(Config),
     Ref = {?MODULE, embedded},
-    #{start := {Module, Function, Args}} = outrider:child_spec(Ref, ranch_tcp, [{port, 0}], own_case:protocol(routes(), Probe)),
+    #{start := {Module, Function, Args}} = same_test:child_spec(Ref, [{port, 0}], own_case:protocol(routes(), Probe)),
     {ok, Pid} = apply(Module, Function, Args),
     Server = #{name => outrider, ref => Ref, port => outrider:get_port(Ref), probe => Probe},
     Client = ws_client:open(Server),

@@ -84,11 +84,13 @@ the_header_of_the_proxy_protocol_is_known(_) ->
     Self = self(),
     Server = listener(#{proxy_header => true,
         metrics_callback => fun(#{partial_req := Partial}) -> Self ! {partial, Partial} end}),
-    send(Server, "PROXY TCP4 192.0.2.7 192.0.2.8 1234 80\r\n GET"),
+    Socket = http_client:connect_behind(Server, "PROXY TCP4 192.0.2.7 192.0.2.8 1234 80\r\n"),
+    ok = http_client:send(Socket, " GET"),
+    #{status := 400} = http_client:response(Socket),
     #{proxy_header := #{src_address := {192, 0, 2, 7}}} = receive {partial, Some} -> Some end.
 
 listener(Protocol) ->
-    {ok, _} = outrider:start_clear(?REF, #{socket_opts => [{port, 0}], shutdown => 500}, Protocol#{
+    {ok, _} = same_test:start_listener(outrider, ?REF, #{socket_opts => [{port, 0}], shutdown => 500}, Protocol#{
         env => #{dispatch => cowboy_router:compile([{'_', []}])}, stream_handlers => [cowboy_metrics_h, cowboy_stream_h]}),
     #{port => outrider:get_port(?REF)}.
 

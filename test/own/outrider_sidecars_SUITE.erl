@@ -79,7 +79,7 @@ one_that_cannot_live_ends_the_listener(Config) ->
     Probe = probe:start(),
     Ref = {?MODULE, embedded},
     Protocol = own_case:protocol(routes(), Probe),
-    #{start := {Module, Function, Args}} = outrider:child_spec(Ref, ranch_tcp, transport([{port, 0}]), Protocol),
+    #{start := {Module, Function, Args}} = same_test:child_spec(Ref, transport([{port, 0}]), Protocol),
     {ok, Pid} = apply(Module, Function, Args),
     unlink(Pid),
     Monitor = monitor(process, Pid),

@@ -24,7 +24,7 @@
 -module(same_test).
 
 -export([cases/1, same/2, differ/4, differ_before/5, improves/4, rows/3, servers/0, version/1]).
--export([is_tls/0, is_tls/1, scheme/0, start/1, start_listener/4, stop_listener/1, ranch_api/1]).
+-export([is_tls/0, is_tls/1, scheme/0, start/1, start_listener/4, child_spec/3, stop_listener/1, ranch_api/1]).
 
 -export_type([server/0, setup/0, transcript/0, version/0]).
 
@@ -207,6 +207,14 @@ start_listener(Name, Ref, Transport, Protocol) ->
         {true, _} -> Name:start_tls(Ref, Transport, Protocol);
         {false, true} -> Name:start_tls(Ref, with_certificate(Transport), Protocol);
         {false, false} -> Name:start_clear(Ref, Transport, Protocol)
+    end.
+
+%% That of a listener of Outrider, for a supervisor of one's own.
+-spec child_spec(term(), ranch:opts(), cowboy:opts()) -> supervisor:child_spec().
+child_spec(Ref, Transport, Protocol) ->
+    case is_tls() of
+        true -> outrider:child_spec(Ref, ranch_ssl, with_certificate(Transport), Protocol);
+        false -> outrider:child_spec(Ref, ranch_tcp, Transport, Protocol)
     end.
 
 %% A case that is about TLS says so by its options.
