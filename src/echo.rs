@@ -107,7 +107,7 @@ impl Application for Echo {
     /// Sends a message back when it is whole.
     fn event(&self, stream: StreamId, event: Event<'_>) {
         let payload = match event {
-            Event::Part(piece) => {
+            Event::Part(_, piece) => {
                 self.pieces.borrow_mut().entry(stream).or_default().extend_from_slice(piece);
                 piece
             }

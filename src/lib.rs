@@ -53,3 +53,6 @@ pub mod transport;
 
 // The WebSocket protocol, without I/O.
 pub mod ws;
+
+// What everybody may count.
+pub mod metrics;

@@ -3,11 +3,12 @@
 //! `serve` speaks with the VM on stdin and stdout until stdin ends; `echo` runs until it is killed.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::LocalSet;
 
@@ -15,6 +16,7 @@ use crate::acceptor::{self, Acceptor, ListenError, Tell};
 use crate::echo::{self, Echo};
 use crate::gate::Gate;
 use crate::http::{self, Permits};
+use crate::metrics::{self, Label, Metrics, Sample, Value, count};
 use crate::port::message::{Command, Member, SIDECAR, StreamId, Undecodable, VERSION};
 use crate::port::{Port, decode, stdio};
 use crate::reception::{self, Reception};
@@ -258,8 +260,37 @@ impl House {
             Command::SendMany(many) => self.streams.send_many(&many),
             Command::Subscribers(question, topic) => port.subscribers(question, self.streams.subscribers(topic)),
             Command::Topics(question) => port.topics(question, &self.streams.topics()),
+            Command::Metrics(question) => port.metrics(question, &self.metrics(port)),
             _ => tracing::error!("a command that is not for the sidecar itself"),
         }
+    }
+
+    /// What has been counted, and how much there is of what somebody else counts.
+    fn metrics(&self, port: &Port) -> Vec<Sample> {
+        let number = |name, number| (name, Value::Number(number));
+        let mut samples = count(Metrics::read);
+        let (handshaking, websockets) = count(|metrics| (metrics.tls_handshaking.get(), metrics.websockets.get()));
+        let (all, http) = (self.gate.sockets.count() as u64, self.gate.connections.count() as u64);
+        let (topics, subscriptions) = self.streams.topic_counts();
+        samples.extend([
+            (
+                "connections",
+                Value::By(vec![
+                    (Label::Name("tls_handshake"), handshaking),
+                    (Label::Name("http"), http.saturating_sub(handshaking)),
+                    (Label::Name("websocket"), websockets),
+                    (Label::Name("closing"), all.saturating_sub(http + websockets)),
+                ]),
+            ),
+            number("backlog_bytes", self.streams.queued.bytes() as u64),
+            number("port_waiting_bytes", port.waiting() as u64),
+            number("port_congested_us", port.congested_us()),
+            number("topics", topics as u64),
+            number("subscriptions", subscriptions as u64),
+            number("cpu_us", metrics::processor_time().as_micros() as u64),
+        ]);
+        samples.extend(metrics::resident().map(|bytes| number("memory_bytes", bytes)));
+        samples
     }
 
     /// Changes how connections are encrypted, if they are.
@@ -291,7 +322,19 @@ fn event_loop(main: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
         .thread_stack_size(FILE_READER_STACK)
         .enable_all()
         .build()?;
-    let result = LocalSet::new().block_on(&runtime, main);
+    let tasks = LocalSet::new();
+    let mut turns = pin!(tasks.run_until(main));
+    let mut is_timed = false;
+    let result = runtime.block_on(poll_fn(|cx| {
+        // The clock is read twice for every other turn: once a turn.
+        is_timed = !is_timed;
+        let begin = is_timed.then(Instant::now);
+        let result = turns.as_mut().poll(cx);
+        if let Some(begin) = begin {
+            count(|metrics| metrics.turn(begin.elapsed()));
+        }
+        result
+    }));
     runtime.shutdown_background(); // A file read that hangs must not keep us.
     result
 }

@@ -7,7 +7,7 @@
 -export([start_clear/3, start_tls/3, stop_listener/1, drain/2, child_spec/4]).
 -export([reload_certificates/1]).
 -export([suspend_listener/1, resume_listener/1, get_status/1]).
--export([get_port/1, get_addr/1, info/0, info/1, procs/2]).
+-export([get_port/1, get_addr/1, info/0, info/1, metrics/1, procs/2]).
 -export([get_max_connections/1, set_max_connections/2, wait_for_connections/3, wait_for_connections/4]).
 -export([get_transport_options/1, set_transport_options/2, get_protocol_options/1, set_protocol_options/2]).
 -export([set_env/3, get_env/2, get_env/3]).
@@ -129,7 +129,7 @@ info(Ref) ->
     maps:merge(maps:from_list([{drain, Drain} || Drain <- [outrider_registry:drain(Ref)], Drain =/= undefined]), #{
         all_connections => lists:sum([All || #{all_connections := All} <- Sidecars]),
         active_connections => lists:sum([Active || #{active_connections := Active} <- Sidecars]),
-        metrics => metrics(Sidecars),
+        metrics => ranch_metrics(Sidecars),
         sidecars => [maps:without([accepted], Sidecar) || Sidecar <- Sidecars],
         pid => Supervisor,
         status => get_status(Ref),
@@ -145,6 +145,14 @@ info(Ref) ->
         protocol => ?MODULE,
         protocol_options => outrider_registry:protocol_options(Ref)
     }).
+
+%% What is measured of a listener and each of its sidecars; a number's name, kind and unit is in docs/metrics.md (outrider_metrics_table).
+%% Counters begin at 0 with each OS process; times are in microseconds. It takes no longer than two seconds: of a sidecar that has
+%% not answered by then, outcome says so, and there is what the VM knows of it. What a sidecar does for it is to copy a few hundred
+%% numbers. outrider_prometheus serves the same.
+-spec metrics(ranch:ref()) -> outrider_metrics:listener().
+metrics(Ref) ->
+    hd(outrider_metrics:listeners([Ref])).
 
 %% The listener's processes: connections are its streams, that is one for each request that is being answered and for each
 %% WebSocket, and none for a connection that waits for a request; acceptors those that own the sidecars. In Ranch the former
@@ -311,7 +319,7 @@ started({error, _} = Error) ->
     Error.
 
 %% Ranch's keys, a sidecar in the place of its supervisors of connections.
-metrics(Sidecars) ->
+ranch_metrics(Sidecars) ->
     maps:from_list(lists:append([
         [{{conns_sup, Number, accept}, Accepted}, {{conns_sup, Number, terminate}, Accepted - All}]
      || #{number := Number, accepted := Accepted, all_connections := All} <- Sidecars

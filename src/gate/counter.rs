@@ -6,19 +6,26 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use super::addresses::Visit;
+use crate::metrics::{Limit, reached};
 
 /// Counts something up to a limit.
 pub struct Counter {
     count: Cell<usize>,
     max: Cell<usize>,
+    limit: Limit,
     freed: Notify,
 }
 
 impl Counter {
-    /// `None` is no limit.
-    pub fn new(max: Option<usize>) -> Rc<Self> {
+    /// `None` is no limit; else it is known by this name.
+    pub fn new(max: Option<usize>, limit: Limit) -> Rc<Self> {
         let max = Cell::new(max.unwrap_or(usize::MAX));
-        Rc::new(Self { count: Cell::new(0), max, freed: Notify::new() })
+        Rc::new(Self { count: Cell::new(0), max, limit, freed: Notify::new() })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count.get()
     }
 
     /// Changes the limit; what is above it stays.
@@ -29,6 +36,9 @@ impl Counter {
 
     /// Waits until the count is below the limit.
     pub async fn has_room(&self) {
+        if self.count.get() >= self.max.get() {
+            reached(self.limit);
+        }
         while self.count.get() >= self.max.get() {
             self.freed.notified().await;
         }

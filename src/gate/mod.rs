@@ -17,6 +17,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use crate::metrics::{Limit, count, reached};
 use crate::transport::Endpoint;
 pub use addresses::{Addresses, Full, Visit};
 pub use counter::{Counter, Permit};
@@ -68,8 +69,8 @@ impl Gate {
             changed: Notify::new(),
             draining: Cell::new(false),
             drained: Notify::new(),
-            connections: Counter::new(options.max_connections),
-            sockets: Counter::new(options.max_sockets.unwrap_or_else(default_max_sockets)),
+            connections: Counter::new(options.max_connections, Limit::MaxConnections),
+            sockets: Counter::new(options.max_sockets.unwrap_or_else(default_max_sockets), Limit::MaxSockets),
             addresses: Addresses::new(options.max_sockets_per_address),
             rate: options.max_accept_rate.map(|rate| Rate::new(rate, Instant::now())),
             exhausted: Seldom::default(),
@@ -132,15 +133,20 @@ impl Gate {
         if let Some(rate) = &self.rate {
             rate.take(Instant::now());
         }
+        count(|metrics| metrics.accepted.add(1));
         (self.connections.take(), self.sockets.take())
     }
 
     /// Waits until the rate allows one more.
     async fn has_time(&self) {
+        let mut waits = false;
         while let Some(rate) = &self.rate {
             let wait = rate.wait(Instant::now());
             if wait.is_zero() {
                 return;
+            }
+            if !std::mem::replace(&mut waits, true) {
+                reached(Limit::MaxAcceptRate);
             }
             tokio::time::sleep(wait).await;
         }
@@ -148,6 +154,7 @@ impl Gate {
 
     /// Says that accepting fails, unless it has been said a short while ago.
     pub fn warn_exhausted(&self, error: &io::Error) {
+        reached(Limit::FileDescriptors);
         if self.exhausted.is_due(Instant::now()) {
             warn!(%error, "cannot accept clients for now");
         }

@@ -36,6 +36,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, error};
 
 use crate::gate::Permit;
+use crate::metrics::{Limit, count, reached};
 use crate::port::message::StreamId;
 use crate::streams::Stream;
 use crate::transport::{Channel, Socket};
@@ -43,6 +44,7 @@ use crate::websocket::{self, Session};
 use connection::Connection;
 pub use connection::{Options, Server};
 pub use files::THREADS as FILE_THREADS;
+use head::Refusal;
 use hyper_io::HyperIo;
 use request::ConnectionInfo;
 use wire::Wire;
@@ -205,9 +207,9 @@ impl Connection {
             }
         }
         let wire = self.wire.borrow();
-        if let Some(status) = wire.refusal() {
-            self.refused(status, &wire);
-            return Poll::Ready(Outcome::Refused(status));
+        if let Some(refusal) = wire.refusal() {
+            self.refused(refusal, &wire);
+            return Poll::Ready(Outcome::Refused(refusal.status));
         }
         if wire.has_preface() {
             return Poll::Ready(Outcome::Http2);
@@ -236,6 +238,7 @@ impl Connection {
                     if !wire.is_silent(send_timeout, now) {
                         continue;
                     }
+                    reached(Limit::SendTimeout);
                     if let Some(exchange) = &*self.current.borrow() {
                         exchange.give_up();
                     }
@@ -253,7 +256,9 @@ impl Connection {
                 }
                 let told = !wire.is_busy() && wire.has_request_line();
                 if told {
-                    self.refused(408, &wire);
+                    self.refused(Refusal::new(408).by(Limit::RequestTimeout), &wire);
+                } else if wire.is_busy() {
+                    reached(Limit::IdleTimeout);
                 }
                 return Poll::Ready(Outcome::Late(told.then_some(408)));
             }
@@ -261,10 +266,14 @@ impl Connection {
         }
     }
 
-    /// What came instead of a request is about to get this status.
-    fn refused(&self, status: u16, wire: &Wire) {
+    /// What came instead of a request is about to be answered so.
+    fn refused(&self, refusal: Refusal, wire: &Wire) {
+        count(|metrics| metrics.refused(refusal.status));
+        if let Some(limit) = refusal.limit {
+            reached(limit);
+        }
         let Server { refusals, streams, .. } = &*self.server;
-        refusals.add(&*streams.app, status, &self.info, self.requests.get() + 1, || wire.known());
+        refusals.add(&*streams.app, refusal, &self.info, self.requests.get() + 1, || wire.known());
     }
 
     /// When this connection has waited too long, as things stand.

@@ -5,9 +5,10 @@ use std::cell::Cell;
 use std::num::NonZeroU32;
 use std::time::Instant;
 
-use super::head::Known;
+use super::head::{Known, Refusal};
 use super::request::ConnectionInfo;
 use crate::gate::rate::Rate;
+use crate::metrics::Limit;
 use crate::port::{TermWriter, endpoint_term};
 use crate::streams::application::Application;
 
@@ -28,12 +29,12 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// Counts a request that was refused with `status`, the connection's `number`th, and tells of it if it may.
-    /// Only then is asked what is `known` of it.
+    /// Counts a request that was refused, the connection's `number`th, and tells of it if it may. Only then is asked what is
+    /// `known` of it.
     pub fn add<'a>(
         &self,
         app: &dyn Application,
-        status: u16,
+        refusal: Refusal,
         info: &ConnectionInfo,
         number: u64,
         known: impl FnOnce() -> Option<Known<'a>>,
@@ -45,16 +46,17 @@ impl Refusals {
         }
         self.rate.take(now);
         let known = known();
-        app.refused(self.untold.replace(0), status, &|w| encode(info, number, known.as_ref(), w));
+        app.refused(self.untold.replace(0), refusal.status, &|w| encode(info, number, refusal, known.as_ref(), w));
     }
 }
 
 /// Appends what is known of the request, by the keys of `Req`.
-fn encode(info: &ConnectionInfo, number: u64, known: Option<&Known<'_>>, w: &mut TermWriter<'_>) {
-    w.map(2 + usize::from(info.proxy_header.is_some()) + if known.is_some() { 5 } else { 0 });
+fn encode(info: &ConnectionInfo, number: u64, refusal: Refusal, known: Option<&Known<'_>>, w: &mut TermWriter<'_>) {
+    w.map(3 + usize::from(info.proxy_header.is_some()) + if known.is_some() { 5 } else { 0 });
     w.atom("peer");
     endpoint_term(w, &info.peer);
     w.atom("streamid").integer(number);
+    w.atom("limit").atom(refusal.limit.map_or("undefined", Limit::name));
     if let Some(header) = &info.proxy_header {
         w.atom("proxy_header").binary(header);
     }
@@ -83,7 +85,7 @@ mod tests {
         let info = ConnectionInfo { peer: end.clone(), sock: end, secure: false, cert: None, proxy_header: None };
         let asked = Cell::new(0);
         let refuse = || {
-            refusals.add(&port, 400, &info, 1, || {
+            refusals.add(&port, Refusal::new(400), &info, 1, || {
                 asked.set(asked.get() + 1);
                 None
             });

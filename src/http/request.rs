@@ -95,6 +95,12 @@ impl RequestHead {
         !self.is_http10() && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
     }
 
+    /// Whether the client wants to speak WebSocket from here on (RFC 6455, 4.1).
+    pub fn wants_websocket(&self) -> bool {
+        let upgrade = self.parts.headers.get(hyper::header::UPGRADE);
+        upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    }
+
     pub fn is_http10(&self) -> bool {
         self.parts.version == Version::HTTP_10
     }

@@ -18,6 +18,7 @@ use super::exchange::Exchange;
 use super::ongoing::Ongoing;
 use super::request::RequestHead;
 use super::response;
+use crate::metrics::{Limit, count, reached};
 use crate::port::message::{CHUNK, Headers, Status};
 use crate::streams::Stream;
 use crate::streams::application::ready;
@@ -49,9 +50,13 @@ pub async fn answer(
         // Before the port's writer is woken: what has come of the body leaves in the packet of the head.
         tokio::task::spawn_local(pump_body(Rc::clone(&server), exchange, body));
     }
+    count(|metrics| metrics.requests.add(1));
     server.streams.app.request(id, &head);
 
     let (status, headers) = poll_fn(|cx| ongoing.poll_head(cx)).await;
+    if head.wants_websocket() {
+        count(|metrics| metrics.handshake_failed(status.code));
+    }
     let (status, mut headers) = response::head(status, headers).or_else(|invalid| {
         tracing::error!(stream = ongoing.id, "a response's status or headers cannot be sent");
         ongoing.refuse_response();
@@ -105,6 +110,7 @@ async fn pump_body(server: Rc<Server>, exchange: Rc<Exchange>, mut body: Incomin
             if exchange.is_upgrade() {
                 skipped += data.len() as u64;
                 if server.options.max_skip_body_length.is_some_and(|max| skipped > max) {
+                    reached(Limit::MaxSkipBodyLength);
                     exchange.fail_body();
                     return;
                 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::chunks::{ChunkedBody, Malformed};
-use super::head::{BodyLength, HeadCheck, HeadLimits, Known, Verdict};
+use super::head::{BodyLength, HeadCheck, HeadLimits, Known, Refusal, Verdict};
 use crate::port::message::CHUNK;
 use crate::transport::line::frames::PREFACE;
 use crate::transport::output::Output;
@@ -47,7 +47,7 @@ pub struct Wire {
     /// Bytes of ours to be written before more of hyper's: interim responses, which hyper does not know.
     injected: Vec<u8>,
     output: Output,
-    refusal: Option<u16>,
+    refusal: Option<Refusal>,
     /// The preface of HTTP/2 may come in the place of a head.
     http2: bool,
     /// It has come.
@@ -124,8 +124,8 @@ impl Wire {
         self.target.take()
     }
 
-    /// The status with which to refuse what the client sent instead of a request.
-    pub fn refusal(&self) -> Option<u16> {
+    /// How to refuse what the client sent instead of a request.
+    pub fn refusal(&self) -> Option<Refusal> {
         self.refusal.filter(|_| !self.busy)
     }
 
@@ -312,8 +312,8 @@ impl Wire {
                             self.target = target;
                             self.framing = Framing::Accepted { left, body };
                         }
-                        Verdict::Refused { status } => {
-                            self.refusal = Some(status);
+                        Verdict::Refused(refusal) => {
+                            self.refusal = Some(refusal);
                             return Poll::Pending; // The connection's task, which polls us, looks at `refusal` next.
                         }
                         Verdict::Partial => {}

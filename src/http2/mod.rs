@@ -29,6 +29,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
 use crate::http::exchange::Exchange;
+use crate::http::head::Refusal;
 use crate::http::request::{ConnectionInfo, Http2, RequestHead};
 use crate::http::{GRACE, NEVER, Permits, Server};
 use crate::port::message;
@@ -144,7 +145,7 @@ impl Connection {
             Verdict::Accepted => {}
             Verdict::Refused(status) => {
                 let Server { refusals, streams, .. } = &*self.server;
-                refusals.add(&*streams.app, status, &self.info, number.into(), || None);
+                refusals.add(&*streams.app, Refusal::new(status), &self.info, number.into(), || None);
                 stream::refuse(&mut respond, status);
                 return None;
             }

@@ -133,6 +133,7 @@ impl<'a> Reader<'a> {
             }
             ("subscribers", 3) => Command::Subscribers(self.integer()?, self.binary()?),
             ("topics", 2) => Command::Topics(self.integer()?),
+            ("metrics", 2) => Command::Metrics(self.integer()?),
             _ => return Ok(None),
         }))
     }

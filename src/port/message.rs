@@ -157,6 +157,8 @@ pub enum Command<'a> {
     Subscribers(u64, &'a [u8]),
     /// Which topics have subscribers; the answer carries the number.
     Topics(u64),
+    /// What has been counted; the answer carries the number.
+    Metrics(u64),
 }
 
 /// New values; `None`, the outer one, leaves an option as it is.
@@ -204,6 +206,14 @@ pub enum Frame<'a> {
     Message(Kind, &'a [u8]),
     Ping(&'a [u8]),
     Pong(&'a [u8]),
+}
+
+impl<'a> Frame<'a> {
+    pub fn payload(&self) -> &'a [u8] {
+        match *self {
+            Self::Message(_, payload) | Self::Ping(payload) | Self::Pong(payload) => payload,
+        }
+    }
 }
 
 /// A packet that is not of the protocol: a bug on one of the two sides.

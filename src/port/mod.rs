@@ -8,6 +8,7 @@ mod control;
 pub mod decode;
 mod etf;
 pub mod message;
+mod metrics;
 pub mod stdio;
 mod terms;
 mod tls;
@@ -15,9 +16,11 @@ mod tls;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use rustc_hash::FxHashSet;
 
+use crate::metrics::count;
 use crate::transport::Endpoint;
 use crate::ws::Kind;
 use etf::Writer;
@@ -53,7 +56,8 @@ struct Outgoing {
     /// Bytes that the writer has taken and not yet written.
     in_flight: usize,
     writer: Option<Waker>,
-    congested: bool,
+    /// Since when, if so.
+    congested: Option<Instant>,
     /// Nothing has come from the VM for long.
     mute: bool,
     /// Who waits to read from clients, longest first; and each by what makes a waker that task's, `Waker::data`.
@@ -117,7 +121,7 @@ impl Port {
 
     /// A log event, of stream 0. Dropped while the VM does not read: a log must not fill our memory.
     pub fn log(&self, level: &'static str, target: &str, text: &str) {
-        if !self.outgoing.borrow().congested {
+        if self.outgoing.borrow().congested.is_none() {
             self.event(SIDECAR, |w| {
                 w.tuple(4).atom("log").atom(level).binary(target.as_bytes()).binary(text.as_bytes());
             });
@@ -211,6 +215,19 @@ impl Port {
         }
     }
 
+    /// Bytes that wait for the VM.
+    pub fn waiting(&self) -> usize {
+        let outgoing = self.outgoing.borrow();
+        outgoing.in_flight + outgoing.bytes.len()
+    }
+
+    /// For how long, in microseconds, it has been congested since it began.
+    pub fn congested_us(&self) -> u64 {
+        let since = self.outgoing.borrow().congested;
+        let now = since.map_or(0, |since| since.elapsed().as_micros() as u64);
+        count(|metrics| metrics.port_congested_us.get()) + now
+    }
+
     /// Changes with every sign of life.
     pub fn signs_of_life(&self) -> u64 {
         self.signs_of_life.get()
@@ -224,13 +241,13 @@ impl Port {
     /// Whether so much waits for the VM, or it has been silent for so long, that no client should be read.
     pub fn is_congested(&self) -> bool {
         let outgoing = self.outgoing.borrow();
-        outgoing.congested || outgoing.mute
+        outgoing.is_congested()
     }
 
     /// The same. If so, the task is woken when that is over, in its turn.
     pub fn poll_congested(&self, cx: &mut Context<'_>) -> bool {
         let mut outgoing = self.outgoing.borrow_mut();
-        let congested = outgoing.congested || outgoing.mute;
+        let congested = outgoing.is_congested();
         if congested {
             let waker = cx.waker();
             if outgoing.known.insert(waker.data().addr()) {
@@ -266,6 +283,7 @@ impl Port {
         write(&mut Writer(&mut outgoing.bytes));
         let length = (outgoing.bytes.len() - start - 4) as u32;
         outgoing.bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        count(|metrics| metrics.port_packets_sent.add(1));
         outgoing.wake_writer();
     }
 
@@ -292,8 +310,12 @@ impl Port {
     fn written(&self, bytes: usize) {
         let mut outgoing = self.outgoing.borrow_mut();
         outgoing.in_flight -= bytes;
-        if outgoing.congested && outgoing.in_flight + outgoing.bytes.len() < CONGESTED / 2 {
-            outgoing.congested = false;
+        count(|metrics| metrics.port_bytes_sent.add(bytes as u64));
+        if let Some(since) = outgoing.congested
+            && outgoing.in_flight + outgoing.bytes.len() < CONGESTED / 2
+        {
+            outgoing.congested = None;
+            count(|metrics| metrics.port_congested_us.add(since.elapsed().as_micros() as u64));
             outgoing.go_on();
         }
     }
@@ -310,20 +332,26 @@ impl Outgoing {
         packet[..4].copy_from_slice(&length.to_be_bytes());
         packet[PACKET_HEAD - 4..PACKET_HEAD].copy_from_slice(&self.events.to_be_bytes());
         self.events = 0;
+        count(|metrics| metrics.port_packets_sent.add(1));
+    }
+
+    fn is_congested(&self) -> bool {
+        self.congested.is_some() || self.mute
     }
 
     /// Wakes those who wait to read from clients, unless there is another reason not to. In their order: the first may take
     /// all the room there is, and those who find none are then ahead of them.
     fn go_on(&mut self) {
-        if !self.congested && !self.mute {
+        if !self.is_congested() {
             self.known.clear();
             self.waiting.drain(..).for_each(Waker::wake);
         }
     }
 
     fn wake_writer(&mut self) {
-        if self.in_flight + self.bytes.len() > CONGESTED {
-            self.congested = true;
+        if self.congested.is_none() && self.in_flight + self.bytes.len() > CONGESTED {
+            self.congested = Some(Instant::now());
+            count(|metrics| metrics.port_congested.add(1));
         }
         if let Some(waker) = self.writer.take() {
             waker.wake();

@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 use super::Port;
+use crate::metrics::count;
 
 /// What we ask the kernel to hold in each pipe (Linux allows 1 MiB without privileges).
 const PIPE_SIZE: usize = 1 << 20;
@@ -76,14 +77,15 @@ impl Packets {
     /// Reads once, so that [`Packets::pop`] may have packets. `false` is the end of the VM.
     pub async fn read(&mut self) -> io::Result<bool> {
         self.make_room();
-        Ok(self.pipe.read_buf(&mut self.buffer).await? > 0)
+        let n = self.pipe.read_buf(&mut self.buffer).await?;
+        Ok(has_read(n))
     }
 
     /// The same, but does not wait: `None` where nothing has come.
     pub fn try_read(&mut self) -> io::Result<Option<bool>> {
         self.make_room();
         match self.pipe.try_read_buf(&mut self.buffer) {
-            Ok(n) => Ok(Some(n > 0)),
+            Ok(n) => Ok(Some(has_read(n))),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(e) => Err(e),
         }
@@ -111,6 +113,7 @@ impl Packets {
             return Ok(None);
         }
         self.done = start + length;
+        count(|metrics| metrics.port_packets_received.add(1));
         Ok(Some(&self.buffer[start..self.done]))
     }
 
@@ -118,6 +121,12 @@ impl Packets {
         let head = self.buffer.get(self.done..)?.first_chunk()?;
         Some(u32::from_be_bytes(*head) as usize)
     }
+}
+
+/// `false` is the end.
+fn has_read(bytes: usize) -> bool {
+    count(|metrics| metrics.port_bytes_received.add(bytes as u64));
+    bytes > 0
 }
 
 #[cfg(test)]

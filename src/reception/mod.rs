@@ -14,6 +14,7 @@ use crate::gate::Full;
 use crate::http::request::ConnectionInfo;
 use crate::http::{self, Permits, Preface};
 use crate::http2;
+use crate::metrics::{During, Limit, reached};
 use crate::transport::{Plain, Socket, tls};
 
 /// How long a PROXY header may take (Cowboy's constant).
@@ -75,13 +76,14 @@ pub async fn serve(reception: Rc<Reception>, mut socket: Plain, mut permits: Per
     match http.gate.addresses.enter(address) {
         Ok(visit) => permits.socket.visit = visit,
         Err(Full) => {
+            reached(Limit::MaxSocketsPerAddress);
             debug!("a client's address has as many connections as it may");
             return;
         }
     }
     let (socket, received) = match tls {
         None => (Socket::Plain(socket), received),
-        Some(tls) => match Box::pin(tls.accept(socket, received)).await {
+        Some(tls) => match shaken(tls, socket, received).await {
             Some((stream, early)) => (Socket::Tls(stream), early),
             None => return,
         },
@@ -104,4 +106,10 @@ pub async fn serve(reception: Rc<Reception>, mut socket: Plain, mut permits: Per
     if let Some(Preface { socket, received, permits }) = served {
         Box::pin(http2::serve(http, http2, info, socket, received, permits)).await;
     }
+}
+
+/// The client's socket with TLS. While its handshake goes on it counts as one that does that.
+async fn shaken(tls: &tls::Acceptor, socket: Plain, received: Vec<u8>) -> Option<(Box<tls::Stream>, Vec<u8>)> {
+    let _handshaking = During::new(|metrics| &metrics.tls_handshaking);
+    Box::pin(tls.accept(socket, received)).await
 }

@@ -72,7 +72,7 @@ impl Application for Port {
 
     fn event(&self, stream: StreamId, event: Event<'_>) {
         match event {
-            Event::Part(bytes) => self.part(stream, bytes),
+            Event::Part(_, bytes) => self.part(stream, bytes),
             Event::Message(kind, bytes) => self.message(stream, kind, bytes),
             Event::Ping(payload) => self.ping(stream, payload),
             Event::Pong(payload) => self.pong(stream, payload),

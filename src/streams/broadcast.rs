@@ -1,9 +1,10 @@
 //! Frames on their way to many clients: encoded once for each [`Class`] of them, and held once however many wait for them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::queued::{Queued, Share};
+use crate::metrics::{Opcode, count};
 use crate::port::message::{Frame, OVERHEAD};
 use crate::ws::Class;
 
@@ -14,6 +15,10 @@ pub struct Broadcast<'a> {
     pub window: usize,
     queued: Rc<Queued>,
     encoded: RefCell<Vec<(Class, Rc<Shared>)>>,
+    /// Bytes of their payloads.
+    payload: u64,
+    /// How many clients get them.
+    clients: Cell<u64>,
 }
 
 /// Whole frames as they go over the wire, to every client of a class. They count in the sum of what waits for clients once,
@@ -38,12 +43,23 @@ impl Shared {
 impl<'a> Broadcast<'a> {
     /// Nothing is encoded until the first client asks. `window` in bytes.
     pub fn new(frames: &'a [Frame<'a>], queued: &Rc<Queued>, window: usize) -> Self {
-        Self { frames, window, queued: Rc::clone(queued), encoded: RefCell::default() }
+        let payload = frames.iter().map(|frame| frame.payload().len() as u64).sum();
+        Self { frames, window, payload, queued: Rc::clone(queued), encoded: RefCell::default(), clients: Cell::new(0) }
     }
 
     /// How many frames these are.
     pub fn count(&self) -> u32 {
         self.frames.len() as u32
+    }
+
+    /// One client more gets them.
+    pub fn counted(&self) {
+        self.clients.set(self.clients.get() + 1);
+    }
+
+    /// Bytes of their payloads, all together.
+    pub fn payload(&self) -> u64 {
+        self.payload
     }
 
     /// As a client of this class gets them.
@@ -69,5 +85,20 @@ impl<'a> Broadcast<'a> {
         let shared = Rc::new(Shared { bytes: bytes.into(), is_kept, _share: share });
         encoded.push((class, Rc::clone(&shared)));
         shared
+    }
+}
+
+/// What all clients together were sent is counted at the end, not for each of them.
+impl Drop for Broadcast<'_> {
+    fn drop(&mut self) {
+        let clients = self.clients.get();
+        for frame in self.frames {
+            let opcode = match *frame {
+                Frame::Message(kind, _) => kind.into(),
+                Frame::Ping(_) => Opcode::Ping,
+                Frame::Pong(_) => Opcode::Pong,
+            };
+            count(|metrics| metrics.sent(opcode, clients, frame.payload().len() as u64));
+        }
     }
 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
+use crate::metrics::{Limit, reached};
 use crate::port::message::{Command, Member, Pid, Publish, Reason, SendMany, StreamId};
 use alarms::Alarms;
 use application::Application;
@@ -190,7 +191,8 @@ impl Streams {
         if self.table.borrow().contains_key(&id)
             && let Err(topics::Refused(limit)) = self.topics.borrow_mut().subscribe(id, topic)
         {
-            self.app.not_subscribed(id, topic, limit);
+            reached(limit);
+            self.app.not_subscribed(id, topic, limit.name());
         }
     }
 
@@ -242,6 +244,11 @@ impl Streams {
         self.topics.borrow().subscribers(topic).len()
     }
 
+    /// How many topics have a subscriber, and how many subscriptions there are.
+    pub fn topic_counts(&self) -> (usize, usize) {
+        self.topics.borrow().counts()
+    }
+
     /// The topics that have a subscriber.
     pub fn topics(&self) -> Vec<topics::Topic> {
         self.topics.borrow().names().map(Rc::clone).collect()
@@ -269,6 +276,7 @@ impl Streams {
             if !self.queued.is_exceeded() {
                 return;
             }
+            reached(Limit::MaxQueued);
             stream.give_up();
         }
     }

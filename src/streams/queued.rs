@@ -24,6 +24,10 @@ impl Queued {
         Rc::new(Self { bytes: Cell::new(0), max: max.unwrap_or(usize::MAX) })
     }
 
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
     pub fn is_exceeded(&self) -> bool {
         self.bytes.get() > self.max
     }

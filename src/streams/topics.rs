@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
+use crate::metrics::Limit;
 use crate::port::message::StreamId;
 
 /// A topic's name.
@@ -22,15 +23,17 @@ pub struct Limits {
     pub topics: usize,
 }
 
-/// Why a stream is not subscribed, by the name of the limit.
+/// Which limit keeps a stream from being subscribed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused(pub &'static str);
+pub struct Refused(pub Limit);
 
 /// The subscriptions of all streams.
 pub struct Topics {
     limits: Limits,
     by_name: HashMap<Topic, Subscribers>,
     of_stream: FxHashMap<StreamId, Vec<Topic>>,
+    /// How many subscriptions there are.
+    count: usize,
 }
 
 /// A topic's subscribers, in no order.
@@ -44,7 +47,7 @@ struct Subscribers {
 impl Topics {
     /// Nobody has subscribed to anything.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, by_name: HashMap::new(), of_stream: FxHashMap::default() }
+        Self { limits, by_name: HashMap::new(), of_stream: FxHashMap::default(), count: 0 }
     }
 
     /// Subscribes a stream; no effect if it has subscribed already.
@@ -55,15 +58,16 @@ impl Topics {
         }
         let own = self.of_stream.get(&stream).map_or(0, Vec::len);
         if own >= self.limits.per_stream {
-            return Err(Refused("max_topics_per_client"));
+            return Err(Refused(Limit::MaxTopicsPerClient));
         }
         let topic = match known {
             Some((topic, _)) => Rc::clone(topic),
-            None if self.by_name.len() >= self.limits.topics => return Err(Refused("max_topics")),
+            None if self.by_name.len() >= self.limits.topics => return Err(Refused(Limit::MaxTopics)),
             None => name.into(),
         };
         self.of_stream.entry(stream).or_default().push(Rc::clone(&topic));
         self.by_name.entry(topic).or_default().add(stream);
+        self.count += 1;
         Ok(())
     }
 
@@ -95,9 +99,15 @@ impl Topics {
         self.by_name.keys()
     }
 
+    /// How many topics have a subscriber, and how many subscriptions there are.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.by_name.len(), self.count)
+    }
+
     fn leave(&mut self, stream: StreamId, topic: &Topic) {
         let Some(subscribers) = self.by_name.get_mut(topic) else { return };
         subscribers.remove(stream);
+        self.count -= 1;
         if subscribers.streams.is_empty() {
             self.by_name.remove(topic);
             if self.by_name.len() < self.by_name.capacity() / 4 {
@@ -141,7 +151,7 @@ mod tests {
         let mut topics = Topics::new(LIMITS);
         assert_eq!(topics.subscribe(1, b"a"), Ok(()));
         assert_eq!(topics.subscribe(1, b"b"), Ok(()));
-        assert_eq!(topics.subscribe(1, b"c"), Err(Refused("max_topics_per_client")));
+        assert_eq!(topics.subscribe(1, b"c"), Err(Refused(Limit::MaxTopicsPerClient)));
         assert_eq!(topics.subscribe(1, b"b"), Ok(()), "it is subscribed already");
         topics.unsubscribe(1, b"a");
         assert_eq!(topics.subscribe(1, b"c"), Ok(()));
@@ -153,9 +163,9 @@ mod tests {
         for (stream, name) in [(1, b"a"), (2, b"b"), (3, b"c"), (4, b"a")] {
             assert_eq!(topics.subscribe(stream, name), Ok(()));
         }
-        assert_eq!(topics.subscribe(5, b"d"), Err(Refused("max_topics")));
+        assert_eq!(topics.subscribe(5, b"d"), Err(Refused(Limit::MaxTopics)));
         topics.unsubscribe(1, b"a");
-        assert_eq!(topics.subscribe(5, b"d"), Err(Refused("max_topics")));
+        assert_eq!(topics.subscribe(5, b"d"), Err(Refused(Limit::MaxTopics)));
         topics.forget(4);
         assert_eq!(topics.subscribe(5, b"d"), Ok(()));
     }
@@ -199,8 +209,10 @@ mod tests {
                     let expected = model.iter().filter(|(other, _)| *other == name).copied().collect();
                     prop_assert_eq!(found, expected);
                 }
+                let names_of_model: BTreeSet<_> = model.iter().map(|(name, _)| *name).collect();
+                prop_assert_eq!(topics.counts(), (names_of_model.len(), model.len()));
                 let names: BTreeSet<_> = topics.names().map(|topic| topic[0]).collect();
-                prop_assert_eq!(names, model.iter().map(|(name, _)| *name).collect());
+                prop_assert_eq!(names, names_of_model);
             }
         }
     }

@@ -15,6 +15,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::metrics::count;
+
 /// One client's socket, without TLS.
 #[derive(Debug)]
 pub enum Plain {
@@ -66,7 +68,11 @@ impl Plain {
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);
         let result = either!(self, s => Pin::new(s).poll_read(cx, &mut buf));
-        result.map_ok(|()| buf.filled().len())
+        result.map_ok(|()| {
+            let n = buf.filled().len();
+            count(|metrics| metrics.socket_bytes_received.add(n as u64));
+            n
+        })
     }
 
     /// Whether the kernel has bytes, or the client's end, for a read. The event loop may not know it yet: when it has
@@ -90,12 +96,12 @@ impl Plain {
 
     /// Writes what the kernel takes, or fails with `WouldBlock`.
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        either!(self, s => s.try_write(buf))
+        either!(self, s => s.try_write(buf)).inspect(sent)
     }
 
     /// As [`Plain::try_write`], of several pieces in one system call.
     pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        either!(self, s => s.try_write_vectored(bufs))
+        either!(self, s => s.try_write_vectored(bufs)).inspect(sent)
     }
 
     /// Bytes that have been written and that the client's side has not acknowledged; of a Unix socket what they occupy. `None`
@@ -134,6 +140,10 @@ impl Plain {
             Self::Unix(s) => (local(&s.peer_addr()?), local(&s.local_addr()?)),
         })
     }
+}
+
+fn sent(bytes: &usize) {
+    count(|metrics| metrics.socket_bytes_sent.add(*bytes as u64));
 }
 
 impl AsFd for Plain {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::metrics::During;
+
 /// How often the kernel is asked within the timeout.
 const LOOKS: u32 = 4;
 
@@ -18,13 +20,14 @@ pub struct Stall {
     /// When the kernel was asked, and what it had then: bytes that the client has not acknowledged.
     looked: Instant,
     unsent: Option<u64>,
+    _blocked: During,
 }
 
 impl Stall {
     /// The socket takes no more at this moment, where `unsent` is what it says of itself ([`super::Socket::unsent`]).
     pub fn begin(unsent: Option<u64>) -> Self {
         let now = Instant::now();
-        Self { since: now, looked: now, unsent }
+        Self { since: now, looked: now, unsent, _blocked: During::new(|metrics| &metrics.clients_blocked) }
     }
 
     /// Since when the client has taken nothing.

@@ -24,16 +24,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::gate::Permit;
+use crate::metrics::{Limit, Opcode, Side, count, reached};
 use crate::port::message::{Command, OVERHEAD, Reason, StreamId};
 use crate::streams::alarms::Alarm;
 use crate::streams::broadcast::Broadcast;
 use crate::streams::{Delivered, Stream, Streams};
 use crate::transport::stall::Stall;
 use crate::transport::{Channel, scratch};
-use crate::ws::Event;
+use crate::ws::{Error, Event};
 use keepalive::Due;
 use outgoing::Outgoing;
-use session::{Misplaced, Phase};
+use session::{Misplaced, NO_CLOSE, NO_CODE, Phase};
 
 /// A shorter idle timeout would be over again before anything else had its turn.
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
@@ -53,6 +54,8 @@ pub struct Websocket {
     dirty: Cell<bool>,
     /// What this client has in the sum of what waits for all of them.
     share: Cell<usize>,
+    /// Where its backlog is counted.
+    backlog: Cell<u8>,
     /// Wakes the task for its deadlines.
     alarm: Alarm,
     /// Counts the socket to its end; a stream of HTTP/2 is counted with its connection.
@@ -80,10 +83,12 @@ pub fn start(
         task: Cell::default(),
         dirty: Cell::new(false),
         share: Cell::default(),
+        backlog: Cell::default(),
         alarm: Alarm::default(),
         permit,
     });
     streams.insert(id, Rc::clone(&websocket) as Rc<dyn Stream>);
+    count(|metrics| metrics.handshakes.add(1));
     tokio::task::spawn_local(run(websocket));
 }
 
@@ -102,6 +107,7 @@ fn end(websocket: Rc<Websocket>, phase: Phase) {
     streams.remove(websocket.id);
     streams.alarms.clear(&websocket.alarm, websocket.id);
     streams.queued.set(&websocket.share, 0);
+    count(|metrics| metrics.backlog(&websocket.backlog, 0));
     if let (Phase::Ending, Ok(Websocket { socket, permit, .. })) = (phase, Rc::try_unwrap(websocket)) {
         tokio::task::spawn_local(async move {
             socket.into_inner().linger(streams.options.linger_timeout).await;
@@ -243,24 +249,32 @@ impl Websocket {
 
     /// Decodes, tells the application, and says how much of `input` was used: all, unless the window is full.
     fn decode(&self, state: &mut Session, input: &mut [u8]) -> usize {
-        let Session { decoder, encoder, out, unused, pong, phase, paused, keepalive, .. } = state;
+        let Session { decoder, encoder, out, unused, pong, phase, paused, keepalive, traffic, .. } = state;
         let window = self.streams.options.window;
         let result = decoder.decode(input, &mut |event| {
             match event {
                 Event::Ping(payload) if encoder.is_within_frame() => *pong = Some(payload.into()),
-                Event::Ping(payload) => encoder.pong(payload, out.own(0)),
+                Event::Ping(payload) => {
+                    traffic.sent(Opcode::Pong, payload.len() as u64);
+                    encoder.pong(payload, out.own(0));
+                }
                 // The handler has not asked for it.
                 Event::Pong(payload)
                     if keepalive.as_mut().is_some_and(|k| k.answers(payload, Instant::now()).is_some()) =>
                 {
+                    traffic.received(&event);
                     return ControlFlow::Continue(());
                 }
                 _ => {}
             }
-            *unused += OVERHEAD + payload(&event).len();
+            traffic.received(&event);
+            let cost = OVERHEAD + payload(&event).len();
+            *unused += cost;
+            count(|metrics| metrics.credit_received_bytes.add(cost as u64));
             match event {
                 Event::Close(close) => {
-                    *phase = Phase::Closing(close.map(|(code, _)| code));
+                    let code = close.map(|(code, _)| code);
+                    phase.leave(Phase::Closing(code), Side::Client, code.unwrap_or(NO_CODE));
                     let close = close.map(|(code, text)| (code, text.into()));
                     self.streams.app.closed(self.id, &Reason::Remote(close));
                 }
@@ -273,6 +287,11 @@ impl Websocket {
             Ok(used) => used,
             Err(error) => {
                 tracing::debug!(stream = self.id, %error, "the client broke the protocol");
+                match error {
+                    Error::LongFrame { .. } | Error::LongMessage { .. } => reached(Limit::MaxFrameSize),
+                    Error::ManyFragments(_) => reached(Limit::MaxFragments),
+                    _ => {}
+                }
                 self.end(state, Reason::Protocol(error.reason()), Some(error.close_code()));
                 input.len()
             }
@@ -282,7 +301,7 @@ impl Websocket {
     /// The client's side has ended: tells the application, whose `finish` sends the close frame.
     fn end(&self, state: &mut Session, reason: Reason, code: Option<u16>) {
         self.streams.app.closed(self.id, &reason);
-        state.phase = Phase::Closing(code);
+        state.phase.leave(Phase::Closing(code), Side::Server, code.unwrap_or(NO_CODE));
     }
 
     /// The socket has failed.
@@ -290,7 +309,13 @@ impl Websocket {
         if state.phase == Phase::Open {
             self.streams.app.closed(self.id, &Reason::Socket(posix(error)));
         }
-        state.phase = Phase::Gone;
+        // Errors without a number of the system's are ours.
+        let side = if error.raw_os_error().is_none() && error.kind() != io::ErrorKind::ConnectionReset {
+            Side::Server
+        } else {
+            Side::Client
+        };
+        state.phase.leave(Phase::Gone, side, NO_CLOSE);
         state.out = Outgoing::default(); // At once: shared frames count until nobody holds them.
         self.streams.queued.set(&self.share, 0);
     }
@@ -320,7 +345,9 @@ impl Websocket {
                 }
             }
         }
-        self.streams.queued.set(&self.share, state.out.own_waiting() + self.socket.borrow().pending());
+        let pending = self.socket.borrow().pending();
+        self.streams.queued.set(&self.share, state.out.own_waiting() + pending);
+        count(|metrics| metrics.backlog(&self.backlog, state.waiting() + pending));
         if let Phase::Open | Phase::Closing(_) = state.phase
             && let Some(credit) = state.take_credit(self.streams.options.window)
         {
@@ -360,6 +387,7 @@ impl Websocket {
             let now = Instant::now();
             if let Some((stall, timeout)) = send.take_if(|_| look.is_some_and(|deadline| deadline <= now)) {
                 if stall.is_over(self.socket.borrow().unsent(), timeout, now) {
+                    reached(Limit::SendTimeout);
                     self.lost(state, &io::ErrorKind::TimedOut.into());
                     return Poll::Ready(());
                 }
@@ -373,6 +401,7 @@ impl Websocket {
                     state.received = now;
                     continue;
                 }
+                reached(Limit::IdleTimeout);
                 self.end(state, Reason::Timeout, Some(1000));
                 return Poll::Ready(());
             }
@@ -424,7 +453,7 @@ impl Websocket {
 
 fn payload<'a>(event: &Event<'a>) -> &'a [u8] {
     match *event {
-        Event::Part(bytes) | Event::Message(_, bytes) | Event::Ping(bytes) | Event::Pong(bytes) => bytes,
+        Event::Part(_, bytes) | Event::Message(_, bytes) | Event::Ping(bytes) | Event::Pong(bytes) => bytes,
         Event::Close(_) => &[],
     }
 }
@@ -450,7 +479,7 @@ mod tests {
         fn size<F: Future>(_: fn(Rc<Websocket>) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(size_of::<Websocket>() <= 480, "{}", size_of::<Websocket>());
+        assert!(size_of::<Websocket>() <= 512, "{}", size_of::<Websocket>());
         assert!(size(run) <= 24, "{}", size(run));
     }
 }

@@ -16,17 +16,22 @@ use tokio::time::Instant;
 
 use super::keepalive::Keepalive;
 use super::outgoing::Outgoing;
+use crate::metrics::{Limit, Opcode, Side, count, reached};
 use crate::port::message::{Command, OVERHEAD, OnBacklog, PONG_TIMEOUT, SetOptions, WebsocketOptions};
 use crate::streams::Delivered;
 use crate::streams::broadcast::Broadcast;
 use crate::transport::stall::Stall;
-use crate::ws::{self, Decoder, Encoder};
+use crate::ws::{self, Decoder, Encoder, Event};
 
 /// So many frames that were dropped are told although the client still lags.
 const MANY_DROPPED: u32 = 1000;
 
 /// What may wait for a client whose handler waits for it (`block`), in windows: a broadcast waits for nobody.
 const BLOCKED_WINDOWS: usize = 4;
+
+/// A close frame without a code, and an end without a close frame (RFC 6455, 7.4.1).
+pub(super) const NO_CODE: u16 = 1005;
+pub(super) const NO_CLOSE: u16 = 1006;
 
 /// The state of one WebSocket, without its socket.
 pub struct Session {
@@ -48,6 +53,7 @@ pub struct Session {
     on_backlog: OnBacklog,
     /// Frames for many that were not sent, and the VM has not been told.
     dropped: u32,
+    pub(super) traffic: Traffic,
     /// A pong that must wait for the end of a frame whose payload is still coming.
     pub(super) pong: Option<Box<[u8]>>,
     pub(super) active: bool,
@@ -68,6 +74,15 @@ pub struct Session {
     pub(super) waits_for_client: bool,
 }
 
+/// What one client has sent, and what it was sent: messages, pings and pongs, and the bytes of their payloads, not compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub messages_received: u64,
+    pub bytes_received: u64,
+    pub messages_sent: u64,
+    pub bytes_sent: u64,
+}
+
 /// Where a WebSocket is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -79,6 +94,19 @@ pub enum Phase {
     Ending,
     /// Nothing more can or will be written.
     Gone,
+}
+
+impl Phase {
+    /// Goes on to the next. The first end is the one that counts: who came to it, and the code that says why.
+    pub(super) fn leave(&mut self, next: Self, side: Side, code: u16) {
+        if *self == Self::Open {
+            count(|metrics| {
+                metrics.websockets.sub(1);
+                metrics.closed(side, code);
+            });
+        }
+        *self = next;
+    }
 }
 
 /// A command that does not fit the stream's state: a bug on one of the two sides.
@@ -111,6 +139,7 @@ impl Session {
                 .map_or(u32::MAX, |max| u32::try_from(max).unwrap_or(u32::MAX).min(u32::MAX - 1)),
             on_backlog: options.on_backlog,
             dropped: 0,
+            traffic: Traffic::default(),
             pong: None,
             active: options.active,
             idle_timeout: options.idle_timeout.map(Duration::from_millis),
@@ -122,6 +151,7 @@ impl Session {
             rearm: false,
             waits_for_client: false,
         };
+        count(|metrics| metrics.websockets.add(1));
         (session, answer)
     }
 
@@ -144,12 +174,17 @@ impl Session {
     pub fn command(&mut self, command: Command<'_>) -> Result<(), Misplaced> {
         match (command, self.phase) {
             (_, Phase::Ending | Phase::Gone) => {}
-            (Command::Abort, _) => self.phase = Phase::Gone,
+            (Command::Abort, _) => self.phase.leave(Phase::Gone, Side::Server, NO_CLOSE),
             (Command::Finish, Phase::Closing(code)) => self.close(code.map(|code| (code, &b""[..]))),
             (Command::Close(close), _) => self.close(close),
-            (Command::Cut(code), _) => self.cut(code),
+            (Command::Cut(code), _) => {
+                reached(Limit::MaxBacklog);
+                self.cut(code);
+            }
             (Command::Credit(n), _) => {
-                self.unused = self.unused.saturating_sub(usize::try_from(n).unwrap_or(usize::MAX))
+                let used = self.unused.min(usize::try_from(n).unwrap_or(usize::MAX));
+                self.unused -= used;
+                count(|metrics| metrics.credit_received_bytes.sub(used as u64));
             }
             (Command::Active(active), _) => self.active = active,
             (Command::SetOptions(options), _) => self.set_options(&options),
@@ -199,6 +234,7 @@ impl Session {
                 let complete = self.encoder.part(piece, out).map_err(|_| Misplaced)?;
                 if complete {
                     if let Some(payload) = self.pong.take() {
+                        self.traffic.sent(Opcode::Pong, payload.len() as u64);
                         self.encoder.pong(&payload, out);
                     }
                     if self.out.release() {
@@ -209,24 +245,29 @@ impl Session {
             }
             _ if self.encoder.is_open() => return Err(Misplaced),
             Command::Message(kind, payload) => {
+                self.traffic.sent(kind.into(), payload.len() as u64);
                 self.encoder.message(kind, payload, out);
                 payload.len()
             }
             Command::Open(kind, size) => {
+                self.traffic.sent(kind.into(), size);
                 self.encoder.open(kind, size, out);
                 0
             }
             Command::Ping(payload) => {
+                self.traffic.sent(Opcode::Ping, payload.len() as u64);
                 self.encoder.ping(payload, out);
                 payload.len()
             }
             Command::Pong(payload) => {
+                self.traffic.sent(Opcode::Pong, payload.len() as u64);
                 self.encoder.pong(payload, out);
                 payload.len()
             }
             _ => return Err(Misplaced),
         };
         self.queued += cost + OVERHEAD;
+        count(|metrics| metrics.credit_sent_bytes.add((cost + OVERHEAD) as u64));
         Ok(())
     }
 
@@ -234,7 +275,7 @@ impl Session {
     /// taken back, or, where some of it has been written, nothing can stand behind it.
     pub fn close(&mut self, close: Option<(u16, &[u8])>) {
         if !self.take_back() {
-            self.phase = Phase::Gone;
+            self.phase.leave(Phase::Gone, Side::Server, NO_CLOSE);
             return;
         }
         if self.encoder.is_open() {
@@ -243,7 +284,7 @@ impl Session {
             self.out.release();
         }
         self.encoder.close(close, self.out.own(0));
-        self.phase = Phase::Ending;
+        self.phase.leave(Phase::Ending, Side::Server, close.map_or(NO_CODE, |(code, _)| code));
         self.unread = Vec::new();
     }
 
@@ -251,7 +292,7 @@ impl Session {
     /// since the client does not take them.
     pub fn cut(&mut self, code: u16) {
         if !self.take_back() {
-            self.phase = Phase::Gone;
+            self.phase.leave(Phase::Gone, Side::Server, NO_CLOSE);
             return;
         }
         self.out.cut();
@@ -287,10 +328,14 @@ impl Session {
         if self.out.cost() >= self.bound(broadcast.window) {
             if self.on_backlog == OnBacklog::Drop {
                 self.dropped = self.dropped.saturating_add(broadcast.count());
+                count(|metrics| metrics.frames_dropped.add(broadcast.count().into()));
                 return Delivered::Nothing;
             }
             return Delivered::TooMuch;
         }
+        broadcast.counted();
+        self.traffic.messages_sent += u64::from(broadcast.count());
+        self.traffic.bytes_sent += broadcast.payload();
         let open = self.encoder.is_open();
         let shared = broadcast.encoded(self.encoder.class());
         if shared.is_kept() && !open {
@@ -322,7 +367,49 @@ impl Session {
         if self.out.is_empty() {
             self.credit += std::mem::take(&mut self.queued);
         }
-        (self.credit >= worth).then(|| std::mem::take(&mut self.credit))
+        (self.credit >= worth).then(|| {
+            count(|metrics| metrics.credit_sent_bytes.sub(self.credit as u64));
+            std::mem::take(&mut self.credit)
+        })
+    }
+}
+
+/// What it has in the sums of all leaves them.
+impl Drop for Session {
+    fn drop(&mut self) {
+        count(|metrics| {
+            metrics.credit_received_bytes.sub(self.unused as u64);
+            metrics.credit_sent_bytes.sub((self.queued + self.credit) as u64);
+            if self.phase == Phase::Open {
+                metrics.websockets.sub(1); // The client has gone before it was one.
+            }
+        });
+    }
+}
+
+impl Traffic {
+    /// What a client has sent: in whole messages, and in the bytes of what has come of them.
+    pub(super) fn received(&mut self, event: &Event<'_>) {
+        let (opcode, bytes) = match *event {
+            Event::Part(kind, bytes) => {
+                self.bytes_received += bytes.len() as u64;
+                let opcode = Opcode::from(kind) as usize;
+                return count(|metrics| metrics.message_bytes_received.add(opcode, bytes.len() as u64));
+            }
+            Event::Message(kind, bytes) => (kind.into(), bytes),
+            Event::Ping(bytes) => (Opcode::Ping, bytes),
+            Event::Pong(bytes) => (Opcode::Pong, bytes),
+            Event::Close(_) => return,
+        };
+        self.messages_received += 1;
+        self.bytes_received += bytes.len() as u64;
+        count(|metrics| metrics.received(opcode, bytes.len() as u64));
+    }
+
+    pub(super) fn sent(&mut self, opcode: Opcode, bytes: u64) {
+        self.messages_sent += 1;
+        self.bytes_sent += bytes;
+        count(|metrics| metrics.sent(opcode, 1, bytes));
     }
 }
 

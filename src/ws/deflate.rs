@@ -14,6 +14,7 @@ use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Status};
 use super::Agreement;
 use super::history::History;
 use super::memo::{Memo, Settings, Source};
+use crate::metrics::count;
 
 /// How far the output buffer is enlarged at once, at most.
 const MAX_STEP: usize = 128 * 1024;
@@ -71,6 +72,7 @@ impl Deflater {
     /// empty: an empty message is the single byte 0 (RFC 7692, 7.2.3.6) and has no part in the history.
     pub fn compress(&mut self, payload: &[u8], last: bool, out: &mut Vec<u8>) {
         self.used = true;
+        let before = out.len();
         let told = self.history.last(LEAST_HISTORY + HISTORY_PER_BYTE * payload.len());
         if last && self.live.is_none() {
             let source = Source { settings: self.settings, told, payload };
@@ -85,6 +87,7 @@ impl Deflater {
             }
         }
         self.history.push(payload);
+        counted(payload.len(), out.len() - before);
     }
 
     /// What its compressor is made of.
@@ -112,7 +115,16 @@ impl Deflater {
 
 /// Compresses a message that refers to none before it, and appends what comes out; never an empty one.
 pub fn alone(settings: Settings, payload: &[u8], out: &mut Vec<u8>) {
+    let before = out.len();
     whole(Source { settings, told: [&[], &[]], payload }, out);
+    counted(payload.len(), out.len() - before);
+}
+
+fn counted(payload: usize, compressed: usize) {
+    count(|metrics| {
+        metrics.deflate_bytes_in.add(payload as u64);
+        metrics.deflate_bytes_out.add(compressed as u64);
+    });
 }
 
 /// Compresses a message that came in one piece.

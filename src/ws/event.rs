@@ -1,6 +1,7 @@
 //! What a client's bytes become.
 
 use super::names::Data;
+use crate::metrics::Opcode;
 
 /// The most payload that one event carries, in bytes. Longer messages come in pieces.
 pub const CHUNK: usize = 64 * 1024;
@@ -24,11 +25,20 @@ impl Kind {
     }
 }
 
+impl From<Kind> for Opcode {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Text => Self::Text,
+            Kind::Binary => Self::Binary,
+        }
+    }
+}
+
 /// What a client has sent. Payloads are unmasked, inflated and, if text, valid UTF-8 so far.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event<'a> {
     /// A piece of a message that is not its last: at most [`CHUNK`] bytes.
-    Part(&'a [u8]),
+    Part(Kind, &'a [u8]),
     /// A whole message, or the last piece of one: at most [`CHUNK`] bytes, and none at all where the end of a long
     /// message became known late.
     Message(Kind, &'a [u8]),

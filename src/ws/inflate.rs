@@ -13,6 +13,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::history::History;
 use super::{Agreement, CHUNK, Error};
+use crate::metrics::count;
 
 /// What the sender has cut off the end of every message (RFC 7692, 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
@@ -116,6 +117,10 @@ impl Inflater {
         if let Some(history) = &mut self.history {
             history.push(&output[remembered..made]);
         }
+        count(|metrics| {
+            metrics.inflate_bytes_in.add(used as u64);
+            metrics.inflate_bytes_out.add(made as u64);
+        });
         if self.broken && made == 0 { Err(Error::Deflate) } else { Ok(Fed { used, made, drained }) }
     }
 

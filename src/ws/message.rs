@@ -84,7 +84,7 @@ impl Message {
     /// Gives away what is gathered. The message goes on.
     pub fn flush(&mut self, sink: &mut impl Sink) -> ControlFlow<()> {
         self.given = true;
-        let flow = sink(Event::Part(&self.gathered));
+        let flow = sink(Event::Part(self.kind, &self.gathered));
         self.gathered.clear();
         flow
     }
@@ -94,7 +94,7 @@ impl Message {
         let long = self.given || piece.len() as u64 + left > CHUNK as u64;
         if long && self.gathered.is_empty() && piece.len() >= WORTH_AN_EVENT {
             self.given = true;
-            return sink(Event::Part(piece));
+            return sink(Event::Part(self.kind, piece));
         }
         self.keep(piece);
         ControlFlow::Continue(())

@@ -101,7 +101,7 @@ impl Receiver {
 
 fn whole(event: Event<'_>, pieces: &mut Vec<u8>, events: &mut Vec<Whole>, sizes: &mut Vec<usize>) {
     match event {
-        Event::Part(piece) => {
+        Event::Part(_, piece) => {
             sizes.push(piece.len());
             pieces.extend_from_slice(piece);
         }

@@ -54,8 +54,8 @@ atoms() ->
         not_subscribed, max_topics, max_topics_per_client, dropped, backlog, subscribers, topics,
         remote, timeout, error, badframe, badencoding, badsize, warning, notice, info, debug, tls, ok,
         proxy_header, method, version, scheme, host, port, path, qs, headers, peer, sock, cert, has_body, body_length, streamid,
-        'HTTP/1.1', 'HTTP/1.0', undefined, true, false
-    ].
+        'HTTP/1.1', 'HTTP/1.0', undefined, true, false, limit
+    ] ++ outrider_metrics_table:atoms().
 
 %% A bundle of one message, which is what most bundles are: as bundle/3 of frame/1, with one small binary in front of the
 %% payload instead of three, since each costs whoever hands it to another process.

@@ -13,7 +13,7 @@
 -export([address/1, last_address/1, set_address/2, status/1, set_status/2]).
 -export([keep/3, forget/1, is_kept/1, is_kept/2, kept/0, last_options/1, set_started/2, has_started/1]).
 -export([streams_sup/1, set_streams_sup/2, certificates/1, set_certificates/2, share/3]).
--export([collectors/0, collectors/1, set_collector/3]).
+-export([collectors/0, collectors/1, collector/2, set_collector/3, restarted/2, restarts/2]).
 -export([drain/1, set_drain/3, remove_drain/1]).
 
 -define(TABLE, ?MODULE).
@@ -42,6 +42,7 @@ put(Ref, Supervisor, TransOpts, ProtoOpts, Effective) ->
 remove(Ref) ->
     Keys = [listener, address, status, started, kept, streams_sup, certificates, collectors],
     [true = ets:delete(?TABLE, {Key, Ref}) || Key <- Keys],
+    true = ets:match_delete(?TABLE, {{restarts, Ref, '_'}, '_'}),
     _ = [persistent_term:erase(Key) || {Key, _} <- persistent_term:get(), is_listeners(Ref, Key)],
     ok.
 
@@ -185,6 +186,27 @@ collectors() ->
 -spec collectors(ranch:ref()) -> [outrider_collector:collector()].
 collectors(Ref) ->
     maps:values(ets:lookup_element(?TABLE, {collectors, Ref}, 2)).
+
+%% The way to one of them, or to its predecessor.
+-spec collector(ranch:ref(), pos_integer()) -> outrider_collector:collector() | undefined.
+collector(Ref, Number) ->
+    case ets:lookup(?TABLE, {collectors, Ref}) of
+        [{_, #{Number := Collector}}] -> Collector;
+        _ -> undefined
+    end.
+
+%% How often a sidecar was started again, whether it or its listener had ended.
+-spec restarted(ranch:ref(), pos_integer()) -> ok.
+restarted(Ref, Number) ->
+    _ = ets:update_counter(?TABLE, {restarts, Ref, Number}, 1, {{restarts, Ref, Number}, 0}),
+    ok.
+
+-spec restarts(ranch:ref(), pos_integer()) -> non_neg_integer().
+restarts(Ref, Number) ->
+    case ets:lookup(?TABLE, {restarts, Ref, Number}) of
+        [{_, Count}] -> Count;
+        [] -> 0
+    end.
 
 %% To be called by the sidecar of that number, of which the listener's supervisor starts one at a time.
 -spec set_collector(ranch:ref(), pos_integer(), outrider_collector:collector()) -> ok.

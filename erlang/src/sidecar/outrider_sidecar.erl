@@ -13,6 +13,7 @@
 -behaviour(gen_server).
 
 -export([start_link/2, info/1, follow/1, drain/1, tell/2, set_max_connections/2, ask_sidecars/2]).
+-export([ask_metrics/1, answers/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 %% How long a sidecar may take to answer whoever asks something of all of them.
@@ -21,6 +22,8 @@
 -define(REBIND_MS, 5000).
 %% Processes that tell stream handlers of refused requests, which may take any time for it.
 -define(MOST_TELLING, 100).
+%% Questions that a sidecar which stands still may be asked before nobody waits for it any more.
+-define(MOST_QUESTIONS, 100).
 
 -record(sidecar, {
     ref :: ranch:ref(),
@@ -86,6 +89,17 @@ set_max_connections(Pids, Max) ->
 ask_sidecars(Pids, Question) ->
     [Answer || {reply, Answer} <- ask(Pids, Question), Answer =/= starting].
 
+%% Ask each of them for all that it has counted, and do not wait.
+-spec ask_metrics([pid()]) -> [gen_server:request_id()].
+ask_metrics(Pids) ->
+    [gen_server:send_request(Pid, metrics) || Pid <- Pids].
+
+%% What has come until then; nothing of one that has not answered.
+-spec answers([gen_server:request_id()], {abs, integer()}) -> [{Number :: pos_integer(), Answer}] when
+    Answer :: starting | no_answer | {ok, OsPid :: pos_integer(), #{atom() => term()}}.
+answers(Requests, Deadline) ->
+    [Answer || Id <- Requests, {reply, Answer} <- [gen_server:receive_response(Id, Deadline)]].
+
 ask(Pids, Request) ->
     Requests = [gen_server:send_request(Pid, Request) || Pid <- Pids],
     Deadline = {abs, erlang:monotonic_time(millisecond) + ?ANSWER_MS},
@@ -117,6 +131,7 @@ init({Ref, Number}) ->
 handle_continue(start, State = #starting{ref = Ref, number = Number, patience = Patience0}) ->
     case start(again, Ref, Number) of
         {ok, Sidecar} ->
+            ok = outrider_registry:restarted(Ref, Number),
             {noreply, Sidecar};
         {error, Reason} ->
             Now = erlang:monotonic_time(millisecond),
@@ -155,6 +170,8 @@ start(When, Ref, Number) ->
 
 -spec handle_call(term(), gen_server:from(), State) -> {reply, term(), State} | {noreply, State} when
     State :: #starting{} | #sidecar{}.
+handle_call(metrics, _From, State = #starting{number = Number}) ->
+    {reply, {Number, starting}, State};
 handle_call(_Request, _From, State = #starting{}) ->
     {reply, starting, State};
 handle_call(follow, From, State = #sidecar{listening = Listening}) ->
@@ -171,6 +188,10 @@ handle_call({tls, _} = Question, From, State) ->
 handle_call({subscribers, _} = Question, From, State) ->
     {noreply, ask_sidecar(Question, From, State)};
 handle_call(topics = Question, From, State) ->
+    {noreply, ask_sidecar(Question, From, State)};
+handle_call(metrics, _From, State = #sidecar{number = Number, questions = Questions}) when map_size(Questions) >= ?MOST_QUESTIONS ->
+    {reply, {Number, no_answer}, State};
+handle_call(metrics = Question, From, State) ->
     {noreply, ask_sidecar(Question, From, State)};
 handle_call(info, _From, State = #sidecar{number = Number, hello = Hello, streams = Streams, refused = Refused}) ->
     Info = (maps:with([vsn, os_pid], Hello))#{number => Number, refused => Refused},
@@ -241,6 +262,10 @@ own({topics, Question, []}, State = #sidecar{questions = Questions}) ->
 own({topics, Question, More}, State = #sidecar{questions = Questions}) ->
     #{Question := {From, Topics}} = Questions,
     State#sidecar{questions = Questions#{Question := {From, More ++ Topics}}};
+own({metrics, Question, Counted}, State = #sidecar{number = Number, hello = Hello, streams = Streams}) ->
+    #{all_connections := All, active_connections := Active} = outrider_streams:count(Streams),
+    Metrics = Counted#{streams => #{request => Active, websocket => All - Active}},
+    answered(Question, {Number, {ok, maps:get(os_pid, Hello), Metrics}}, State);
 %% For the watchdog, which has seen it come.
 own(pong, State) ->
     State;
@@ -259,6 +284,7 @@ ask_sidecar(Question, From, State = #sidecar{asked = Asked, questions = Question
     Order =
         case Question of
             topics -> {topics, Number};
+            metrics -> {metrics, Number};
             {subscribers, Topic} -> {subscribers, Number, Topic};
             {tls, Settings} -> {tls, Number, outrider_secret:open(Settings)}
         end,

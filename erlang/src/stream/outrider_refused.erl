@@ -10,7 +10,7 @@
 -spec start(ranch:ref(), pid(), 400..599, map()) -> ok.
 start(Ref, Parent, Status, Known0) ->
     link(Parent),
-    {Id, Known} = maps:take(streamid, Known0),
+    {Id, Known} = maps:take(streamid, maps:remove(limit, Known0)),
     Opts = outrider_registry:effective_options(Ref),
     Arguments = [Id, reason(Status), proxy_header(Known#{ref => Ref}), response(Status), Opts],
     try

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::host;
 use super::line::RequestLine;
 use super::rules::{BAD_REQUEST, BodyLength, HeadLimits, Refusal, URI_TOO_LONG, is_token};
+use crate::metrics::Limit;
 
 /// The most digits of a number, as in Cowboy 2.18; hyper can count that far.
 const MOST_DIGITS: usize = 17;
@@ -46,7 +47,7 @@ impl Fields {
                 return Err(BAD_REQUEST);
             }
             if text.len() > limits.max_authority() {
-                return Err(URI_TOO_LONG);
+                return Err(URI_TOO_LONG.by(Limit::MaxAuthorityLength));
             }
             if !host::is_valid(text) {
                 return Err(BAD_REQUEST);

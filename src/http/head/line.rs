@@ -6,6 +6,7 @@ use super::host;
 use super::rules::{
     BAD_REQUEST, HeadLimits, MOST_TARGET, NOT_IMPLEMENTED, Refusal, URI_TOO_LONG, VERSION_NOT_SUPPORTED, is_token,
 };
+use crate::metrics::Limit;
 
 /// What the header fields are judged by, and the application is told.
 #[derive(Debug, Default)]
@@ -63,7 +64,7 @@ pub fn split_target(target: &[u8]) -> (&[u8], &[u8]) {
 fn method_length(line: &[u8], limits: &HeadLimits) -> Result<usize, Refusal> {
     let length = line.iter().position(|b| !is_token(*b)).unwrap_or(line.len());
     if length > limits.max_method_length {
-        return Err(NOT_IMPLEMENTED);
+        return Err(NOT_IMPLEMENTED.by(Limit::MaxMethodLength));
     }
     if length == 0 || line.get(length) != Some(&b' ') {
         return Err(BAD_REQUEST);
@@ -87,7 +88,7 @@ fn check_target(target: &[u8], limits: &HeadLimits) -> Result<Target, Refusal> {
     let length = rest.iter().position(|b| b"/?".contains(b)).unwrap_or(rest.len());
     let authority = &rest[..length];
     if length > limits.max_authority() {
-        return Err(URI_TOO_LONG);
+        return Err(URI_TOO_LONG.by(Limit::MaxAuthorityLength));
     }
     // An empty host is good enough for a Host header, but not for a URI of this scheme (RFC 9110, 4.2.1).
     if authority.is_empty() || authority.starts_with(b":") || !host::is_valid(authority) {

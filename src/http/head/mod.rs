@@ -37,13 +37,14 @@ mod known;
 mod line;
 mod rules;
 
+use crate::metrics::Limit;
 use fields::Fields;
 pub use host::is_valid as is_authority;
 pub use known::Known;
 use line::RequestLine;
 pub(super) use line::split_target;
-use rules::{BAD_REQUEST, FIELDS_TOO_LARGE, MOST_NAME, Refusal, URI_TOO_LONG, is_token};
-pub use rules::{BodyLength, HeadLimits, MOST_HEAD};
+use rules::{BAD_REQUEST, FIELDS_TOO_LARGE, MOST_NAME, URI_TOO_LONG, is_token};
+pub use rules::{BodyLength, HeadLimits, MOST_HEAD, Refusal};
 
 /// What the bytes received so far are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,7 +54,7 @@ pub enum Verdict {
     /// A head that hyper may have: the first `len` bytes, empty lines before and the empty line behind it included.
     Complete { len: usize, body: BodyLength },
     /// Not a head: answer [`refusal`] and close.
-    Refused { status: u16 },
+    Refused(Refusal),
 }
 
 /// The answer to a refused head, as Cowboy writes it. The status is one of a [`Verdict`], 408 for a head that has not
@@ -118,12 +119,10 @@ impl HeadCheck {
     /// the bytes seen before must be the same, and so must the limits.
     pub fn check(&mut self, buf: &[u8], limits: &HeadLimits) -> Verdict {
         match self.advance(buf, limits) {
-            Ok(body) if body.map_or(buf.len(), |_| self.pos) > MOST_HEAD => {
-                Verdict::Refused { status: FIELDS_TOO_LARGE }
-            }
+            Ok(body) if body.map_or(buf.len(), |_| self.pos) > MOST_HEAD => Verdict::Refused(FIELDS_TOO_LARGE),
             Ok(Some(body)) => Verdict::Complete { len: self.pos, body },
             Ok(None) => Verdict::Partial,
-            Err(status) => Verdict::Refused { status },
+            Err(refusal) => Verdict::Refused(refusal),
         }
     }
 
@@ -173,7 +172,7 @@ impl HeadCheck {
         // A CR at the end may be the one that belongs to the LF; it is not counted, whether the LF is here or not.
         let line = received.strip_suffix(b"\r");
         if line.unwrap_or(received).len() > limits.max_request_line_length {
-            return Err(URI_TOO_LONG);
+            return Err(URI_TOO_LONG.by(Limit::MaxRequestLineLength));
         }
         let Some(lf) = lf else {
             self.pos = buf.len();
@@ -183,7 +182,7 @@ impl HeadCheck {
         if line.is_empty() {
             self.empty_lines += 1;
             if self.empty_lines > limits.max_empty_lines {
-                return Err(BAD_REQUEST);
+                return Err(BAD_REQUEST.by(Limit::MaxEmptyLines));
             }
         } else {
             self.line = RequestLine::check(line, self.start, limits)?;
@@ -200,11 +199,12 @@ impl HeadCheck {
                 self.pos = lf + 1;
                 return Ok(Step::Done);
             }
-            Some(_) if self.headers >= limits.max_headers() => return Err(FIELDS_TOO_LARGE),
+            Some(_) if self.headers >= limits.max_headers() => return Err(FIELDS_TOO_LARGE.by(Limit::MaxHeaders)),
             Some(_) => {}
         }
         let longest = self.start + limits.max_header_name_length.min(MOST_NAME);
-        let Some(colon) = self.find(buf, longest, |b| !is_token(b))? else { return Ok(Step::Wait) };
+        let limit = Limit::MaxHeaderNameLength;
+        let Some(colon) = self.find(buf, longest, limit, |b| !is_token(b))? else { return Ok(Step::Wait) };
         // No whitespace before, in or after a name; no line without a colon; no name of no bytes.
         if buf[colon] != b':' || colon == self.start {
             return Err(BAD_REQUEST);
@@ -218,8 +218,9 @@ impl HeadCheck {
     fn value(&mut self, buf: &[u8], colon: usize, limits: &HeadLimits) -> Result<Step, Refusal> {
         let begin = colon + 1;
         let free = usize::from(matches!(buf.get(begin), Some(b' ' | b'\t')));
-        let longest = (begin + free).saturating_add(limits.max_value(&buf[self.start..colon]));
-        let Some(end) = self.find(buf, longest, is_control)? else { return Ok(Step::Wait) };
+        let (longest, limit) = limits.max_value(&buf[self.start..colon]);
+        let longest = (begin + free).saturating_add(longest);
+        let Some(end) = self.find(buf, longest, limit, is_control)? else { return Ok(Step::Wait) };
         let Some(lf) = line_end(buf, end)? else { return Ok(Step::Wait) };
         self.fields.add(buf, self.start..colon, trim(buf, begin, end), &self.line, limits)?;
         self.at = At::Name;
@@ -227,12 +228,18 @@ impl HeadCheck {
     }
 
     /// Looks from `pos` on for the byte that ends an element, which must be at `longest` at the latest.
-    fn find(&mut self, buf: &[u8], longest: usize, ends: impl Fn(u8) -> bool) -> Result<Option<usize>, Refusal> {
+    fn find(
+        &mut self,
+        buf: &[u8],
+        longest: usize,
+        limit: Limit,
+        ends: impl Fn(u8) -> bool,
+    ) -> Result<Option<usize>, Refusal> {
         let window = longest.saturating_add(1).min(buf.len());
         let found = buf[self.pos..window].iter().position(|b| ends(*b)).map(|n| self.pos + n);
         self.pos = found.unwrap_or(window);
         match found {
-            None if window > longest => Err(FIELDS_TOO_LARGE),
+            None if window > longest => Err(FIELDS_TOO_LARGE.by(limit)),
             found => Ok(found),
         }
     }

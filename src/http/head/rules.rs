@@ -1,5 +1,7 @@
 //! What a head is judged by: limits, those of Cowboy's options and those of hyper, and the status codes of a refusal.
 
+use crate::metrics::Limit;
+
 /// The longest head, whatever the limits say.
 pub const MOST_HEAD: usize = 64 << 20;
 /// The longest target that hyper takes.
@@ -11,14 +13,30 @@ pub const MOST_NAME: usize = 65_535;
 /// The most headers that hyper can take without a panic: what `http::HeaderMap` can reserve room for.
 pub const MOST_HEADERS: usize = 24_576;
 
-/// A status code with which to refuse a head.
-pub type Refusal = u16;
+/// With what status, and because of which limit, a head is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    pub status: u16,
+    /// `None` where it is malformed, or beyond what no option allows.
+    pub limit: Option<Limit>,
+}
 
-pub const BAD_REQUEST: Refusal = 400;
-pub const URI_TOO_LONG: Refusal = 414;
-pub const FIELDS_TOO_LARGE: Refusal = 431;
-pub const NOT_IMPLEMENTED: Refusal = 501;
-pub const VERSION_NOT_SUPPORTED: Refusal = 505;
+impl Refusal {
+    pub const fn new(status: u16) -> Self {
+        Self { status, limit: None }
+    }
+
+    /// The same because of a limit.
+    pub const fn by(self, limit: Limit) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+}
+
+pub const BAD_REQUEST: Refusal = Refusal::new(400);
+pub const URI_TOO_LONG: Refusal = Refusal::new(414);
+pub const FIELDS_TOO_LARGE: Refusal = Refusal::new(431);
+pub const NOT_IMPLEMENTED: Refusal = Refusal::new(501);
+pub const VERSION_NOT_SUPPORTED: Refusal = Refusal::new(505);
 
 /// The limits of one head, named as Cowboy's options. A length of exactly the limit is accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -78,13 +96,14 @@ impl HeadLimits {
         self.max_headers.min(MOST_HEADERS)
     }
 
-    pub fn max_value(&self, name: &[u8]) -> usize {
+    /// Bytes of a value of the header of this name, and which limit that is.
+    pub fn max_value(&self, name: &[u8]) -> (usize, Limit) {
         if name.eq_ignore_ascii_case(b"cookie") {
-            self.max_cookie_header_value_length
+            (self.max_cookie_header_value_length, Limit::MaxCookieHeaderValueLength)
         } else if name.eq_ignore_ascii_case(b"authorization") {
-            self.max_authorization_header_value_length
+            (self.max_authorization_header_value_length, Limit::MaxAuthorizationHeaderValueLength)
         } else {
-            self.max_header_value_length
+            (self.max_header_value_length, Limit::MaxHeaderValueLength)
         }
     }
 

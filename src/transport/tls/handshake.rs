@@ -13,6 +13,7 @@ use rustls::server::Acceptor as HelloReader;
 use super::session::Session;
 use super::stream::{Failed, Stream};
 use super::{Acceptor, LEAST_BUFFER};
+use crate::metrics::{Limit, TlsFailure, count, reached};
 use crate::transport::plain::Plain;
 use crate::transport::scratch;
 
@@ -46,13 +47,24 @@ impl Acceptor {
     pub async fn accept(&self, socket: Plain, received: Vec<u8>) -> Option<(Box<Stream>, Vec<u8>)> {
         let shaken = self.handshake(socket, received);
         let result = match self.timeout {
-            Some(timeout) => tokio::time::timeout(timeout, shaken).await.ok()?,
+            Some(timeout) => match tokio::time::timeout(timeout, shaken).await {
+                Ok(result) => result,
+                Err(_) => {
+                    reached(Limit::HandshakeTimeout);
+                    failed(TlsFailure::Timeout);
+                    return None;
+                }
+            },
             None => shaken.await,
         };
         let refused = match result {
-            Ok(accepted) => return Some(accepted),
+            Ok(accepted) => {
+                count(|metrics| metrics.tls_handshakes.add(1));
+                return Some(accepted);
+            }
             Err(refused) => refused,
         };
+        failed(refused.counts_as());
         match refused {
             Refused::Lost => {}
             Refused::Handshake(error, stream) => {
@@ -121,6 +133,26 @@ impl Acceptor {
         }
         Ok((stream, early))
     }
+}
+
+impl Refused {
+    fn counts_as(&self) -> TlsFailure {
+        match self {
+            Self::Lost => TlsFailure::Lost,
+            Self::NotTls(..) => TlsFailure::NotTls,
+            Self::Name(_) => TlsFailure::UnknownName,
+            Self::Handshake(error, _) | Self::Hello(error, ..) => match error {
+                Error::PeerIncompatible(_) => TlsFailure::Incompatible,
+                Error::InvalidCertificate(_) | Error::NoCertificatesPresented => TlsFailure::Certificate,
+                Error::AlertReceived(_) => TlsFailure::Alert,
+                _ => TlsFailure::Protocol,
+            },
+        }
+    }
+}
+
+fn failed(failure: TlsFailure) {
+    count(|metrics| metrics.tls_handshakes_failed.add(failure as usize, 1));
 }
 
 impl From<io::Error> for Refused {

@@ -186,8 +186,8 @@ pub const ACCEPTED: &[(&str, &[u8], BodyLength)] = &[
     ),
 ];
 
-/// A limit: of what, how much, the status of its violation, and a head that has `n` of it.
-pub type Limit = (&'static str, usize, u16, fn(usize) -> Vec<u8>);
+/// A limit: of what, how much, the status of its violation, its option, and a head that has `n` of it.
+pub type Limit = (&'static str, usize, u16, &'static str, fn(usize) -> Vec<u8>);
 
 /// Every limit at Cowboy's default.
 pub fn limits() -> [Limit; 11] {
@@ -196,33 +196,41 @@ pub fn limits() -> [Limit; 11] {
     }
     let limits = HeadLimits::default();
     [
-        ("empty lines", limits.max_empty_lines, 400, |n| head("\r\n".repeat(n) + "GET / HTTP/1.1\r\nhost: a\r\n\r\n")),
-        ("request line", limits.max_request_line_length, 414, |n| {
+        ("empty lines", limits.max_empty_lines, 400, "max_empty_lines", |n| {
+            head("\r\n".repeat(n) + "GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        }),
+        ("request line", limits.max_request_line_length, 414, "max_request_line_length", |n| {
             head(format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(n - "GET / HTTP/1.1".len())))
         }),
-        ("method", limits.max_method_length, 501, |n| head(format!("{} / HTTP/1.1\r\nhost: a\r\n\r\n", "A".repeat(n)))),
-        ("authority of an absolute target", limits.max_authority_length, 414, |n| {
+        ("method", limits.max_method_length, 501, "max_method_length", |n| {
+            head(format!("{} / HTTP/1.1\r\nhost: a\r\n\r\n", "A".repeat(n)))
+        }),
+        ("authority of an absolute target", limits.max_authority_length, 414, "max_authority_length", |n| {
             head(format!("GET http://{0}/ HTTP/1.1\r\nhost: {0}\r\n\r\n", "a".repeat(n)))
         }),
-        ("authority in the Host header", limits.max_authority_length, 414, |n| {
+        ("authority in the Host header", limits.max_authority_length, 414, "max_authority_length", |n| {
             head(format!("GET / HTTP/1.1\r\nhost: {}:80\r\n\r\n", "a".repeat(n - 3)))
         }),
-        ("headers", limits.max_headers, 431, |n| {
+        ("headers", limits.max_headers, 431, "max_headers", |n| {
             head(format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(n - 1)))
         }),
-        ("header name", limits.max_header_name_length, 431, |n| {
+        ("header name", limits.max_header_name_length, 431, "max_header_name_length", |n| {
             head(format!("GET / HTTP/1.1\r\nhost: a\r\n{}: y\r\n\r\n", "x".repeat(n)))
         }),
-        ("header value", limits.max_header_value_length, 431, |n| {
+        ("header value", limits.max_header_value_length, 431, "max_header_value_length", |n| {
             head(format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(n)))
         }),
-        ("cookie", limits.max_cookie_header_value_length, 431, |n| {
+        ("cookie", limits.max_cookie_header_value_length, 431, "max_cookie_header_value_length", |n| {
             head(format!("GET / HTTP/1.1\r\nhost: a\r\nCookie: {}\r\n\r\n", "y".repeat(n)))
         }),
-        ("authorization", limits.max_authorization_header_value_length, 431, |n| {
-            head(format!("GET / HTTP/1.1\r\nhost: a\r\nAuthorization: {}\r\n\r\n", "y".repeat(n)))
-        }),
-        ("whitespace around a header value", limits.max_header_value_length, 431, |n| {
+        (
+            "authorization",
+            limits.max_authorization_header_value_length,
+            431,
+            "max_authorization_header_value_length",
+            |n| head(format!("GET / HTTP/1.1\r\nhost: a\r\nAuthorization: {}\r\n\r\n", "y".repeat(n))),
+        ),
+        ("whitespace around a header value", limits.max_header_value_length, 431, "max_header_value_length", |n| {
             head(format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "\t".repeat(n)))
         }),
     ]

@@ -1,0 +1,272 @@
+%% outrider:metrics/1: what is counted where it happens, what goes down again when it is over, and that asking ends in time.
+%%
+%% Each promise is held against clients whose every frame the case knows.
+-module(outrider_metrics_SUITE).
+
+-export([all/0, init_per_testcase/2, end_per_testcase/2]).
+-export([what_is_measured_is_what_the_table_says/1, messages_are_counted_by_opcode_both_ways/1]).
+-export([a_message_to_many_counts_for_each_of_them/1, ends_are_counted_by_who_came_first_and_by_code/1]).
+-export([connections_are_counted_by_what_they_are_now/1, a_client_that_takes_nothing_is_seen_and_forgotten/1]).
+-export([compression_is_counted_before_and_after/1, requests_and_failed_handshakes_are_counted_by_status/1]).
+-export([limits_are_counted_by_their_options/1, the_port_and_the_loop_are_measured/1]).
+-export([a_sidecar_that_stands_still_is_told_apart_in_time/1]).
+-export([a_sidecar_that_was_lost_begins_anew_and_its_restarts_are_counted/1]).
+-export([several_sidecars_are_measured_each_for_itself/1, many_may_ask_at_once/1]).
+-export([a_listener_that_does_not_run_is_a_badarg/1]).
+-import(own_case, [server/1]).
+-import(os_process, [until/1]).
+
+all() ->
+    same_test:cases(?MODULE).
+
+init_per_testcase(Case, Config) ->
+    own_case:init(Case, #{routes => routes(), transport => transport(Case), protocol => protocol(Case)}, Config).
+
+end_per_testcase(Case, _) ->
+    own_case:stop(Case).
+
+routes() ->
+    Echo = #{silent => true, websocket_handle => fun
+        ({text, <<"close">>}, State) -> {[{close, 4711, <<>>}], State};
+        ({text, <<"many">>}, State) -> {[{subscribe, <<"all">>}], State};
+        ({text, <<"large">>}, State) -> {[{binary, <<0:8000000>>}], State};
+        ({Type, Payload}, State) when Type =:= text; Type =:= binary -> {[{Type, Payload}], State};
+        (_, State) -> {[], State}
+    end},
+    [
+        {"/", ws_script_h, Echo},
+        {"/deflate", ws_script_h, Echo#{opts => #{compress => true}}},
+        {"/short", ws_script_h, Echo#{opts => #{idle_timeout => 1}}},
+        {"/small", ws_script_h, Echo#{opts => #{max_frame_size => 10}}},
+        {"/no", http_script_h, #{silent => true, init => fun(Req, State) -> {ok, cowboy_req:reply(403, Req), State} end}}
+    ].
+
+transport(several_sidecars_are_measured_each_for_itself) -> #{sidecars => 2};
+transport(limits_are_counted_by_their_options) -> #{max_sockets_per_address => 2};
+transport(a_sidecar_that_stands_still_is_told_apart_in_time) -> #{sidecars => 2, watchdog => infinity};
+transport(_) -> #{}.
+
+protocol(limits_are_counted_by_their_options) -> #{request_timeout => 300};
+protocol(_) -> #{}.
+
+%% The sidecar says all that the table has, and nothing else; each number has the kind and the label that the table says.
+what_is_measured_is_what_the_table_says(Config) ->
+    Server = server(Config),
+    #{listener := ?FUNCTION_NAME, status := running, sidecars := [#{number := 1, outcome := ok, os_pid := OsPid, metrics := Metrics}]}
+        = metrics(Server),
+    OsPid = os_process:sidecar(?FUNCTION_NAME),
+    Rows = outrider_metrics_table:rows(),
+    Keys = lists:sort([Key || #{key := Key} <- Rows]),
+    Keys = lists:sort(maps:keys(Metrics)),
+    [] = [Key || #{key := Key} = Row <- Rows, not is_of(Row, maps:get(Key, Metrics))],
+    #{limits_reached := Limits} = Metrics,
+    true = lists:sort(maps:keys(Limits)) =:= lists:sort(outrider_metrics_table:limits()).
+
+is_of(#{type := histogram}, {histogram, Sum, Buckets}) -> is_integer(Sum) andalso is_map_key(infinity, Buckets);
+is_of(#{by := _}, Value) -> is_map(Value) andalso lists:all(fun is_integer/1, maps:values(Value));
+is_of(#{}, Value) -> is_integer(Value).
+
+messages_are_counted_by_opcode_both_ways(Config) ->
+    Server = server(Config),
+    Socket = ws_client:open(Server),
+    Large = binary:copy(<<"x">>, 200000),
+    ws_client:send(Socket, [{text, <<"abc">>}, {binary, Large}, {ping, <<"12">>}, {pong, <<"1">>}, {text, <<>>}]),
+    [{binary, Large}, {pong, <<"12">>}, {text, <<>>}, {text, <<"abc">>}] = lists:sort(ws_client:recv(Socket, 4)),
+    #{text := 2, binary := 1, ping := 1, pong := 1} = number(messages_received, Server),
+    #{text := 3, binary := 200000, ping := 2, pong := 1} = number(message_bytes_received, Server),
+    #{text := 2, binary := 1, ping := 0, pong := 1} = number(messages_sent, Server),
+    #{text := 3, binary := 200000, ping := 0, pong := 2} = number(message_bytes_sent, Server),
+    true = number(socket_bytes_received, Server) > 200000,
+    true = number(socket_bytes_sent, Server) > 200000.
+
+a_message_to_many_counts_for_each_of_them(Config) ->
+    Server = #{ref := Ref} = server(Config),
+    Sockets = [subscribed(Server) || _ <- lists:seq(1, 3)],
+    ok = outrider:publish(Ref, <<"all">>, [{text, <<"12345">>}, ping]),
+    _ = [[{text, <<"12345">>}, ping] = ws_client:recv(Socket, 2) || Socket <- Sockets],
+    #{text := 6, ping := 3} = number(messages_sent, Server),
+    #{text := 24} = number(message_bytes_sent, Server),
+    {1, 3} = {number(topics, Server), number(subscriptions, Server)}.
+
+%% With an answer to a message of its own it has subscribed.
+subscribed(Server) ->
+    Socket = ws_client:open(Server),
+    ws_client:send(Socket, [{text, <<"many">>}, {text, <<"abc">>}]),
+    {text, <<"abc">>} = ws_client:recv(Socket),
+    Socket.
+
+ends_are_counted_by_who_came_first_and_by_code(Config) ->
+    Server = server(Config),
+    ended(Server, "/", {close, 1000, <<>>}),
+    ended(Server, "/", {close, 4001, <<"bye">>}),
+    ended(Server, "/", close),
+    ended(Server, "/", {text, <<"close">>}),
+    ended(Server, "/", {text, <<255>>}),
+    ended(Server, "/small", {text, <<"12345678901">>}),
+    ended(Server, "/short", {text, <<>>}),
+    Lost = ws_client:open(Server),
+    ok = http_client:close(Lost),
+    until(fun() -> lists:sum(maps:values(number(closes_by_client, Server))) =:= 4 end),
+    #{1000 := 1, '4xxx' := 1, 1005 := 1, 1006 := 1} = number(closes_by_client, Server),
+    ByServer = number(closes_by_server, Server),
+    #{'4xxx' := 1, 1007 := 1, 1009 := 1, 1000 := 1} = ByServer,
+    4 = map_size(ByServer),
+    8 = number(handshakes, Server),
+    #{idle_timeout := 1, max_frame_size := 1} = number(limits_reached, Server).
+
+ended(Server, Path, Frame) ->
+    Socket = ws_client:open_at(Server, Path),
+    ws_client:send(Socket, Frame),
+    _ = ws_client:recv_all(Socket),
+    http_client:close(Socket).
+
+connections_are_counted_by_what_they_are_now(Config) ->
+    Server = server(Config),
+    Http = http_client:connect(Server),
+    #{status := 403} = http_client:get(Server, "/no"),
+    Socket = ws_client:open(Server),
+    until(fun() -> connections(Server) =:= #{tls_handshake => 0, http => 1, websocket => 1, closing => 0} end),
+    %% It has got the close frame, and keeps its side open.
+    ws_client:send(Socket, {text, <<"close">>}),
+    {close, 4711, <<>>} = ws_client:recv(Socket),
+    until(fun() -> connections(Server) =:= #{tls_handshake => 0, http => 1, websocket => 0, closing => 1} end),
+    _ = [http_client:close(S) || S <- [Http, Socket]],
+    until(fun() -> lists:sum(maps:values(connections(Server))) =:= 0 end),
+    3 = number(connections_accepted, Server).
+
+connections(Server) ->
+    number(connections, Server).
+
+%% While it takes nothing, what waits for it is seen; when it has gone nothing is left of it anywhere.
+a_client_that_takes_nothing_is_seen_and_forgotten(Config) ->
+    Server = server(Config),
+    Socket = http_client:connect(Server, [{recbuf, 2048}]),
+    #{status := 101} = ws_client:upgrade(Socket, []),
+    ws_client:send(Socket, [{text, <<"large">>} || _ <- lists:seq(1, 20)]),
+    until(fun() -> number(clients_blocked, Server) =:= 1 end),
+    until(fun() -> number(backlog_largest_bytes, Server) >= 131072 end),
+    true = number(backlog_bytes, Server) >= 65536,
+    1 = lists:sum(maps:values(number(backlog_clients, Server))),
+    until(fun() -> number(credit_sent_bytes, Server) > 200000 end),
+    true = number(credit_received_bytes, Server) > 0,
+    http_client:close(Socket),
+    until(fun() -> lists:sum(maps:values(connections(Server))) =:= 0 end),
+    [0, 0, 0, 0, 0] = [number(Key, Server) || Key <- [clients_blocked, backlog_largest_bytes, backlog_bytes, credit_sent_bytes,
+        credit_received_bytes]],
+    0 = lists:sum(maps:values(number(backlog_clients, Server))).
+
+compression_is_counted_before_and_after(Config) ->
+    Server = server(Config),
+    Socket = http_client:connect(Server),
+    ok = http_client:send(Socket, ws_client:handshake("/deflate", [{"sec-websocket-extensions", "permessage-deflate"}])),
+    #{status := 101} = http_client:response(Socket),
+    Deflater = ws_client:deflater(),
+    Plain = binary:copy(<<"compressible ">>, 1000),
+    Deflated = ws_client:deflate(Deflater, Plain),
+    ws_client:send(Socket, {raw, ws_client:frame(1, 4, 1, Deflated)}),
+    {deflated, text, Answer} = ws_client:recv(Socket),
+    {In, Out, Sent, Came} = {byte_size(Deflated), byte_size(Answer), byte_size(Plain), byte_size(Plain)},
+    {In, Came, Sent, Out} = {number(inflate_bytes_in, Server), number(inflate_bytes_out, Server),
+        number(deflate_bytes_in, Server), number(deflate_bytes_out, Server)}.
+
+requests_and_failed_handshakes_are_counted_by_status(Config) ->
+    Server = server(Config),
+    Socket = http_client:connect(Server),
+    ok = http_client:send(Socket, ws_client:handshake("/no")),
+    #{status := 403} = http_client:response(Socket),
+    #{status := 403} = http_client:get(Server, "/no"),
+    refused(Server, 400, "GET / HTTP/1.1\r\n\r\n"),
+    refused(Server, 505, "GET / HTTP/3.0\r\n\r\n"),
+    #{403 := 1} = Failed = number(handshakes_failed, Server),
+    1 = map_size(Failed),
+    #{400 := 1, 505 := 1} = number(requests_refused, Server),
+    2 = number(requests, Server),
+    0 = number(handshakes, Server).
+
+refused(Server, Status, Bytes) ->
+    Socket = http_client:connect(Server),
+    ok = http_client:send(Socket, Bytes),
+    #{status := Status} = http_client:response(Socket),
+    http_client:close(Socket).
+
+limits_are_counted_by_their_options(Config) ->
+    Server = server(Config),
+    refused(Server, 431, ["GET / HTTP/1.1\r\ncookie: ", binary:copy(<<"c">>, 4097), "\r\n\r\n"]),
+    refused(Server, 414, ["GET /", binary:copy(<<"c">>, 8000), " HTTP/1.1\r\n\r\n"]),
+    refused(Server, 408, "GET / HTTP/1.1\r\n"),
+    until(fun() -> lists:sum(maps:values(connections(Server))) =:= 0 end),
+    Sockets = [ws_client:open(Server) || _ <- [1, 2]],
+    closed = http_client:response(http_client:connect(Server)),
+    _ = [http_client:close(Socket) || Socket <- Sockets],
+    Reached = maps:filter(fun(_, Count) -> Count > 0 end, number(limits_reached, Server)),
+    #{max_cookie_header_value_length := 1, max_request_line_length := 1, request_timeout := 1, max_sockets_per_address := 1} = Reached,
+    4 = map_size(Reached).
+
+%% In a second or two the port has carried some packets, and the loop has turned.
+the_port_and_the_loop_are_measured(Config) ->
+    Server = server(Config),
+    Socket = ws_client:open(Server),
+    Before = all(Server),
+    ws_client:send(Socket, {text, <<0:8000>>}),
+    {text, <<0:8000>>} = ws_client:recv(Socket),
+    After = all(Server),
+    Grown = fun(Key) -> maps:get(Key, After) - maps:get(Key, Before) end,
+    true = Grown(port_bytes_sent) > 1000,
+    true = Grown(port_bytes_received) > 1000,
+    true = Grown(port_packets_sent) >= 2,
+    true = Grown(port_packets_received) >= 2,
+    true = Grown(cpu_us) > 0,
+    #{turns := {histogram, Sum0, Turns0}} = Before,
+    #{turns := {histogram, Sum, Turns}} = After,
+    true = Sum > Sum0,
+    true = lists:sum(maps:values(Turns)) > lists:sum(maps:values(Turns0)),
+    #{memory_bytes := Memory, streams := #{websocket := 1, request := 0}, port_queue_bytes := 0} = After,
+    true = Memory > 1000000.
+
+%% A sidecar that stands still neither keeps the caller nor what the others say, and is found by its number.
+a_sidecar_that_stands_still_is_told_apart_in_time(Config) ->
+    #{ref := Ref} = Server = server(Config),
+    [_, OsPid] = [Pid || #{os_pid := Pid} <- maps:get(sidecars, outrider:info(Ref))],
+    os_process:while_stopped(OsPid, fun() ->
+        #{sidecars := [#{number := 1, outcome := ok}, #{number := 2, outcome := no_answer, metrics := Known}]} = metrics(Server),
+        #{up := 0, restarts := 0} = Known
+    end),
+    until(fun() -> [ok, ok] =:= [Outcome || #{outcome := Outcome} <- maps:get(sidecars, metrics(Server))] end).
+
+a_sidecar_that_was_lost_begins_anew_and_its_restarts_are_counted(Config) ->
+    #{ref := Ref} = Server = server(Config),
+    _ = ws_client:open(Server),
+    {1, 0} = {number(handshakes, Server), number(restarts, Server)},
+    OsPid = os_process:sidecar(Ref),
+    ok = os_process:signal(OsPid, "KILL"),
+    ok = os_process:is_replaced(Ref, OsPid),
+    {0, 1} = {number(handshakes, Server), number(restarts, Server)}.
+
+several_sidecars_are_measured_each_for_itself(Config) ->
+    Server = server(Config),
+    _ = [ws_client:open(Server) || _ <- lists:seq(1, 20)],
+    Counts = [maps:get(handshakes, Metrics) || #{metrics := Metrics} <- maps:get(sidecars, metrics(Server))],
+    {2, 20} = {length(Counts), lists:sum(Counts)}.
+
+%% As many as there are; the answers come to those who asked.
+many_may_ask_at_once(Config) ->
+    Server = server(Config),
+    Self = self(),
+    Asking = [spawn_link(fun() -> Self ! {self(), number(up, Server)} end) || _ <- lists:seq(1, 200)],
+    Answers = [receive {Pid, Up} -> Up end || Pid <- Asking],
+    true = lists:member(1, Answers),
+    [] = [Answer || Answer <- Answers, not lists:member(Answer, [0, 1])].
+
+a_listener_that_does_not_run_is_a_badarg(_) ->
+    badarg = try outrider:metrics(nobody) catch error:Reason -> Reason end.
+
+metrics(#{ref := Ref}) ->
+    outrider:metrics(Ref).
+
+%% Those of the only sidecar.
+all(Server) ->
+    #{sidecars := [#{metrics := Metrics}]} = metrics(Server),
+    Metrics.
+
+number(Key, Server) ->
+    maps:get(Key, all(Server)).
