@@ -15,7 +15,7 @@ RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
 PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
 
 .PHONY: help build demo test lint deny advisories package autobahn autobahn-quick soak soak-quick fuzz bench bench-quick clean
-.PHONY: setup-demo setup-test format clippy floors test-rust xref dialyzer test-units test-suites test-clients test-taskboard test-dependency test-package test-elixir
+.PHONY: setup-demo setup-test format clippy floors test-rust xref dialyzer test-units test-suites test-clients test-metrics test-taskboard test-dependency test-package test-elixir
 .PHONY: test-ranch test-newest
 
 help: ## list the verbs
@@ -106,6 +106,9 @@ test-suites: build
 
 test-clients: build setup-test
 	$(RUN) $(PYTEST) test/both/clients
+
+test-metrics: build setup-test
+	$(RUN) $(PYTEST) test/own/metrics
 
 test-taskboard: build setup-test
 	examples/taskboard/test.sh

@@ -5,7 +5,7 @@
 #
 # `demo` is Erlang, rebar3 and Cowboy: enough for `make build` and `make demo`. `test` adds what the tests need: the rest
 # of Erlang, Chromium, tools to break the network and the clock, debootstrap for the newest Erlang, and the Python packages
-# of test/requirements.txt in _build/venv. Does nothing, and says nothing, when all is there. Packages are Debian's and need
+# of test/requirements.txt in _build/venv, and promtool. Does nothing, and says nothing, when all is there. Packages are Debian's and need
 # root; who cannot install them is told what to install.
 set -eu
 cd "$(dirname "$0")/.."
@@ -75,6 +75,23 @@ python() {
     cp test/requirements.txt _build/venv/requirements.txt
 }
 
+# Prometheus' own checks. Of Debian's package (19 MB) only this program is wanted.
+prometheus() {
+    [ ! -x _build/promtool ] || return 0
+    if have promtool; then
+        ln -s "$(command -v promtool)" _build/promtool
+        return 0
+    fi
+    echo "setup: taking promtool from Debian's prometheus" >&2
+    work=$(mktemp -d)
+    (cd "$work" && apt-get -q download prometheus && dpkg-deb -x prometheus_*.deb .) >_build/apt.log 2>&1 || {
+        tail -n 20 _build/apt.log >&2
+        fail "promtool could not be had"
+    }
+    mv "$work/usr/bin/promtool" _build/promtool
+    rm -rf "$work"
+}
+
 have cargo || fail "no cargo on the PATH; install Rust 1.88 or newer from https://rustup.rs"
 case ${1:-} in
 demo)
@@ -86,6 +103,7 @@ test)
         python3 -c 'import venv, ensurepip' 2>/dev/null || packages $demo_packages $test_packages
     cowboy
     python
+    prometheus
     ;;
 *)
     echo "usage: setup.sh demo | test" >&2

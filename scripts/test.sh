@@ -10,7 +10,7 @@
 set -u
 cd "$(dirname "$0")/.."
 
-steps='format clippy floors deny test-rust build xref dialyzer test-units test-suites test-clients test-taskboard test-dependency test-package
+steps='format clippy floors deny test-rust build xref dialyzer test-units test-suites test-clients test-metrics test-taskboard test-dependency test-package
     test-elixir test-ranch autobahn-quick soak-quick fuzz'
 log=_build/log
 mkdir -p $log

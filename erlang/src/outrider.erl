@@ -152,7 +152,10 @@ info(Ref) ->
 %% numbers. outrider_prometheus serves the same.
 -spec metrics(ranch:ref()) -> outrider_metrics:listener().
 metrics(Ref) ->
-    hd(outrider_metrics:listeners([Ref])).
+    case outrider_metrics:listeners([Ref]) of
+        [Metrics] -> Metrics;
+        [] -> error(badarg, [Ref])
+    end.
 
 %% The listener's processes: connections are its streams, that is one for each request that is being answered and for each
 %% WebSocket, and none for a connection that waits for a request; acceptors those that own the sidecars. In Ranch the former

@@ -15,7 +15,6 @@
 %% Of one listener.
 -type listener() :: #{
     listener := ranch:ref(),
-    status := running | suspended,
     sidecars := [sidecar()]
 }.
 %% outcome says whether the sidecar has answered (ok), is being started again (starting), or is there and does not answer, or
@@ -27,20 +26,29 @@
     metrics := #{atom() => outrider_metrics_table:value()}
 }.
 
-%% Fails with badarg where one of them does not run.
+%% Those of them that run.
 -spec listeners([ranch:ref()]) -> [listener()].
 listeners(Refs) ->
-    Asked = [{Ref, outrider_sidecar:ask_metrics(outrider_listener_sup:sidecars(outrider_registry:supervisor(Ref)))} || Ref <- Refs],
+    Asked = [{Ref, Sidecars, Requests} || Ref <- Refs, {Sidecars, Requests} <- asked(Ref)],
     Deadline = {abs, erlang:monotonic_time(millisecond) + ?ANSWER_MS},
-    [listener(Ref, outrider_sidecar:answers(Requests, Deadline)) || {Ref, Requests} <- Asked].
+    [listener(Ref, Sidecars, outrider_sidecar:answers(Requests, Deadline)) || {Ref, Sidecars, Requests} <- Asked].
 
-listener(Ref, Answers0) ->
+asked(Ref) ->
+    try
+        Supervisor = outrider_registry:supervisor(Ref),
+        Sidecars = outrider_options:sidecars(outrider_registry:transport_options(Ref)),
+        [{Sidecars, outrider_sidecar:ask_metrics(outrider_listener_sup:sidecars(Supervisor))}]
+    catch
+        %% It does not run, or has just ended.
+        error:badarg -> [];
+        exit:_ -> []
+    end.
+
+listener(Ref, Sidecars, Answers0) ->
     Answers = maps:from_list(Answers0),
-    Numbers = lists:seq(1, outrider_options:sidecars(outrider_registry:transport_options(Ref))),
     #{
         listener => Ref,
-        status => outrider_registry:status(Ref),
-        sidecars => [sidecar(Ref, Number, maps:get(Number, Answers, no_answer)) || Number <- Numbers]
+        sidecars => [sidecar(Ref, Number, maps:get(Number, Answers, no_answer)) || Number <- lists:seq(1, Sidecars)]
     }.
 
 sidecar(Ref, Number, {ok, OsPid, Metrics0}) ->

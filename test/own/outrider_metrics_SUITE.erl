@@ -52,7 +52,7 @@ protocol(_) -> #{}.
 %% The sidecar says all that the table has, and nothing else; each number has the kind and the label that the table says.
 what_is_measured_is_what_the_table_says(Config) ->
     Server = server(Config),
-    #{listener := ?FUNCTION_NAME, status := running, sidecars := [#{number := 1, outcome := ok, os_pid := OsPid, metrics := Metrics}]}
+    #{listener := ?FUNCTION_NAME, sidecars := [#{number := 1, outcome := ok, os_pid := OsPid, metrics := Metrics}]}
         = metrics(Server),
     OsPid = os_process:sidecar(?FUNCTION_NAME),
     Rows = outrider_metrics_table:rows(),
