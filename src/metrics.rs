@@ -86,6 +86,31 @@ impl<const N: usize> Numbers<N> {
     }
 }
 
+/// How often something took how long.
+pub struct Times {
+    counts: Numbers<{ TIMES.len() + 1 }>,
+    /// In microseconds.
+    sum: Number,
+}
+
+impl Times {
+    const fn new() -> Self {
+        Self { counts: Numbers::new(), sum: Number::new() }
+    }
+
+    pub fn add(&self, time: Duration) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.counts.add(TIMES.partition_point(|bound| *bound < us), 1);
+        self.sum.add(us);
+    }
+
+    fn histogram(&self) -> Value {
+        let bounds = TIMES.iter().map(|bound| Label::Number(*bound)).chain([Label::Name("infinity")]);
+        let buckets = bounds.zip(self.counts.0.iter().map(Number::get)).collect();
+        Value::Histogram { sum: self.sum.get(), buckets }
+    }
+}
+
 macro_rules! labels {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
@@ -133,6 +158,7 @@ labels! {
         MaxCookieHeaderValueLength = "max_cookie_header_value_length",
         MaxSkipBodyLength = "max_skip_body_length",
         IdleTimeout = "idle_timeout",
+        PongTimeout = "pong_timeout",
         SendTimeout = "send_timeout",
         MaxFrameSize = "max_frame_size",
         MaxFragments = "max_fragments",
@@ -170,9 +196,11 @@ const STATUS_LABELS: usize = 500;
 const LEAST_BACKLOG: u32 = 10;
 const BACKLOGS: usize = 22;
 
-/// Upper bounds of a turn's time, in microseconds; then the rest.
-const TURNS: [u64; 15] =
-    [10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
+/// Upper bounds of times, in microseconds; then the rest.
+const TIMES: [u64; 17] = [
+    10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 2_500_000,
+    10_000_000,
+];
 
 /// All that is counted. Where nothing else is said, since the process began.
 pub struct Metrics {
@@ -222,8 +250,9 @@ pub struct Metrics {
     /// Now: what the VM has been sent of clients and has not used up, and what it sent and no client has taken, by their cost.
     pub credit_received_bytes: Number,
     pub credit_sent_bytes: Number,
-    turns: Numbers<{ TURNS.len() + 1 }>,
-    turns_us: Number,
+    /// How long turns of the event loop have taken, and pings with their pongs.
+    pub turns: Times,
+    pub round_trips: Times,
 }
 
 /// Who ended a WebSocket first.
@@ -269,8 +298,8 @@ impl Metrics {
             port_congested_us: Number::new(),
             credit_received_bytes: Number::new(),
             credit_sent_bytes: Number::new(),
-            turns: Numbers::new(),
-            turns_us: Number::new(),
+            turns: Times::new(),
+            round_trips: Times::new(),
         }
     }
 
@@ -328,13 +357,6 @@ impl Metrics {
         }
     }
 
-    /// One turn of the event loop has taken so long.
-    pub fn turn(&self, time: Duration) {
-        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.turns.add(TURNS.partition_point(|bound| *bound < us), 1);
-        self.turns_us.add(us);
-    }
-
     /// All of it, each by its name.
     pub fn read(&self) -> Vec<Sample> {
         let number = |name, number: &Number| (name, Value::Number(number.get()));
@@ -372,13 +394,9 @@ impl Metrics {
             number("port_congested", &self.port_congested),
             number("credit_received_bytes", &self.credit_received_bytes),
             number("credit_sent_bytes", &self.credit_sent_bytes),
-            ("turns", Value::Histogram { sum: self.turns_us.get(), buckets: self.turn_buckets() }),
+            ("turns", self.turns.histogram()),
+            ("ping_round_trips", self.round_trips.histogram()),
         ]
-    }
-
-    fn turn_buckets(&self) -> Vec<(Label, u64)> {
-        let bounds = TURNS.iter().map(|bound| Label::Number(*bound)).chain([Label::Name("infinity")]);
-        bounds.zip(self.turns.0.iter().map(Number::get)).collect()
     }
 }
 
@@ -490,14 +508,14 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_is_counted_below_the_first_bound_that_it_does_not_exceed() {
-        for us in [0, 10, 11, 25, 1_000_000, 1_000_001] {
-            count(|metrics| metrics.turn(Duration::from_micros(us)));
+    fn a_time_is_counted_below_the_first_bound_that_it_does_not_exceed() {
+        for us in [0, 10, 11, 25, 10_000_000, 10_000_001] {
+            count(|metrics| metrics.turns.add(Duration::from_micros(us)));
         }
         let expected = [
             (Label::Number(10), 2),
             (Label::Number(25), 2),
-            (Label::Number(1_000_000), 1),
+            (Label::Number(10_000_000), 1),
             (Label::Name("infinity"), 1),
         ];
         assert_eq!(seen("turns"), expected);

@@ -331,7 +331,7 @@ fn event_loop(main: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
         let begin = is_timed.then(Instant::now);
         let result = turns.as_mut().poll(cx);
         if let Some(begin) = begin {
-            count(|metrics| metrics.turn(begin.elapsed()));
+            count(|metrics| metrics.turns.add(begin.elapsed()));
         }
         result
     }));

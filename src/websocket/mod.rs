@@ -259,11 +259,12 @@ impl Websocket {
                     encoder.pong(payload, out.own(0));
                 }
                 // The handler has not asked for it.
-                Event::Pong(payload)
-                    if keepalive.as_mut().is_some_and(|k| k.answers(payload, Instant::now()).is_some()) =>
-                {
-                    traffic.received(&event);
-                    return ControlFlow::Continue(());
+                Event::Pong(payload) => {
+                    if let Some(took) = keepalive.as_mut().and_then(|k| k.answers(payload, Instant::now())) {
+                        count(|metrics| took.iter().for_each(|took| metrics.round_trips.add(*took)));
+                        traffic.received(&event);
+                        return ControlFlow::Continue(());
+                    }
                 }
                 _ => {}
             }
@@ -426,6 +427,7 @@ impl Websocket {
                 if state.out.is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             }
             Due::Silent if !self.is_excused(state) => {
+                reached(Limit::PongTimeout);
                 self.socket.borrow().give_up_after(timeout);
                 self.end(state, Reason::Timeout, Some(NO_ANSWER));
                 ControlFlow::Break(())

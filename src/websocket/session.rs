@@ -222,6 +222,7 @@ impl Session {
             && !self.encoder.is_within_frame()
         {
             let payload = keepalive.ping(now);
+            self.traffic.sent(Opcode::Ping, payload.len() as u64);
             self.encoder.ping(&payload, self.out.own(0));
         }
     }

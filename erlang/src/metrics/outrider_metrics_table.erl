@@ -69,6 +69,10 @@ rows() ->
         bytes(with(direction, <<"received">>, counter(socket_bytes_received, sidecar, <<"outrider_socket_bytes_total">>,
             <<"Bytes on the clients' sockets, with HTTP and TLS.">>))),
         bytes(with(direction, <<"sent">>, counter(socket_bytes_sent, sidecar, <<"outrider_socket_bytes_total">>, <<>>))),
+        time(#{
+            key => ping_round_trips, type => histogram, from => sidecar, unit => none, name => <<"outrider_websocket_ping_seconds">>,
+            help => <<"From a ping of ping_interval to its pong.">>
+        }),
         gauge(clients_blocked, sidecar, <<"outrider_clients_blocked">>,
             <<"Clients whose socket takes nothing at the moment although something waits for them.">>),
         bytes(gauge(backlog_bytes, sidecar, <<"outrider_backlog_bytes">>,
@@ -127,7 +131,7 @@ limits() ->
         max_connections, max_sockets, max_sockets_per_address, max_accept_rate, file_descriptors, handshake_timeout,
         request_timeout, max_empty_lines, max_request_line_length, max_method_length, max_authority_length, max_headers,
         max_header_name_length, max_header_value_length, max_authorization_header_value_length,
-        max_cookie_header_value_length, max_skip_body_length, idle_timeout, send_timeout, max_frame_size, max_fragments,
+        max_cookie_header_value_length, max_skip_body_length, idle_timeout, pong_timeout, send_timeout, max_frame_size, max_fragments,
         max_backlog, max_queued, max_topics, max_topics_per_client
     ].
 
