@@ -8,9 +8,6 @@
 
 -export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2]).
 
--define(ROOM, bench_room).
--define(TOPIC, <<"room">>).
-
 init(Req, reply) ->
     Headers = #{<<"content-type">> => <<"text/plain">>},
     {ok, cowboy_req:reply(200, Headers, binary:copy(<<"x">>, 100), Req), reply};
@@ -23,11 +20,13 @@ websocket_init({push, Query}) ->
     Size = binary_to_integer(proplists:get_value(<<"size">>, Query)),
     {[], tick(#{route => push, every => Every, padding => binary:copy(<<"x">>, Size - 16), number => 0,
         next => erlang:monotonic_time(millisecond)})};
-websocket_init({Room, _}) when Room =:= room; Room =:= send_many ->
-    ok = pg:join(?ROOM, self()),
-    {[{text, <<"joined">>}], Room};
-websocket_init({topic, _}) ->
-    {[{subscribe, ?TOPIC}, {text, <<"joined">>}], topic};
+websocket_init({topic, Query}) ->
+    Topic = iolist_to_binary(io_lib:format("room ~4..0b", [room(Query)])),
+    {[{subscribe, Topic}, {text, [<<"joined ">>, Topic]}], {topic, Topic}};
+websocket_init({By, Query}) when By =:= room; By =:= send_many ->
+    Room = room(Query),
+    ok = pg:join({bench_room, Room}, self()),
+    {[{text, io_lib:format("joined room ~4..0b", [Room])}], {By, {bench_room, Room}}};
 websocket_init({idle, _}) ->
     {[], idle, hibernate};
 websocket_init({Route, _}) ->
@@ -45,21 +44,21 @@ websocket_handle({_, Data}, sink) ->
 websocket_handle({_, _}, sleep) ->
     receive after infinity -> {[], sleep} end;
 %% What one says, all hear, the speaker too.
-websocket_handle({Kind, Data}, room) when Kind =:= text; Kind =:= binary ->
-    _ = [Member ! {said, {Kind, Data}} || Member <- pg:get_members(?ROOM)],
-    {[], room};
+websocket_handle({Kind, Data}, {room, Room} = State) when Kind =:= text; Kind =:= binary ->
+    _ = [Member ! {said, {Kind, Data}} || Member <- pg:get_members(Room)],
+    {[], State};
 %% The same by Outrider's own means.
-websocket_handle({Kind, Data}, send_many) when Kind =:= text; Kind =:= binary ->
-    _ = outrider:send_many(pg:get_members(?ROOM), {Kind, Data}),
-    {[], send_many};
-websocket_handle({Kind, Data}, topic) when Kind =:= text; Kind =:= binary ->
-    ok = outrider:publish(bench, ?TOPIC, {Kind, Data}),
-    {[], topic};
+websocket_handle({Kind, Data}, {send_many, Room} = State) when Kind =:= text; Kind =:= binary ->
+    _ = outrider:send_many(pg:get_members(Room), {Kind, Data}),
+    {[], State};
+websocket_handle({Kind, Data}, {topic, Topic} = State) when Kind =:= text; Kind =:= binary ->
+    ok = outrider:publish(bench, Topic, {Kind, Data}),
+    {[], State};
 websocket_handle(_Control, State) ->
     {[], State}.
 
-websocket_info({said, Frame}, room) ->
-    {[Frame], room};
+websocket_info({said, Frame}, {room, _} = State) ->
+    {[Frame], State};
 %% A message of the timer tells when it was sent (nanoseconds of the system's clock) and its number.
 websocket_info(tick, #{number := Number, padding := Padding} = State) ->
     {[{binary, <<(os:system_time(nanosecond)):64, Number:64, Padding/binary>>}], tick(State#{number := Number + 1})}.
@@ -69,3 +68,9 @@ tick(#{every := Every, next := Last} = State) ->
     Next = Last + Every,
     _ = erlang:send_after(Next, self(), tick, [{abs, true}]),
     State#{next := Next}.
+
+%% Each of the rooms gets as many as the others.
+room(Query) ->
+    Counter = persistent_term:get(bench_arrivals),
+    Rooms = binary_to_integer(proplists:get_value(<<"rooms">>, Query)),
+    (atomics:add_get(Counter, 1, 1) - 1) rem Rooms.

@@ -20,6 +20,7 @@ start() ->
         end,
     {ok, _} = application:ensure_all_started(Server),
     {ok, _} = pg:start(pg),
+    ok = persistent_term:put(bench_arrivals, atomics:new(1, [])),
     {Start, SocketOpts} =
         case Certificate of
             [] -> {start_clear, []};

@@ -26,6 +26,8 @@ const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// What a row remembers of one connection.
 #[derive(Default)]
 pub struct Tally {
+    /// Which of the connections it is.
+    pub number: usize,
     /// When each message that has no answer yet was sent, oldest first: nanoseconds since the crowd's beginning.
     pub sent_at: VecDeque<u64>,
     /// How many messages came.
@@ -100,12 +102,14 @@ impl Crowd {
                 let Progress::Open(early) = opening.progress(target)? else { continue };
                 let wire = slot.take().expect("it is there").wire;
                 // Nothing refers to a connection by the token of its opening from here on: see `must_read_all`.
-                let outbox = Outbox { frame: self.connections.len() % self.script.frames(), ..Outbox::default() };
+                let number = self.connections.len();
+                let outbox = Outbox { frame: number % self.script.frames(), ..Outbox::default() };
+                let tally = Tally { number, ..Tally::default() };
                 let parser = match target.is_websocket() {
                     true => Parser::Frames(Reader::default()),
                     false => Parser::Responses(Responses::default()),
                 };
-                self.connections.push(Connection { wire, parser, outbox, tally: Tally::default(), early });
+                self.connections.push(Connection { wire, parser, outbox, tally, early });
                 last_opened = Instant::now();
             }
             if last_opened.elapsed() > OPENING_PATIENCE {

@@ -16,6 +16,12 @@ use crate::wire::Wire;
 /// One source address has some 28,000 ports by Linux's default; this many connections share one.
 const CONNECTIONS_PER_ADDRESS: usize = 10_000;
 
+/// What a client that takes little has for it in its kernel, in bytes.
+const LITTLE: usize = 16 * 1024;
+
+/// The segments of an Ethernet, in bytes of payload.
+const ETHERNET_MSS: u32 = 1460;
+
 /// The key of RFC 6455 §1.3 and the answer that belongs to it: one key for all, so that nothing is computed here.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
@@ -43,6 +49,7 @@ pub struct Target {
     /// The request's head, which asks for a WebSocket; `None` for connections that stay HTTP.
     upgrade: Option<Vec<u8>>,
     deflate: bool,
+    takes_little: bool,
 }
 
 impl Target {
@@ -57,7 +64,12 @@ impl Target {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{offer}\r\n",
             endpoint.address
         );
-        Self { endpoint: endpoint.clone(), upgrade: Some(upgrade.into_bytes()), deflate }
+        Self { endpoint: endpoint.clone(), upgrade: Some(upgrade.into_bytes()), deflate, takes_little: false }
+    }
+
+    /// Has the kernel take little of what is sent to those that do not read: on loopback it would be megabytes on both sides.
+    pub fn taking_little(self) -> Self {
+        Self { takes_little: true, ..self }
     }
 
     /// Whether connections become WebSockets.
@@ -72,7 +84,7 @@ impl Target {
 
     /// Plain HTTP/1.1.
     pub fn http(endpoint: &Endpoint) -> Self {
-        Self { endpoint: endpoint.clone(), upgrade: None, deflate: false }
+        Self { endpoint: endpoint.clone(), upgrade: None, deflate: false, takes_little: false }
     }
 }
 
@@ -99,6 +111,11 @@ impl Opening {
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         choose_port_late(&socket)?;
+        if target.takes_little {
+            socket.set_recv_buffer_size(LITTLE)?;
+            // The server's buffer begins with some segments.
+            socket.set_tcp_mss(ETHERNET_MSS)?;
+        }
         let address = Ipv4Addr::new(127, 0, 0, 2 + (number / CONNECTIONS_PER_ADDRESS % 250) as u8);
         socket.bind(&SocketAddr::from((address, 0)).into())?;
         match socket.connect(&target.endpoint.address.into()) {

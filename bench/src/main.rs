@@ -31,6 +31,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Options, What};
 use crate::launcher::Launcher;
+use crate::load::Load;
 use crate::meter::{Sample, Timing};
 use crate::process::Machine;
 use crate::result::{RowResult, Run};
@@ -75,8 +76,8 @@ fn run(cli: Cli) -> Result<()> {
         What::Quick => plan("quick", quick().collect(), 2, 1.0, 5),
         What::Growth => plan("growth", row::growth(most_connections(open_files)), 3, 3.0, 30),
         What::Noise => {
-            let rows = quick().filter(|row| row.sides[0] == Side::Cowboy);
-            plan("noise", rows.map(|row| Row { sides: [Side::Cowboy; 2], ..row }).collect(), 5, 2.0, 30)
+            let rows = quick().filter(|row| row.sides.len() == 2 && row.sides[0].0 == Side::Cowboy);
+            plan("noise", rows.map(|row| row.between([Side::Cowboy; 2])).collect(), 5, 2.0, 30)
         }
         What::Row { names } => plan("rows", named(&table, names)?, 3, 2.0, 30),
         What::List => {
@@ -87,7 +88,10 @@ fn run(cli: Cli) -> Result<()> {
     };
     if let Some(sides) = &options.sides {
         let sides: [Side; 2] = sides[..].try_into().context("--sides takes two, with a comma between them")?;
-        plan.rows.iter_mut().for_each(|row| row.sides = sides);
+        if let Some(row) = plan.rows.iter().find(|row| row.sides.len() != 2) {
+            bail!("--sides is for rows of two; {} compares {}", row.name, row.sides.len());
+        }
+        plan.rows = plan.rows.into_iter().map(|row| row.between(sides)).collect();
     }
     let result = measure(&plan, options, Machine::here(open_files)?)?;
     report(&result, options)?;
@@ -157,21 +161,21 @@ fn one_round(
     row: &Row,
     timing: Timing,
     versions: &mut Vec<(String, String)>,
-) -> Result<[Sample; 2]> {
-    let mut one = |n: usize| -> Result<Sample> {
-        let side = row.sides[n];
+) -> Result<Vec<Sample>> {
+    let one = |(side, load): &(Side, Load)| -> Result<Sample> {
+        let (side, load) = (*side, *load);
         let server = launcher.start(side, row.tls)?;
         for (name, fact) in server.versions() {
             if !versions.iter().any(|(known, _)| *known == name) {
                 versions.push((name, fact));
             }
         }
-        let sample = row.loads[n].run(&server, timing).with_context(|| format!("{} at {}", row.name, side.name()))?;
+        let sample = load.run(&server, timing).with_context(|| format!("{} at {}", row.name, side.name()))?;
         server.stop()?;
-        eprintln!("  {:9} {}", side.name(), report::one_line(&sample));
+        eprintln!("  {:20} {}", side.name().to_owned() + load.remark(), report::one_line(&sample));
         Ok(sample)
     };
-    Ok([one(0)?, one(1)?])
+    row.sides.iter().map(one).collect()
 }
 
 fn launcher(options: &Options) -> Result<Launcher> {

@@ -40,6 +40,9 @@ pub struct Sample {
     pub rate: Option<f64>,
     /// From sending to receiving.
     pub latency: Option<Latency>,
+    /// From sending to the receiving by the last of many.
+    #[serde(default)]
+    pub last: Option<Latency>,
     /// CPU time per message.
     pub cpu: Option<Cpu>,
     /// CPU time per second that neither the server nor the load generator used: 1 is one core. Kernel threads are
@@ -49,6 +52,9 @@ pub struct Sample {
     pub memory: Option<Memory>,
     /// The same right after the last message, or the last connection's arrival.
     pub memory_at_once: Option<Memory>,
+    /// Memory of all, while a message waits for every client, above that before it.
+    #[serde(default)]
+    pub waiting: Option<Memory>,
 }
 
 /// Latency in microseconds.
@@ -73,7 +79,7 @@ pub struct Cpu {
     pub generator: f64,
 }
 
-/// Memory per connection in bytes, above what the processes had before.
+/// Memory in bytes, per connection or of all, above what the processes had before.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Memory {
     /// Of the VM.
@@ -100,9 +106,23 @@ pub struct Meter<'a> {
     /// How many messages must have come before the measuring.
     to_come_before: u64,
     came: u64,
-    /// Nanoseconds.
-    latencies: Histogram<u64>,
+    latencies: Latencies,
+    last: Latencies,
     messages: u64,
+}
+
+/// Nanoseconds.
+struct Latencies(Histogram<u64>);
+
+impl Latencies {
+    fn new() -> Result<Self> {
+        Ok(Self(Histogram::new_with_max(MOST_LATENCY_NS, 3)?))
+    }
+
+    fn found(&self) -> Option<Latency> {
+        let quantile = |q| self.0.value_at_quantile(q) as f64 / 1e3;
+        (!self.0.is_empty()).then(|| Latency { p50: quantile(0.5), p99: quantile(0.99), p999: quantile(0.999) })
+    }
 }
 
 enum Phase {
@@ -122,7 +142,8 @@ impl<'a> Meter<'a> {
             last_came: Instant::now(),
             to_come_before: 0,
             came: 0,
-            latencies: Histogram::new_with_max(MOST_LATENCY_NS, 3)?,
+            latencies: Latencies::new()?,
+            last: Latencies::new()?,
             messages: 0,
         })
     }
@@ -146,7 +167,14 @@ impl<'a> Meter<'a> {
     pub fn count(&mut self, latency_ns: u64) {
         if self.is_measuring() {
             self.messages += 1;
-            self.latencies.saturating_record(latency_ns);
+            self.latencies.0.saturating_record(latency_ns);
+        }
+    }
+
+    /// Counts what the last of many has received: no message, since it has been counted.
+    pub fn count_last(&mut self, latency_ns: u64) {
+        if self.is_measuring() {
+            self.last.0.saturating_record(latency_ns);
         }
     }
 
@@ -196,11 +224,11 @@ impl<'a> Meter<'a> {
         let per_message = |after: Duration, before: Duration| micros(after - before) / self.messages as f64;
         let ours = |usage: Usage| usage.vm_cpu + usage.sidecar_cpu + usage.generator_cpu;
         let others = (after.machine_cpu - before.machine_cpu).saturating_sub(ours(after) - ours(before));
-        let quantile = |q| self.latencies.value_at_quantile(q) as f64 / 1e3;
         Ok(Sample {
             messages: self.messages,
             rate: Some(self.messages as f64 / seconds),
-            latency: Some(Latency { p50: quantile(0.5), p99: quantile(0.99), p999: quantile(0.999) }),
+            latency: self.latencies.found(),
+            last: self.last.found(),
             cpu: Some(Cpu {
                 vm: per_message(after.vm_cpu, before.vm_cpu),
                 sidecar: per_message(after.sidecar_cpu, before.sidecar_cpu),

@@ -11,7 +11,8 @@ const TOP: f64 = 66.0;
 
 /// Every plot that the run has figures for, with its name.
 pub fn all(run: &Run) -> Vec<(&'static str, String)> {
-    let rows: Vec<_> = run.comparisons().collect();
+    let comparisons = run.comparisons();
+    let rows: Vec<_> = comparisons.iter().collect();
     let plots = if run.name == "growth" {
         vec![
             ("cpu", growth(&rows, "CPU per message and the number of connections (echo, 64 B), µs", cpu, 1.0)),
@@ -56,7 +57,7 @@ fn memory(row: &RowResult, side: usize) -> Option<[f64; 2]> {
 /// push, has nothing to show here but 1.
 fn ratios(rows: &[&RowResult]) -> Option<String> {
     let figures: Vec<(&str, Figure)> =
-        rows.iter().filter_map(|row| Some((row.title.as_str(), row.ratio(Measure::Rate)?))).collect();
+        rows.iter().filter_map(|row| Some((row.title.as_str(), row.ratio(1, Measure::Rate)?))).collect();
     let most = figures.iter().map(|(_, figure)| figure.high).fold(1.5, f64::max);
     let step = 26.0;
     let bottom = TOP + step * figures.len() as f64;

@@ -19,6 +19,12 @@ pub fn one_line(sample: &Sample) -> String {
     if let Some(Latency { p50, p99, p999 }) = sample.latency {
         write!(line, "  p50 {p50:.0} p99 {p99:.0} p99.9 {p999:.0} µs").expect("writing to a string");
     }
+    if let Some(Latency { p50, p99, .. }) = sample.last {
+        write!(line, "  last p50 {p50:.0} p99 {p99:.0} µs").expect("writing to a string");
+    }
+    if let Some(waiting) = sample.waiting {
+        write!(line, "  waiting B: VM {:.0} sidecar {:.0}", waiting.vm, waiting.sidecar).expect("writing to a string");
+    }
     if let Some(cpu) = sample.cpu {
         write!(line, "  CPU µs: VM {:.1} sidecar {:.1} generator {:.1}", cpu.vm, cpu.sidecar, cpu.generator)
             .expect("writing to a string");
@@ -38,15 +44,20 @@ pub fn one_line(sample: &Sample) -> String {
 /// The whole report: the goals, then the figures of each pair of servers that the run compares.
 pub fn markdown(run: &Run, rows: &[Row]) -> String {
     let mut parts = vec![Some(provenance(run)), goals(run, rows)];
-    let mut pairs: Vec<&[String; 2]> = Vec::new();
+    let mut compared: Vec<&Vec<String>> = Vec::new();
     for row in &run.rows {
-        if !pairs.contains(&&row.sides) {
-            pairs.push(&row.sides);
+        if !compared.contains(&&row.sides) {
+            compared.push(&row.sides);
         }
     }
-    for sides in pairs {
-        let pair = Pair { sides, rows: run.rows.iter().filter(|row| row.sides == *sides).collect() };
-        parts.extend([throughput(&pair), cpu(&pair), latency(&pair), memory(&pair)]);
+    for sides in compared {
+        let rows = run.rows.iter().filter(|row| row.sides == *sides).collect();
+        if let [first, second] = &sides[..] {
+            let pair = Pair { sides: [first, second], rows };
+            parts.extend([throughput(&pair), cpu(&pair), latency(&pair), memory(&pair)]);
+        } else {
+            parts.push(columns(sides, &rows));
+        }
     }
     parts.push(failures(run));
     parts.into_iter().flatten().collect::<Vec<_>>().join("\n")
@@ -54,7 +65,7 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
 
 /// Rows that compare the same two.
 struct Pair<'a> {
-    sides: &'a [String; 2],
+    sides: [&'a str; 2],
     rows: Vec<&'a RowResult>,
 }
 
@@ -94,19 +105,24 @@ fn goals(run: &Run, rows: &[Row]) -> Option<String> {
     for result in &run.rows {
         let row = rows.iter().find(|row| row.name == result.name && row.names() == result.sides);
         let goals = row.map_or(&[][..], |row| &row.goals);
-        lines.extend(goals.iter().map(|goal| goal_line(result, goal)));
+        let judged = row.map_or(0, |row| row.judged)..result.sides.len();
+        lines.extend(judged.flat_map(|side| goals.iter().map(move |goal| goal_line(result, side, goal))));
     }
     table("Goals", "| row | measure | goal | median | rounds | |\n|---|---|--:|--:|--:|---|", lines)
 }
 
-fn goal_line(result: &RowResult, goal: &Goal) -> String {
+fn goal_line(result: &RowResult, side: usize, goal: &Goal) -> String {
     let (figure, wanted) = match goal.bound {
-        Bound::AtLeast(ratio) => (result.ratio(goal.measure), format!("≥ {ratio:.2}×")),
-        Bound::AtMost(ratio) => (result.ratio(goal.measure), format!("≤ {ratio:.2}×")),
-        Bound::Below(value) => (result.figure(1, goal.measure), format!("< {value:.0}")),
+        Bound::AtLeast(ratio) => (result.ratio(side, goal.measure), format!("≥ {ratio:.2}×")),
+        Bound::AtMost(ratio) => (result.ratio(side, goal.measure), format!("≤ {ratio:.2}×")),
+        Bound::Below(value) => (result.figure(side, goal.measure), format!("< {value:.0}")),
+    };
+    let title = match result.sides.len() {
+        2 => result.title.clone(),
+        _ => format!("{}: {}", result.title, result.sides[side]),
     };
     let Some(Figure { median, low, high }) = figure else {
-        return format!("| {} | {} | {wanted} | – | – | not measured |", result.title, goal.measure.title());
+        return format!("| {title} | {} | {wanted} | – | – | not measured |", goal.measure.title());
     };
     let (is_reached, found) = match goal.bound {
         Bound::AtLeast(ratio) => (median >= ratio, format!("{median:.2}× | {low:.2}–{high:.2}")),
@@ -114,13 +130,13 @@ fn goal_line(result: &RowResult, goal: &Goal) -> String {
         Bound::Below(value) => (median < value, format!("{median:.0} | {low:.0}–{high:.0}")),
     };
     let verdict = if is_reached { "reached" } else { "**missed**" };
-    format!("| {} | {} | {wanted} | {found} | {verdict} |", result.title, goal.measure.title())
+    format!("| {title} | {} | {wanted} | {found} | {verdict} |", goal.measure.title())
 }
 
 fn throughput(pair: &Pair) -> Option<String> {
     let lines = pair.rows.iter().filter_map(|row| {
         let [first, second] = [row.figure(0, Measure::Rate)?, row.figure(1, Measure::Rate)?];
-        let figure = ratio(row.ratio(Measure::Rate));
+        let figure = ratio(row.ratio(1, Measure::Rate));
         let (name, rounds) = (&row.title, per_round(row));
         Some(format!("| {name} | {:.0} | {:.0} | {rounds} | {figure} |", first.median, second.median))
     });
@@ -139,8 +155,8 @@ fn cpu(pair: &Pair) -> Option<String> {
             total[0].median,
             vm[1].median,
             (total[1].median - vm[1].median).max(0.0),
-            ratio(row.ratio(Measure::VmCpu)),
-            ratio(row.ratio(Measure::TotalCpu)),
+            ratio(row.ratio(1, Measure::VmCpu)),
+            ratio(row.ratio(1, Measure::TotalCpu)),
             generator.median,
         ))
     });
@@ -156,7 +172,7 @@ fn latency(pair: &Pair) -> Option<String> {
             let all = [one(|l| l.p50)?, one(|l| l.p99)?, one(|l| l.p999)?];
             Some(all.map(|figure| format!("{:.0}", figure.median)).join(" / "))
         };
-        let figure = ratio(row.ratio(Measure::P50));
+        let figure = ratio(row.ratio(1, Measure::P50));
         Some(format!("| {} | {} | {} | {figure} |", row.title, quantiles(0)?, quantiles(1)?))
     });
     let head =
@@ -166,24 +182,44 @@ fn latency(pair: &Pair) -> Option<String> {
 
 fn memory(pair: &Pair) -> Option<String> {
     let lines = pair.rows.iter().filter_map(|row| {
-        let median = |of: fn(&[Sample; 2]) -> Option<Memory>, part: fn(Memory) -> f64| {
-            row.over_rounds(|round| of(round).map(part)).map(|figure| figure.median)
+        let median = |of: fn(&Sample) -> Option<Memory>, side: usize, part: fn(Memory) -> f64| {
+            row.over_rounds(|round| of(&round[side]).map(part)).map(|figure| figure.median)
         };
-        let at_once = median(|[_, second]| second.memory_at_once, Memory::total)?;
+        let at_once = median(|sample| sample.memory_at_once, 1, Memory::total)?;
         Some(format!(
             "| {} | {} | {:.0} | {:.0} ({:.0} + {:.0}) | {} | {at_once:.0} |",
             row.title,
             row.rounds[0][1].connections,
-            median(|[first, _]| first.memory, Memory::total)?,
-            median(|[_, second]| second.memory, Memory::total)?,
-            median(|[_, second]| second.memory, |memory| memory.vm)?,
-            median(|[_, second]| second.memory, |memory| memory.sidecar)?,
-            ratio(row.ratio(Measure::Memory)),
+            median(|sample| sample.memory, 0, Memory::total)?,
+            median(|sample| sample.memory, 1, Memory::total)?,
+            median(|sample| sample.memory, 1, |memory| memory.vm)?,
+            median(|sample| sample.memory, 1, |memory| memory.sidecar)?,
+            ratio(row.ratio(1, Measure::Memory)),
         ))
     });
     let head = "| row | connections | first | second (VM + sidecar) | ratio | spread | second before the rest |\n\
                 |---|--:|--:|--:|--:|--:|--:|";
     pair.table("Memory per connection, bytes", head, lines.collect())
+}
+
+/// Rows that compare more than two: each in a column, with its ratio to the first.
+fn columns(sides: &[String], rows: &[&RowResult]) -> Option<String> {
+    let measures =
+        [Measure::Rate, Measure::VmCpu, Measure::TotalCpu, Measure::LastP50, Measure::LastP99, Measure::Waiting];
+    let line = |row: &RowResult, measure: Measure| {
+        let cell = |side: usize| {
+            let found = row.figure(side, measure).map(|figure| measure.shown(figure.median))?;
+            let ratio = row.ratio(side, measure).filter(|_| side > 0);
+            Some(ratio.map_or(found.clone(), |Figure { median, low, high }| {
+                format!("{found} ({median:.2}×, {low:.2}–{high:.2})")
+            }))
+        };
+        let cells: Option<Vec<_>> = (0..sides.len()).map(cell).collect();
+        cells.map(|cells| format!("| {} | {} | {} |", row.title, measure.title(), cells.join(" | ")))
+    };
+    let lines = rows.iter().flat_map(|row| measures.into_iter().filter_map(|measure| line(row, measure))).collect();
+    let head = format!("| row | measure | {} |\n|---|---{}|", sides.join(" | "), "|--:".repeat(sides.len()));
+    table("One message for many", &head, lines)
 }
 
 fn failures(run: &Run) -> Option<String> {
@@ -209,6 +245,6 @@ fn ratio(figure: Option<Figure>) -> String {
 }
 
 fn per_round(row: &RowResult) -> String {
-    let ratios = row.rounds.iter().filter_map(|[first, second]| Some(second.rate? / first.rate?));
+    let ratios = row.rounds.iter().filter_map(|round| Some(round[1].rate? / round[0].rate?));
     ratios.map(|ratio| format!("{ratio:.2}")).collect::<Vec<_>>().join(" ")
 }

@@ -36,10 +36,10 @@ pub struct RowResult {
     pub name: String,
     /// For people.
     pub title: String,
-    /// The two that were compared.
-    pub sides: [String; 2],
+    /// Those that were compared, two or more; ratios are to the first.
+    pub sides: Vec<String>,
     /// A sample of each per round, in the order in which they were taken.
-    pub rounds: Vec<[Sample; 2]>,
+    pub rounds: Vec<Vec<Sample>>,
     /// Why the row has fewer rounds than were asked for, or none.
     pub failure: Option<String>,
 }
@@ -56,22 +56,22 @@ pub struct Figure {
 }
 
 impl RowResult {
-    /// A measure of one side (0 or 1).
+    /// A measure of one side, by its place.
     pub fn figure(&self, side: usize, measure: Measure) -> Option<Figure> {
         self.over_rounds(|round| measure.of(&round[side]))
     }
 
-    /// A measure's ratio, second to first, taken round by round.
-    pub fn ratio(&self, measure: Measure) -> Option<Figure> {
+    /// A measure's ratio, of a side to the first, taken round by round.
+    pub fn ratio(&self, side: usize, measure: Measure) -> Option<Figure> {
         self.over_rounds(|round| {
-            let [first, second] = [measure.of(&round[0])?, measure.of(&round[1])?];
-            (first > 0.0).then_some(second / first)
+            let [first, other] = [measure.of(&round[0])?, measure.of(&round[side])?];
+            (first > 0.0).then_some(other / first)
         })
     }
 
     /// Any value of a round, over the rounds that have it.
-    pub fn over_rounds(&self, value: impl Fn(&[Sample; 2]) -> Option<f64>) -> Option<Figure> {
-        let mut values: Vec<f64> = self.rounds.iter().filter_map(value).collect();
+    pub fn over_rounds(&self, value: impl Fn(&[Sample]) -> Option<f64>) -> Option<Figure> {
+        let mut values: Vec<f64> = self.rounds.iter().filter_map(|round| value(round)).collect();
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
         let median = match values.len() {
@@ -97,10 +97,23 @@ impl Run {
         fs::write(path, text).with_context(|| format!("writing {}", path.display()))
     }
 
-    /// The rows that compare Cowboy and Outrider, also where Outrider does it by its own means.
-    pub fn comparisons(&self) -> impl Iterator<Item = &RowResult> {
-        let is_outrider = |side: &str| side.split(", ").next() == Some("outrider");
-        self.rows.iter().filter(move |row| row.sides[0] == "cowboy" && is_outrider(&row.sides[1]))
+    /// The comparisons of Cowboy and Outrider, two at a time: what a row has beside them, such as Outrider's own means, is
+    /// one more.
+    pub fn comparisons(&self) -> Vec<RowResult> {
+        let pair = |row: &RowResult, side: usize| {
+            let name = &row.sides[side];
+            let is_both = row.sides[0].starts_with("cowboy") && name.split(", ").next() == Some("outrider");
+            is_both.then(|| RowResult {
+                title: match row.sides.len() {
+                    2 => row.title.clone(),
+                    _ => format!("{}, {}", row.title, name.trim_start_matches("outrider, ")),
+                },
+                sides: vec![row.sides[0].clone(), name.clone()],
+                rounds: row.rounds.iter().map(|round| vec![round[0].clone(), round[side].clone()]).collect(),
+                ..row.clone()
+            })
+        };
+        self.rows.iter().flat_map(|row| (1..row.sides.len()).filter_map(|side| pair(row, side))).collect()
     }
 }
 
@@ -110,20 +123,20 @@ mod tests {
 
     fn row(rates: &[(f64, f64)]) -> RowResult {
         let sample = |rate| Sample { rate: Some(rate), ..Sample::default() };
-        let rounds = rates.iter().map(|(first, second)| [sample(*first), sample(*second)]).collect();
-        let sides = ["cowboy".to_owned(), "outrider".to_owned()];
+        let rounds = rates.iter().map(|(first, second)| vec![sample(*first), sample(*second)]).collect();
+        let sides = vec!["cowboy".to_owned(), "outrider".to_owned()];
         RowResult { name: "r".into(), title: "R".into(), sides, rounds, failure: None }
     }
 
     #[test]
     fn a_ratio_is_taken_within_each_round() {
-        let ratio = row(&[(1.0, 2.0), (10.0, 10.0), (2.0, 6.0)]).ratio(Measure::Rate);
+        let ratio = row(&[(1.0, 2.0), (10.0, 10.0), (2.0, 6.0)]).ratio(1, Measure::Rate);
         assert_eq!(ratio, Some(Figure { median: 2.0, low: 1.0, high: 3.0 }));
     }
 
     #[test]
     fn a_measure_that_no_round_has_is_no_figure() {
-        assert_eq!(row(&[(1.0, 2.0)]).ratio(Measure::Memory), None);
-        assert_eq!(row(&[]).ratio(Measure::Rate), None);
+        assert_eq!(row(&[(1.0, 2.0)]).ratio(1, Measure::Memory), None);
+        assert_eq!(row(&[]).ratio(1, Measure::Rate), None);
     }
 }

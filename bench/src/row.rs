@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::load::{By, Load, Payload, Trouble};
+use crate::load::{Beside, By, Load, Payload, Trouble};
 use crate::meter::{Memory, Sample, Timing};
 use crate::server::Side;
 
@@ -13,16 +13,16 @@ pub struct Row {
     pub name: String,
     /// For people.
     pub title: String,
-    /// What is done to each of the two; the same, but where a server is compared with itself.
-    pub loads: [Load; 2],
-    /// Which two: ratios are the second to the first.
-    pub sides: [Side; 2],
-    /// Whether both speak TLS.
+    /// What is compared, and what is done to it: two servers as a rule, under the same load. Ratios are to the first.
+    pub sides: Vec<(Side, Load)>,
+    /// Whether all speak TLS.
     pub tls: bool,
     /// Whether `quick` runs it.
     pub quick: bool,
-    /// What is to be reached.
+    /// What is to be reached, by the sides from `judged` on.
     pub goals: Vec<Goal>,
+    /// The first of them.
+    pub judged: usize,
 }
 
 /// What can be compared.
@@ -36,14 +36,28 @@ pub enum Measure {
     TotalCpu,
     /// Median latency in microseconds.
     P50,
+    /// 99th percentile of the latency in microseconds.
+    P99,
+    /// Median of the time until the last of many has it, in microseconds.
+    LastP50,
+    /// 99th percentile of that.
+    LastP99,
     /// Memory per connection of the VM and its sidecars, in bytes.
     Memory,
+    /// Memory of both while a message waits for all clients, in bytes.
+    Waiting,
 }
 
 impl Row {
-    /// The names of the two.
-    pub fn names(&self) -> [String; 2] {
-        [0, 1].map(|n| self.sides[n].name().to_owned() + self.loads[n].remark())
+    /// The names of its sides.
+    pub fn names(&self) -> Vec<String> {
+        self.sides.iter().map(|(side, load)| side.name().to_owned() + load.remark()).collect()
+    }
+
+    /// The same loads on other servers.
+    pub fn between(self, sides: [Side; 2]) -> Row {
+        let loads = self.sides.iter().map(|(_, load)| *load);
+        Row { sides: sides.into_iter().zip(loads).collect(), ..self }
     }
 }
 
@@ -55,7 +69,22 @@ impl Measure {
             Measure::VmCpu => sample.cpu.map(|cpu| cpu.vm),
             Measure::TotalCpu => sample.cpu.map(|cpu| cpu.vm + cpu.sidecar),
             Measure::P50 => sample.latency.map(|latency| latency.p50),
+            Measure::P99 => sample.latency.map(|latency| latency.p99),
+            Measure::LastP50 => sample.last.map(|latency| latency.p50),
+            Measure::LastP99 => sample.last.map(|latency| latency.p99),
             Measure::Memory => sample.memory.map(Memory::total),
+            Measure::Waiting => sample.waiting.map(Memory::total),
+        }
+    }
+
+    /// A value, for people.
+    pub fn shown(self, value: f64) -> String {
+        match self {
+            Measure::Rate => format!("{value:.0} /s"),
+            Measure::VmCpu | Measure::TotalCpu => format!("{value:.2} µs"),
+            Measure::P50 | Measure::P99 | Measure::LastP50 | Measure::LastP99 => format!("{:.1} ms", value / 1e3),
+            Measure::Memory => format!("{value:.0} B"),
+            Measure::Waiting => format!("{:.1} MB", value / 1e6),
         }
     }
 
@@ -66,7 +95,11 @@ impl Measure {
             Measure::VmCpu => "VM CPU per message",
             Measure::TotalCpu => "total CPU per message",
             Measure::P50 => "median latency",
+            Measure::P99 => "p99 of the latency",
+            Measure::LastP50 => "last delivery, p50",
+            Measure::LastP99 => "last delivery, p99",
             Measure::Memory => "memory per connection",
+            Measure::Waiting => "memory while it waits",
         }
     }
 }
@@ -87,7 +120,7 @@ pub enum Bound {
     AtLeast(f64),
     /// The ratio is not higher.
     AtMost(f64),
-    /// The second side's own figure is lower.
+    /// A side's own figure is lower.
     Below(f64),
 }
 
@@ -109,6 +142,9 @@ const ECHO_DEFLATE: &[Goal] = &[at_least(Measure::Rate, 2.0), at_most(Measure::V
 const BROADCAST: &[Goal] =
     &[at_least(Measure::Rate, 2.0), at_most(Measure::VmCpu, 0.05), at_most(Measure::TotalCpu, 0.60)];
 const BROADCAST_DEFLATE: &[Goal] = &[at_least(Measure::Rate, 8.0), at_most(Measure::TotalCpu, 0.10)];
+const BROADCAST_LAST: &[Goal] = &[at_most(Measure::LastP50, 0.60), at_most(Measure::LastP99, 0.60)];
+const ROOMS: &[Goal] = &[at_most(Measure::TotalCpu, 0.60)];
+const WAITING: &[Goal] = &[Goal { measure: Measure::Waiting, bound: Bound::Below(5e6) }];
 const IDLE: &[Goal] = &[at_most(Measure::Memory, 0.7), Goal { measure: Measure::Memory, bound: Bound::Below(4500.0) }];
 
 const TLS_SMALL: &[Goal] =
@@ -138,7 +174,7 @@ pub fn table(idle: usize) -> Vec<Row> {
         }
     }
     let deflated = |payload| Load::Echo { connections: 100, size: 1024, window: 1, payload };
-    let broadcast = |payload, size, by| Load::FanOut { connections: 1000, size, payload, by };
+    let broadcast = |payload, size, by| Load::FanOut { connections: 1000, size, payload, under_way: 2, by };
     let fan_out = |payload, size| broadcast(payload, size, By::Pg);
     let idle = |deflate, messages| Load::Idle { connections: idle, deflate, messages };
     rows.extend([
@@ -203,7 +239,7 @@ pub fn table(idle: usize) -> Vec<Row> {
             row(
                 "fanout",
                 "Fan-out by pg, 200 B to 500",
-                Load::FanOut { connections: 500, size: 200, payload: Payload::Plain, by: By::Pg },
+                Load::FanOut { connections: 500, size: 200, payload: Payload::Plain, under_way: 2, by: By::Pg },
                 true,
                 &[at_least(Measure::Rate, 1.5)],
             ),
@@ -212,44 +248,58 @@ pub fn table(idle: usize) -> Vec<Row> {
         ]
         .map(with_tls),
     );
-    for (name, title, by, sides, goals) in [
-        ("", "Broadcast", By::SendMany, BOTH, [BROADCAST, BROADCAST_DEFLATE]),
-        ("-topic", "Broadcast to a topic", By::Topic, BOTH, [BROADCAST, BROADCAST_DEFLATE]),
-        ("-pg", "Fan-out and broadcast", By::SendMany, [Side::Outrider; 2], [&[], &[]]),
-    ] {
-        for (kind, what, payload, size, goals) in [
-            ("", "200 B to 1,000", Payload::Plain, 200, goals[0]),
-            ("-deflate", "deflated 1 KiB to 1,000", Payload::Deflated, 1024, goals[1]),
-        ] {
-            rows.push(Row {
-                name: format!("broadcast{name}{kind}"),
-                title: format!("{title}, {what}"),
-                loads: [By::Pg, by].map(|by| broadcast(payload, size, by)),
-                sides,
-                tls: false,
-                quick: false,
-                goals: goals.to_vec(),
-            });
-        }
+    rows.extend([
+        broadcasts("broadcast", "Broadcast, 200 B to 1,000", BROADCAST, |by| broadcast(Payload::Plain, 200, by)),
+        broadcasts("broadcast-deflate", "Broadcast, deflated 1 KiB to 1,000", BROADCAST_DEFLATE, |by| {
+            broadcast(Payload::Deflated, 1024, by)
+        }),
+        broadcasts("broadcast-10k", "Broadcast, 200 B to 10,000, one at a time", BROADCAST_LAST, |by| Load::FanOut {
+            connections: 10_000,
+            size: 200,
+            payload: Payload::Plain,
+            under_way: 1,
+            by,
+        }),
+        broadcasts("broadcast-rooms", "Broadcast, 100 rooms of 100, 200 B five times a second in each", ROOMS, |by| {
+            Load::Rooms { members: 100, every_ms: 200, by }
+        }),
+        broadcasts("broadcast-waiting", "Broadcast, 1 MB to 1,000 who do not read", WAITING, |by| Load::Waiting {
+            connections: 1000,
+            size: 1_000_000,
+            by,
+        }),
+    ]);
+    let echo_beside = |beside| Load::Neighbours { connections: 50, size: 64, beside };
+    for (side, by) in [(Side::Cowboy, By::Pg), (Side::Outrider, By::Pg), (Side::Outrider, By::SendMany)] {
+        rows.push(Row {
+            name: format!("broadcast-beside-{}{}", side.name(), by.remark().replace(", ", "-")),
+            title: format!("Echo, 64 B, {} alone and beside a broadcast to 10,000{}", side.name(), by.remark()),
+            sides: [Beside::Nobody, Beside::Broadcast(by)].map(|beside| (side, echo_beside(beside))).to_vec(),
+            tls: false,
+            quick: false,
+            goals: if by == By::Pg { Vec::new() } else { vec![at_most(Measure::P99, 1.5)] },
+            judged: 1,
+        });
     }
     for side in BOTH {
+        let alone_and = |trouble| [Beside::Nobody, Beside::Trouble(trouble)].map(|beside| (side, echo_beside(beside)));
         rows.push(Row {
             name: format!("neighbours-{}", side.name()),
             title: format!("Echo, 64 B, 50 connections at a fixed pace, {} alone and beside trouble", side.name()),
-            loads: neighbours(Trouble::Messages),
-            sides: [side; 2],
+            sides: alone_and(Trouble::Messages).to_vec(),
             tls: false,
             quick: false,
             goals: Vec::new(),
+            judged: 1,
         });
         rows.push(Row {
             name: format!("tls-neighbours-{}", side.name()),
             title: format!("TLS echo, 64 B, 50 connections at a fixed pace, {} alone and flooded", side.name()),
-            loads: neighbours(Trouble::Hellos),
-            sides: [side; 2],
+            sides: alone_and(Trouble::Hellos).to_vec(),
             tls: true,
             quick: false,
             goals: Vec::new(),
+            judged: 1,
         });
     }
     for (name, title, load) in [
@@ -264,22 +314,23 @@ pub fn table(idle: usize) -> Vec<Row> {
         rows.push(Row {
             name: format!("two-sidecars-{name}"),
             title: format!("{title}: one sidecar and two"),
-            loads: [load; 2],
-            sides: [Side::Outrider, Side::Outrider2],
+            sides: [Side::Outrider, Side::Outrider2].map(|side| (side, load)).to_vec(),
             tls: false,
             quick: false,
             goals: Vec::new(),
+            judged: 1,
         });
     }
     for size in [64, 1024, 16384] {
+        let load = Load::Echo { connections: 100, size, window: 1, payload: Payload::Plain };
         rows.push(Row {
             name: format!("engine-{}", short(size)),
             title: format!("Echo, {}, 100 connections: Outrider and its engine alone", long(size)),
-            loads: [Load::Echo { connections: 100, size, window: 1, payload: Payload::Plain }; 2],
-            sides: [Side::Outrider, Side::Engine],
+            sides: [Side::Outrider, Side::Engine].map(|side| (side, load)).to_vec(),
             tls: false,
             quick: size == 64,
             goals: Vec::new(),
+            judged: 1,
         });
     }
     rows
@@ -288,11 +339,6 @@ pub fn table(idle: usize) -> Vec<Row> {
 /// The same row with TLS.
 fn with_tls(row: Row) -> Row {
     Row { name: format!("tls-{}", row.name), title: format!("TLS: {}", row.title), tls: true, ..row }
-}
-
-/// A server alone, and in trouble.
-fn neighbours(trouble: Trouble) -> [Load; 2] {
-    [None, Some(trouble)].map(|trouble| Load::Neighbours { connections: 50, size: 64, trouble })
 }
 
 /// The rows that show growth: the same load on more and more connections, up to `most`.
@@ -318,11 +364,30 @@ fn row(name: &str, title: &str, load: Load, quick: bool, goals: &[Goal]) -> Row 
     Row {
         name: name.to_owned(),
         title: title.to_owned(),
-        loads: [load; 2],
-        sides: BOTH,
+        sides: BOTH.map(|side| (side, load)).to_vec(),
         tls: false,
         quick,
         goals: goals.to_vec(),
+        judged: 1,
+    }
+}
+
+/// Cowboy by `pg`, Outrider by `pg`, and Outrider by its own two means, which are to reach the goals.
+fn broadcasts(name: &str, title: &str, goals: &[Goal], load: impl Fn(By) -> Load) -> Row {
+    let by = |side, by| (side, load(by));
+    Row {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        sides: vec![
+            by(Side::Cowboy, By::Pg),
+            by(Side::Outrider, By::Pg),
+            by(Side::Outrider, By::SendMany),
+            by(Side::Outrider, By::Topic),
+        ],
+        tls: false,
+        quick: false,
+        goals: goals.to_vec(),
+        judged: 2,
     }
 }
 

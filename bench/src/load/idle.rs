@@ -66,7 +66,7 @@ fn ask_some(crowd: &mut Crowd, some: std::ops::Range<usize>) -> Result<()> {
 }
 
 /// Memory once it has stopped changing: two readings half a second apart within half a percent, or the last of 20.
-fn settled_memory(server: &Server) -> Result<(u64, u64)> {
+pub fn settled_memory(server: &Server) -> Result<(u64, u64)> {
     let mut last = server.memory()?;
     for _ in 0..20 {
         std::thread::sleep(Duration::from_millis(500));

@@ -1,17 +1,22 @@
 //! The kinds of load, each a function from a running server to a sample.
 //!
-//! All but `push` and `neighbours` are closed loops: a connection sends when an answer came, so a slow server gets less to do and no queue
+//! All but `push`, `rooms` and `neighbours` are closed loops: a connection sends when an answer came, so a slow server gets less to do and no queue
 //! grows without end. Latencies therefore tell of a server under exactly this load, not of one with arrivals of its own.
 
+mod audience;
 mod closed_loop;
 mod connect;
 mod fan_out;
 mod idle;
 mod neighbours;
 mod push;
+mod room;
+mod rooms;
 mod trouble;
+mod waiting;
 
-pub use fan_out::By;
+pub use neighbours::Beside;
+pub use room::By;
 pub use trouble::Kind as Trouble;
 
 use std::time::Duration;
@@ -51,7 +56,7 @@ pub enum Load {
         /// Milliseconds.
         every_ms: u64,
     },
-    /// One connection speaks, all hear it; when all have, the next message is due. Two are under way at a time.
+    /// One connection speaks, all hear it; when all have, the next message is due.
     FanOut {
         /// How many connections.
         connections: usize,
@@ -59,6 +64,26 @@ pub enum Load {
         size: usize,
         /// What they say.
         payload: Payload,
+        /// Messages under way at a time.
+        under_way: usize,
+        /// How the server sends it.
+        by: By,
+    },
+    /// In each of 100 rooms one member says 200 bytes every `every_ms`, and all hear it.
+    Rooms {
+        /// Of each room.
+        members: usize,
+        /// Milliseconds.
+        every_ms: u64,
+        /// How the server sends it.
+        by: By,
+    },
+    /// One says a large message to connections that do not read.
+    Waiting {
+        /// How many connections.
+        connections: usize,
+        /// Bytes of payload.
+        size: usize,
         /// How the server sends it.
         by: By,
     },
@@ -71,14 +96,14 @@ pub enum Load {
         /// How many messages each has echoed before.
         messages: usize,
     },
-    /// Every connection asks for an echo at a fixed pace; beside them there may be trouble.
+    /// Every connection asks for an echo at a fixed pace.
     Neighbours {
         /// How many connections.
         connections: usize,
         /// Bytes of payload.
         size: usize,
-        /// Of which kind.
-        trouble: Option<Trouble>,
+        /// What else the server does meanwhile.
+        beside: Beside,
     },
     /// Connections come, shake hands, and leave.
     Connect {
@@ -100,6 +125,8 @@ pub enum Payload {
 
 /// How many different messages there are.
 const DIFFERENT: u64 = 256;
+/// How long all may take to have their places in a room.
+const JOINING: Duration = Duration::from_secs(20);
 /// How long the answers to what was sent may take in the end.
 const DRAIN: Duration = Duration::from_secs(60);
 
@@ -107,9 +134,8 @@ impl Load {
     /// What is added to the name of a side that gets this load, where the other side gets another.
     pub fn remark(self) -> &'static str {
         match self {
-            Load::Neighbours { trouble: Some(_), .. } => ", disturbed",
-            Load::FanOut { by: By::SendMany, .. } => ", send_many",
-            Load::FanOut { by: By::Topic, .. } => ", topic",
+            Load::Neighbours { beside, .. } => beside.remark(),
+            Load::FanOut { by, .. } | Load::Rooms { by, .. } | Load::Waiting { by, .. } => by.remark(),
             _ => "",
         }
     }
@@ -129,12 +155,14 @@ impl Load {
                 closed_loop::run(server, timing, &target, connections, 1, Script::of_request(&request, 100))
             }
             Load::Push { connections, every_ms } => push::run(server, timing, connections, every_ms),
-            Load::FanOut { connections, size, payload, by } => {
-                fan_out::run(server, timing, connections, by, script(size, payload))
+            Load::FanOut { connections, size, payload, under_way, by } => {
+                fan_out::run(server, timing, connections, by, under_way, script(size, payload))
             }
+            Load::Rooms { members, every_ms, by } => rooms::run(server, timing, members, every_ms, by),
+            Load::Waiting { connections, size, by } => waiting::run(server, connections, size, by),
             Load::Idle { connections, deflate, messages } => idle::run(server, connections, messages, deflate),
-            Load::Neighbours { connections, size, trouble } => {
-                neighbours::run(server, timing, connections, trouble, script(size, Payload::Plain))
+            Load::Neighbours { connections, size, beside } => {
+                neighbours::run(server, timing, connections, beside, script(size, Payload::Plain))
             }
             Load::Connect { at_a_time } => connect::run(server, timing, at_a_time),
         }
