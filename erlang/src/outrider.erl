@@ -271,11 +271,11 @@ send_many(Pids, Frames) ->
 %% {outrider, {not_subscribed, Topic, Limit}}. No effect in any other process, also in Cowboy's.
 -spec subscribe(outrider_broadcast:topic()) -> ok.
 subscribe(Topic) ->
-    outrider_broadcast:subscribe(self(), Topic).
+    outrider_broadcast:subscribe(Topic).
 
 -spec unsubscribe(outrider_broadcast:topic()) -> ok.
 unsubscribe(Topic) ->
-    outrider_broadcast:unsubscribe(self(), Topic).
+    outrider_broadcast:unsubscribe(Topic).
 
 %% Send frames to all who have subscribed, on every node on which this listener runs. badarg where it does not run here.
 -spec publish(ranch:ref(), outrider_broadcast:topic(), outrider_broadcast:frames()) -> ok.

@@ -17,7 +17,9 @@
 -export([a_topic_has_1_to_255_bytes/1, a_client_has_so_many_topics/1, a_sidecar_has_so_many_topics/1]).
 -export([bad_arguments_are_badarg/1, bad_commands_end_their_own_client/1, large_publishes_of_one_callback/1]).
 -export([all_sidecars_are_reached/1, a_sidecar_that_dies_takes_its_members_along/1]).
--export([publishers_wait_for_a_sidecar_that_stands_still/1]).
+-export([publishers_wait_for_a_sidecar_that_stands_still/1, a_listener_that_its_supervisor_has_stopped_has_no_topics/1]).
+-export([a_sidecar_that_stands_still_keeps_no_client_of_others/1]).
+-export([who_subscribes_waits_for_no_sidecar_but_its_own/1]).
 
 -import(own_case, [server/1]).
 -import(os_process, [until/1]).
@@ -220,6 +222,28 @@ a_listener_that_stops_has_no_topics(Config) ->
             fun() -> outrider:subscribers(Ref, ?TOPIC) end, fun() -> outrider:topics(Ref) end]],
     1 = outrider:send_many([Pid], ping),
     until(fun() -> pg:get_members(outrider, Ref) =:= [] end).
+
+%% Also one that its own supervisor has stopped, and that leaves its rows in the registry.
+a_listener_that_its_supervisor_has_stopped_has_no_topics(_) ->
+    Ref = {?MODULE, embedded},
+    Protocol = own_case:protocol(broadcast_case:routes(), none),
+    #{start := {Module, Function, Args}} = outrider:child_spec(Ref, ranch_tcp, [{port, 0}], Protocol),
+    _ = [
+        begin
+            {ok, Supervisor} = apply(Module, Function, Args),
+            unlink(Supervisor),
+            ok = outrider:publish(Ref, ?TOPIC, ping),
+            ok = outrider:publish_from(self(), Ref, ?TOPIC, []),
+            Monitor = monitor(process, Supervisor),
+            true = exit(Supervisor, shutdown),
+            receive {'DOWN', Monitor, process, Supervisor, Reason} -> shutdown = Reason end,
+            [badarg, badarg, badarg] = [error_of(Call)
+                || Call <- [fun() -> outrider:publish(Ref, ?TOPIC, ping) end, fun() -> outrider:publish(Ref, ?TOPIC, []) end,
+                    fun() -> outrider:publish_from(self(), Ref, ?TOPIC, ping) end]]
+        end
+     || _ <- [1, 2]
+    ],
+    ok.
 
 %% It hibernates, and is not scheduled once.
 a_handler_is_not_woken(Config) ->
@@ -514,7 +538,75 @@ publishers_wait_for_a_sidecar_that_stands_still(Config) ->
     _ = [receive {'DOWN', Monitor, process, Pid, Reason} -> normal = Reason end || {Pid, Monitor} <- Publishers],
     ok.
 
+%% The caller waits for it; those whose sidecar reads have it meanwhile.
+a_sidecar_that_stands_still_keeps_no_client_of_others(Config) ->
+    with_another(Config, fun(Clients) ->
+        Pids = [Pid || {_, _, Pid} <- Clients],
+        _ = [
+            begin
+                [{_, Free, _}] = Clients -- [Stopped],
+                {Caller, Monitor} = os_process:while_stopped(os_process:sidecar(Ref), fun() ->
+                    ok = fill(Ref),
+                    Spawned = {Pid, _} = spawn_monitor(fun() -> 2 = outrider:send_many(Pids, {text, <<"to both">>}) end),
+                    {text, <<"to both">>} = ws_client:recv(Free),
+                    true = is_process_alive(Pid),
+                    Spawned
+                end),
+                receive {'DOWN', Monitor, process, Caller, Reason} -> normal = Reason end,
+                {text, <<"to both">>} = ws_client:recv(Socket)
+            end
+         || Stopped = {Ref, Socket, _} <- Clients
+        ]
+    end).
+
+who_subscribes_waits_for_no_sidecar_but_its_own(Config) ->
+    with_another(Config, fun(Clients) ->
+        _ = [
+            begin
+                [{Own, _, Pid}] = Clients -- [Stopped],
+                OsPid = os_process:sidecar(Ref),
+                os_process:while_stopped(OsPid, fun() ->
+                    ok = fill(Ref),
+                    ok = run(Pid, fun(State) ->
+                        ok = outrider:unsubscribe(?TOPIC),
+                        ok = outrider:subscribe(<<"another">>),
+                        {[], State}
+                    end),
+                    [<<"another">>] = outrider:topics(Own),
+                    ok = run(Pid, fun(State) ->
+                        ok = outrider:unsubscribe(<<"another">>),
+                        ok = outrider:subscribe(?TOPIC),
+                        {[], State}
+                    end)
+                end),
+                %% It was not waited for until its watchdog has ended it.
+                OsPid = os_process:sidecar(Ref),
+                until(fun() -> outrider:topics(Ref) =:= [?TOPIC] end)
+            end
+         || Stopped = {Ref, _, _} <- Clients
+        ]
+    end).
+
 %%% Helpers
+
+%% Runs a fun with a client of this listener and of another one.
+with_another(Config, Fun) ->
+    #{ref := Ref} = Server = server(Config),
+    #{ref := OtherRef} = Other = own_case:listen({Ref, other}, #{routes => broadcast_case:routes()}),
+    [{Socket, Pid}, {OtherSocket, OtherPid}] = [member(Server), member(Other)],
+    try
+        Fun([{Ref, Socket, Pid}, {OtherRef, OtherSocket, OtherPid}])
+    after
+        own_case:stop(OtherRef)
+    end.
+
+%% Writes to a sidecar that does not read until its port takes no more. No client has subscribed to the topic.
+fill(Ref) ->
+    Large = binary:copy(<<"x">>, 1000000),
+    {Filler, _} = spawn_monitor(fun Fill() -> ok = outrider:publish(Ref, <<"nobody's">>, {binary, Large}), Fill() end),
+    until(fun() -> process_info(os_process:collector(Ref), status) =:= {status, suspended} end),
+    true = exit(Filler, kill),
+    ok.
 
 member(Server) -> broadcast_case:member(Server, []).
 member(Server, Headers) -> broadcast_case:member(Server, Headers).

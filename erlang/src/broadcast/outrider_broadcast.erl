@@ -6,7 +6,7 @@
 %%% what the caller, if it is a stream's process, has sent to its own client.
 -module(outrider_broadcast).
 
--export([subscribe/2, unsubscribe/2, publish/4, send_many/2]).
+-export([subscribe/1, unsubscribe/1, publish/4, send_many/2]).
 -export([topic/1, command/2, elsewhere/5, arrived/1]).
 -export_type([topic/0, frames/0]).
 
@@ -23,31 +23,31 @@
 %% What each client is sent: messages, pings and pongs. A close frame is none of them.
 -type frames() :: cow_ws:frame() | [cow_ws:frame()].
 
-%% The WebSocket of this process, wherever it is, from now on gets what is published to the topic.
--spec subscribe(pid(), topic()) -> ok.
-subscribe(Pid, Topic) ->
-    subscription(<<"subscribe">>, Pid, Topic).
+%% The WebSocket of this process from now on gets what is published to the topic.
+-spec subscribe(topic()) -> ok.
+subscribe(Topic) ->
+    write_own({subscribe, self(), topic(Topic)}).
 
--spec unsubscribe(pid(), topic()) -> ok.
-unsubscribe(Pid, Topic) ->
-    subscription(<<"unsubscribe">>, Pid, Topic).
+-spec unsubscribe(topic()) -> ok.
+unsubscribe(Topic) ->
+    write_own({unsubscribe, self(), topic(Topic)}).
 
-subscription(Name, Pid, Topic) when is_pid(Pid), node(Pid) =:= node() ->
-    Command = [<<104, 3, 119, (byte_size(Name)), Name/binary>>, term(Pid), binary(topic(Topic))],
-    write_all(Command, outrider_registry:collectors());
-subscription(_, _, _) ->
-    error(badarg).
+%% To the sidecar whose process has spawned this one, if that is a stream's.
+write_own(Command) ->
+    {parent, Parent} = process_info(self(), parent),
+    Own = [Collector || Collector <- outrider_registry:collectors(), outrider_collector:owner(Collector) =:= Parent],
+    write_all(outrider_protocol:command(Command), Own).
 
 %% Send frames to the subscribers of a topic of this listener, on all nodes on which it runs; less one process's.
 -spec publish(ranch:ref(), topic(), none | pid(), frames()) -> ok.
 publish(Ref, Topic, Except, Frames) ->
-    Collectors = outrider_registry:collectors(Ref),
+    _ = outrider_registry:supervisor(Ref),
     case frames(Frames) of
         none ->
             _ = topic(Topic),
             ok;
         Data ->
-            ok = write_all(publish_command(Topic, Except, Data), Collectors),
+            ok = write_all(publish_command(Topic, Except, Data), outrider_registry:collectors(Ref)),
             to_nodes(Ref, Topic, Except, Data)
     end.
 
@@ -62,15 +62,17 @@ command(Topic, Frames) ->
 %% What such a command does not reach: the other sidecars of its listener, and the other nodes.
 -spec elsewhere(ranch:ref(), outrider_collector:collector(), topic(), pid(), iodata()) -> ok.
 elsewhere(Ref, Own, Topic, Except, Data) ->
-    Others = [Collector || Collector <- outrider_registry:collectors(Ref), Collector =/= Own],
-    ok = write_all(publish_command(Topic, Except, Data), Others),
+    case [Collector || Collector <- outrider_registry:collectors(Ref), Collector =/= Own] of
+        [] -> ok;
+        Others -> ok = write_all(publish_command(Topic, Except, Data), Others)
+    end,
     to_nodes(Ref, Topic, Except, Data).
 
 publish_command(Topic, Except, Data) ->
     [<<104, 4, 119, 7, "publish">>, binary(topic(Topic)), except(Except), Data].
 
 %% It is a process of one node, and nobody on the others.
-except(Pid) when is_pid(Pid), node(Pid) =:= node() -> term(Pid);
+except(Pid) when is_pid(Pid), node(Pid) =:= node() -> outrider_protocol:command(Pid);
 except(_) -> <<119, 4, "none">>.
 
 to_nodes(Ref, Topic, Except, Data) ->
@@ -120,7 +122,7 @@ send_here(Pids, Count, Data) ->
 send_here([], _, _, _, _) ->
     ok;
 send_here(Pids, Count, AtOnce, Data, Collectors) when Count =< AtOnce ->
-    write_all([<<104, 3, 119, 9, "send_many">>, term(Pids), Data], Collectors);
+    write_all([<<104, 3, 119, 9, "send_many">>, outrider_protocol:command(Pids), Data], Collectors);
 send_here(Pids, Count, AtOnce, Data, Collectors) ->
     {First, Rest} = lists:split(AtOnce, Pids),
     ok = send_here(First, AtOnce, AtOnce, Data, Collectors),
@@ -158,11 +160,8 @@ frames(Frames) ->
 binary(Binary) ->
     [<<109, (byte_size(Binary)):32>>, Binary].
 
-term(Term) ->
-    <<131, Bytes/binary>> = term_to_binary(Term),
-    Bytes.
-
-%% A port that has closed has lost all its clients.
+%% A port that has closed has lost all its clients. One that is busy keeps the caller, and not the clients of the others.
 write_all(Command, Collectors) ->
     Bundle = outrider_protocol:bundle(0, 1, Command),
-    lists:foreach(fun(Collector) -> outrider_collector:write_through(Bundle, Collector) end, Collectors).
+    Handed = [{outrider_collector:hand_over(Bundle, Collector), Collector} || Collector <- Collectors],
+    lists:foreach(fun({Word, Collector}) -> outrider_collector:settle(Word, Collector) end, Handed).

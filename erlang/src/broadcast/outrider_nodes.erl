@@ -25,8 +25,7 @@ start_link() ->
 
 %% Each process that has a port to a sidecar of this listener.
 sidecars(Ref) ->
-    Ports = [outrider_collector:port(Collector) || Collector <- outrider_registry:collectors(Ref)],
-    [Pid || Port <- Ports, {connected, Pid} <- [erlang:port_info(Port, connected)]].
+    [Owner || Collector <- outrider_registry:collectors(Ref), Owner <- [outrider_collector:owner(Collector)], Owner =/= undefined].
 
 %% The name under which the process that takes what others send is registered.
 -spec name() -> atom().

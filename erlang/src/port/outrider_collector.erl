@@ -14,7 +14,7 @@
 %%% is busy or the VM is, says so, and whoever hands something over then waits until it has been written.
 -module(outrider_collector).
 
--export([start_link/1, port/1, write/3, write_last/3, write_through/2, hand_over/2, order/3, settle/2, flush/2]).
+-export([start_link/1, port/1, owner/1, write/3, write_last/3, hand_over/2, order/3, settle/2, flush/2]).
 -export([init/3, loop/1]).
 -export_type([collector/0, handed/0]).
 
@@ -55,6 +55,14 @@ start_link(Port) ->
 port({Port, _, _}) ->
     Port.
 
+%% The process that owns the port, until that closes.
+-spec owner(collector()) -> pid() | undefined.
+owner({Port, _, _}) ->
+    case erlang:port_info(Port, connected) of
+        {connected, Owner} -> Owner;
+        undefined -> undefined
+    end.
+
 %% Write a bundle of a stream that has handed over so much before. Waits where the port is busy, as port_command/2 does.
 -spec write(outrider_protocol:bundle(), handed(), collector()) -> {ok, handed()} | {error, closed}.
 write(Bundle, Handed, Collector = {Port, _, _}) ->
@@ -91,15 +99,6 @@ write_last(Bundle, Handed, Collector = {Port, _, _}) ->
             0;
         false ->
             hand_over(Bundle, Collector)
-    end.
-
-%% Write a bundle behind all that the calling process has handed over, and wait until it is in the port.
--spec write_through(outrider_protocol:bundle(), collector()) -> ok | {error, closed}.
-write_through(Bundle, Collector = {_, Pid, _}) ->
-    _ = hand_over(Bundle, Collector),
-    case written(Pid, infinity) of
-        {ok, _} -> ok;
-        {error, closed} = Error -> Error
     end.
 
 %% Hand a bundle over in any case, and do not wait.

@@ -32,6 +32,7 @@ new() ->
 -spec add(ranch:ref(), pid(), map(), cowboy:opts(), Effective :: cowboy:opts()) -> ok.
 add(Ref, Supervisor, TransOpts, ProtoOpts, Effective) ->
     [true = ets:delete(?TABLE, {Key, Ref}) || Key <- [status, certificates]],
+    true = ets:insert(?TABLE, {{collectors, Ref}, #{}}),
     put(Ref, Supervisor, TransOpts, ProtoOpts, Effective).
 
 put(Ref, Supervisor, TransOpts, ProtoOpts, Effective) ->
