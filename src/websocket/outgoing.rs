@@ -152,7 +152,8 @@ impl Outgoing {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;
         let mut skip = self.written;
-        for bytes in many.pieces.iter().map(Piece::bytes).chain([&self.own[..]]).take(SLICES) {
+        let own = (!self.own.is_empty()).then_some(&self.own[..]);
+        for bytes in many.pieces.iter().map(Piece::bytes).chain(own).take(SLICES) {
             slices[count] = IoSlice::new(&bytes[skip..]);
             skip = 0;
             count += 1;

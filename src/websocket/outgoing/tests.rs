@@ -116,6 +116,16 @@ proptest! {
 }
 
 #[test]
+fn a_shared_frame_alone_is_one_piece_which_is_the_cheaper_call() {
+    let mut out = Outgoing::default();
+    let pieces = |out: &Outgoing| out.write(|slices| Ok::<_, ()>(slices.len()));
+    out.share(shared(1, 100), false);
+    assert_eq!(pieces(&out), Ok(1));
+    Encoder::new(None).message(Kind::Text, b"own", out.own(0));
+    assert_eq!(pieces(&out), Ok(2));
+}
+
+#[test]
 fn a_frame_that_waits_for_many_is_held_once_also_behind_a_cut() {
     let shared = shared(1, 1_000_000);
     let mut clients: Vec<_> = (0..100).map(|_| Outgoing::default()).collect();
