@@ -27,6 +27,14 @@ fn main() {
             }
         }
     }
+    println!("\n{:>32} {:>12} {:>12}", "for many, once for a setting", "ns", "bytes");
+    let level_1 = Agreement { level: 1, ..takeover };
+    for (name, agreement) in [("plain", None), ("level 6", Some(takeover)), ("level 1", Some(level_1))] {
+        for size in [200, 1024, 16 * 1024, 64 * 1024] {
+            let (time, bytes) = for_many(agreement, size);
+            println!("{:>32} {time:>12} {bytes:>12}", format!("{name}, {size}"));
+        }
+    }
     println!("\n{:>32} {:>12} {:>12}", "to 100 connections in turn", "the same, ns", "another, ns");
     for (name, agreement) in [("takeover", takeover), ("no takeover", none)] {
         for size in [64, 1024, 16 * 1024, 64 * 1024] {
@@ -94,6 +102,19 @@ fn rooms(agreement: Agreement, rooms: usize, size: usize) -> u128 {
         }
         round += 1;
     })
+}
+
+/// What a message for many takes once for each setting, and what it becomes.
+fn for_many(agreement: Option<Agreement>, size: usize) -> (u128, usize) {
+    let class = Encoder::new(agreement.as_ref()).class();
+    let payloads: Vec<Vec<u8>> = (0..16).map(|n| payload(size, n)).collect();
+    let mut out = Vec::new();
+    let time = best(payloads.len(), || {
+        out.clear();
+        payloads.iter().for_each(|payload| class.message(Kind::Text, payload, &mut out));
+        black_box(&out);
+    });
+    (time, out.len() / payloads.len())
 }
 
 /// JSON, which compresses to about a quarter.
