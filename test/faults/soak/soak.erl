@@ -7,6 +7,7 @@
 %% is measured when all has become quiet; so is the second part. Passes if, in both parts,
 %%
 %%   - the ledger and the clients' books agree (ledger:audit/1), and no client got what it should not have
+%%   - each member heard what was said to all while it was one, or that was counted as dropped (soak_member)
 %%   - no client waited in vain, and none lost its connection, or an answer, without a fault that explains it
 %%   - what there is of processes, ports, atoms, file descriptors and memory is what there was after the first part
 -module(soak).
@@ -28,7 +29,7 @@ main() ->
         {Server, Port} = start(),
         First = part(Server, Port, Clients, {Seed, warm_up(Seconds)}),
         Second = part(Server, Port, Clients, {Seed + 1, fun(Faults) -> play(Faults, Seed, Seconds * 4 div 5) end}),
-        Wrong = soak_books:wrong() ++ soak_books:unexplained() ++ grown(First, Second),
+        Wrong = soak_books:wrong() ++ soak_books:unexplained() ++ grown(First, Second) ++ [silence || soak_books:counter(heard) =:= 0],
         summary(First, Second),
         verdict(Wrong)
     of
@@ -105,6 +106,7 @@ summary(#{vm := Vm0, sidecar := Sidecar0}, #{vm := Vm, sidecar := Sidecar, count
     io:format("~n  connections    ~s~n", [list([{Kind, Counter(Kind)} || Kind <- soak_client:kinds()])]),
     io:format("  messages       asked ~b (~b MB), answered ~b, pushed ~b~n",
         [Counter(asked), Counter(bytes) div 1000000, Counter(answered), Counter(pushed)]),
+    io:format("  said to all    heard ~b, dropped ~b for members who did not read~n", [Counter(heard), Counter(dropped)]),
     io:format("  not answered   ~b lost with faults, ~b given up by clients that vanished~n",
         [lists:sum([Messages || {_, Messages} <- maps:values(soak_books:losses())]), soak_books:given_up()]),
     io:format("  faults         ~s~n", [list([{Kind, Counter({fault, Kind})} || Kind <- soak_faults:kinds()])]),

@@ -7,7 +7,7 @@
 -export([run/2, kinds/0]).
 
 %% Each with how often it is drawn.
--define(KINDS, [{60, talk}, {6, slow}, {10, misbehave}, {10, http}, {6, garbage}, {3, slow_head}, {5, vanish}]).
+-define(KINDS, [{60, talk}, {6, slow}, {10, misbehave}, {10, http}, {6, garbage}, {3, slow_head}, {5, vanish}, {4, member}, {3, slow_member}]).
 
 -define(LARGEST, 1048576).
 %% ws_ledger_h's max_frame_size in the soak.
@@ -41,7 +41,7 @@ live(Kind, Port, Name) ->
     Begin = soak_books:now_ms(),
     soak_books:count(Kind),
     End = try
-        Connection = soak_socket:connect(Port),
+        Connection = soak_socket:connect(Port, options(Kind)),
         put(connection, Connection),
         live(Kind, Name),
         planned
@@ -76,6 +76,10 @@ live(misbehave, Name) ->
     catch
         throw:{closed, Code} -> ok
     end;
+live(member, Name) ->
+    soak_member:live(quick, Name, upgrade("/member", draw([{70, plain}, {30, deflated}])));
+live(slow_member, Name) ->
+    soak_member:live(slow, Name, upgrade("/slow_member", draw([{70, plain}, {30, deflated}])));
 live(http, _) ->
     Connection = get(connection),
     _ = [{200, _} = soak_socket:request(Connection, http_client:request("GET", "/hello")) || _ <- lists:seq(1, rand:uniform(5))],
@@ -95,8 +99,14 @@ live(garbage, _) ->
 live(slow_head, _) ->
     drip(get(connection), "GET /hello HTTP/1.1\r\nHost: localhost\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").
 
-upgrade(Name, How) ->
-    Connection = soak_socket:upgrade(get(connection), ["/ledger?", Name], How),
+%% A slow member's kernel takes little for it: small segments have the server begin with a small buffer (TCP_MAXSEG is 2).
+options(slow_member) -> [{recbuf, 4096}, {raw, 6, 2, <<536:32/native>>}];
+options(_) -> [].
+
+upgrade(Name, How) when is_binary(Name) ->
+    upgrade(["/ledger?", Name], How);
+upgrade(Target, How) ->
+    Connection = soak_socket:upgrade(get(connection), Target, How),
     put(connection, Connection),
     Connection.
 

@@ -18,11 +18,14 @@ start(LogFile) ->
     {ok, _} = application:ensure_all_started(outrider),
     Routes = cowboy_router:compile([{'_', [
         {"/ledger", ws_ledger_h, #{compress => true, max_frame_size => 2097152}},
+        {"/member", soak_member_h, #{compress => true}},
+        {"/slow_member", soak_member_h, #{compress => true, max_backlog => 8192, on_backlog => drop}},
         {"/hello", http_script_h, #{silent => true, init => fun hello/2}}
     ]}]),
     Port = free_port(),
     Transport = #{socket_opts => [{port, Port}, {backlog, 4096}], max_connections => infinity},
     {ok, _} = outrider:start_clear(?REF, Transport, #{env => #{dispatch => Routes}}),
+    ok = soak_member_h:start(?REF),
     Port.
 
 %% Not 0: a listener that is suspended may come back on another port then.

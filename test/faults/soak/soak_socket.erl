@@ -4,7 +4,7 @@
 %% by the server's close frame, `hung' for a wait that nothing justifies.
 -module(soak_socket).
 
--export([connect/1, send/2, request/2, upgrade/3, message/1, receive_all/1, close/1, reset/1]).
+-export([connect/2, send/2, request/2, upgrade/3, message/1, receive_all/1, close/1, reset/1]).
 
 -export_type([connection/0]).
 
@@ -13,9 +13,10 @@
 %% No fault of the soak lasts a tenth of it.
 -define(PATIENCE_MS, 60000).
 
--spec connect(inet:port_number()) -> connection().
-connect(Port) ->
-    case gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false}, {nodelay, true}, {buffer, 16384}], ?PATIENCE_MS) of
+-spec connect(inet:port_number(), [gen_tcp:connect_option()]) -> connection().
+connect(Port, Options) ->
+    All = [binary, {active, false}, {nodelay, true}, {buffer, 16384} | Options],
+    case gen_tcp:connect({127, 0, 0, 1}, Port, All, ?PATIENCE_MS) of
         {ok, Socket} -> #{socket => Socket};
         {error, Reason} -> lost(Reason)
     end.
