@@ -18,7 +18,7 @@
 -export([bad_arguments_are_badarg/1, bad_commands_end_their_own_client/1, large_publishes_of_one_callback/1]).
 -export([all_sidecars_are_reached/1, a_sidecar_that_dies_takes_its_members_along/1]).
 -export([publishers_wait_for_a_sidecar_that_stands_still/1, a_listener_that_its_supervisor_has_stopped_has_no_topics/1]).
--export([a_sidecar_that_stands_still_keeps_no_client_of_others/1]).
+-export([a_sidecar_that_stands_still_keeps_no_client_of_others/1, members_of_a_listener_that_is_drained_hear_all_until_their_close/1]).
 -export([who_subscribes_waits_for_no_sidecar_but_its_own/1]).
 
 -import(own_case, [server/1]).
@@ -40,6 +40,7 @@ setup(Case) ->
         publishes_of_a_process_keep_their_order -> #{sidecars => 2};
         all_sidecars_are_reached -> #{sidecars => 3};
         a_sidecar_that_dies_takes_its_members_along -> #{sidecars => 2};
+        members_of_a_listener_that_is_drained_hear_all_until_their_close -> #{sidecars => 2};
         a_client_has_so_many_topics -> #{max_topics_per_client => 3};
         a_sidecar_has_so_many_topics -> #{max_topics => 3};
         _ -> #{}
@@ -244,6 +245,32 @@ a_listener_that_its_supervisor_has_stopped_has_no_topics(_) ->
      || _ <- [1, 2]
     ],
     ok.
+
+%% They leave one after the other while publishes go on, until the listener has stopped.
+members_of_a_listener_that_is_drained_hear_all_until_their_close(Config) ->
+    #{ref := Ref} = Server = server(Config),
+    Members = [member(Server) || _ <- lists:seq(1, 20)],
+    {Publisher, Monitor} = spawn_monitor(fun() -> publish_from(1, Ref) end),
+    _ = [{text, <<"1">>} = ws_client:recv(Socket) || {Socket, _} <- Members],
+    {ok, #{closed := 20, remaining := 0}} = outrider:drain(Ref, #{over => 300, timeout => 20000, code => 1012}),
+    Said = receive {'DOWN', Monitor, process, Publisher, {badarg, Last}} -> Last end,
+    Heard = [
+        begin
+            [closed, {close, 1012, <<>>} | Frames] = lists:reverse(ws_client:recv_all(Socket)),
+            ok = numbers(2, length(Frames) + 1, lists:reverse(Frames)),
+            length(Frames) + 1
+        end
+     || {Socket, _} <- Members
+    ],
+    true = lists:min(Heard) < lists:max(Heard),
+    true = lists:max(Heard) =< Said.
+
+publish_from(Number, Ref) ->
+    try outrider:publish(Ref, ?TOPIC, {text, integer_to_binary(Number)}) of
+        ok -> receive after 1 -> publish_from(Number + 1, Ref) end
+    catch
+        error:badarg -> exit({badarg, Number - 1})
+    end.
 
 %% It hibernates, and is not scheduled once.
 a_handler_is_not_woken(Config) ->
