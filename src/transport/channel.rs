@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::plain::Endpoint;
 use super::socket::Socket;
 use super::{line, scratch};
 
@@ -61,6 +62,11 @@ impl Channel {
             Self::Socket(socket) => socket.pending(),
             Self::Stream(_) => 0, // It counts for its connection.
         }
+    }
+
+    /// As [`Socket::endpoints`].
+    pub fn endpoints(&self) -> io::Result<(Endpoint, Endpoint)> {
+        either!(self, c => c.endpoints())
     }
 
     /// As [`Socket::unsent`].

@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::plain::Plain;
+use super::plain::{Endpoint, Plain};
 use super::{scratch, tls};
 
 /// The event loop's buffer is one for [`Socket::poll_read`].
@@ -147,6 +147,11 @@ impl Socket {
             Self::Plain(_) => None,
             Self::Tls(s) => s.alpn(),
         }
+    }
+
+    /// The client's end and ours.
+    pub fn endpoints(&self) -> io::Result<(Endpoint, Endpoint)> {
+        self.plain().endpoints()
     }
 
     /// Whether what is sent is encrypted.

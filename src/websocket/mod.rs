@@ -9,6 +9,7 @@
 
 mod keepalive;
 mod outgoing;
+mod oversize;
 mod session;
 
 pub use session::Session;
@@ -293,6 +294,7 @@ impl Websocket {
                     Error::ManyFragments(_) => reached(Limit::MaxFragments),
                     _ => {}
                 }
+                oversize::warn(&self.socket.borrow(), &error);
                 self.end(state, Reason::Protocol(error.reason()), Some(error.close_code()));
                 input.len()
             }

@@ -1,4 +1,4 @@
-%% Requests that the sidecar refuses: what the VM hears of them, and that a flood of them costs it little. That stream handlers
+%% Requests and messages that the sidecar refuses: what the VM hears of them, and that a flood of them costs it little. That stream handlers
 %% hear what Cowboy tells them is in http_handlers_SUITE.
 -module(outrider_refused_SUITE).
 
@@ -48,6 +48,21 @@ a_flood_of_callbacks_that_do_not_end_is_bounded(_) ->
     %% They end with the listener.
     ok = outrider:stop_listener(?REF),
     until(fun() -> erlang:system_info(process_count) =< Before + 20 end).
+
+a_message_too_large_is_said_with_its_option_but_not_each_time(_) ->
+    Probe = probe:start(),
+    ok = probe_log:attach(Probe),
+    Dispatch = cowboy_router:compile([{'_', [{'_', ws_script_h, #{probe => Probe}}]}]),
+    {ok, _} = outrider:start_clear(?REF, [{port, 0}], #{env => #{dispatch => Dispatch}}),
+    _ = [begin
+        Socket = ws_client:open(#{port => outrider:get_port(?REF)}),
+        ws_client:send(Socket, {raw, ws_client:header(1, 0, 2, 1000001)}),
+        {close, 1009, <<>>} = ws_client:recv(Socket)
+    end || _ <- [1, 2, 3]],
+    probe_log:detach(),
+    [Text] = [Text || {warning, Text} <- probe:stop(Probe)],
+    {match, _} = re:run(Text, "^a WebSocket of 127\\.0\\.0\\.1:[0-9]+ is closed with 1009: frame of 1000001 bytes, at most 1000000 "
+        "allowed by the handler's websocket option max_frame_size$").
 
 nothing_of_them_becomes_an_atom(_) ->
     Server = listener(#{metrics_callback => fun(_) -> ok end}),

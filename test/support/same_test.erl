@@ -161,7 +161,8 @@ runs(Setup, Scenario) ->
 
 run(Name, Setup, Scenario) ->
     Probe = probe:start(),
-    ok = probe_log:attach(Probe),
+    compatibility:must_name(large_messages_in_the_log),
+    ok = probe_log:attach(Probe, [<<"outrider::websocket::oversize">>]),
     Outcome = try
         with_listener(Name, Setup, Probe, Scenario)
     after

@@ -23,6 +23,7 @@ use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 use super::output::Output;
+use super::plain::Endpoint;
 use super::scratch;
 use super::socket::Socket;
 use frames::{DATA, END_STREAM, Frame, Limits, RST_STREAM, Watch};
@@ -244,6 +245,11 @@ impl Line {
 
     fn has_news(&self) -> bool {
         self.socket.borrow().has_news()
+    }
+
+    /// As [`Socket::endpoints`].
+    fn endpoints(&self) -> io::Result<(Endpoint, Endpoint)> {
+        self.socket.borrow().endpoints()
     }
 
     /// What the client has not taken where [`Line::poll_room`] is what a stream waits for.

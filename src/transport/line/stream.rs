@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 
 use super::Line;
+use crate::transport::Endpoint;
 
 /// The sending half.
 pub struct Sender {
@@ -170,6 +171,11 @@ impl Stream {
     /// Ends our side (END_STREAM).
     pub fn shutdown_write(&mut self) -> io::Result<()> {
         if self.sender.ended { Ok(()) } else { self.sender.send(Bytes::new(), true) }
+    }
+
+    /// As [`super::super::Socket::endpoints`], of its connection.
+    pub fn endpoints(&self) -> io::Result<(Endpoint, Endpoint)> {
+        self.sender.line.endpoints()
     }
 
     pub fn unsent(&self) -> Option<u64> {
