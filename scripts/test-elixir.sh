@@ -1,5 +1,5 @@
 #!/bin/sh
-# Formats, compiles and tests elixir/ and the root's mix.exs.
+# Formats, compiles and tests elixir/, and the root's mix.exs: as a git dependency, and in a release.
 #
 # usage: test-elixir.sh
 #
@@ -25,3 +25,5 @@ else
     mkdir -p _build/no-deps
     OUTRIDER_MIX_DEPS=$PWD/_build/no-deps MIX_BUILD_ROOT=_build/alone mix test test/drainer_test.exs
 fi
+
+../test/own/mix-dependency.sh

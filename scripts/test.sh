@@ -11,7 +11,7 @@ set -u
 cd "$(dirname "$0")/.."
 
 steps='format clippy floors deny test-rust build xref dialyzer test-units test-suites test-clients test-metrics test-taskboard test-dependency test-package
-    test-elixir test-ranch autobahn-quick soak-quick fuzz'
+    test-elixir test-ranch test-newest autobahn-quick soak-quick fuzz'
 log=_build/log
 mkdir -p $log
 rm -f $log/*

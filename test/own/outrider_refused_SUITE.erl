@@ -50,6 +50,7 @@ a_flood_of_callbacks_that_do_not_end_is_bounded(_) ->
     until(fun() -> erlang:system_info(process_count) =< Before + 20 end).
 
 a_message_too_large_is_said_with_its_option_but_not_each_time(_) ->
+    compatibility:must_name(large_messages_in_the_log),
     Probe = probe:start(),
     ok = probe_log:attach(Probe),
     Dispatch = cowboy_router:compile([{'_', [{'_', ws_script_h, #{probe => Probe}}]}]),
