@@ -14,8 +14,8 @@ export ERL_LIBS := $(CURDIR)/_build/erl_libs
 RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
 PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
 
-.PHONY: help build demo test lint deny advisories package autobahn autobahn-quick soak soak-quick fuzz bench bench-quick clean
-.PHONY: setup-demo setup-test format clippy floors test-rust xref dialyzer test-units test-suites test-clients test-metrics test-taskboard test-dependency test-package test-elixir
+.PHONY: help build demo test lint deny advisories package autobahn autobahn-quick autobahn-tls soak soak-quick fuzz bench bench-quick clean
+.PHONY: setup-demo setup-test format clippy floors test-rust xref dialyzer test-units test-suites test-tls test-clients test-metrics test-taskboard test-dependency test-package test-elixir
 .PHONY: test-ranch test-newest
 
 help: ## list the verbs
@@ -45,6 +45,9 @@ autobahn: build setup-test ## all 517 cases of Autobahn, through the VM and on t
 
 autobahn-quick: build setup-test ## 306 cases of Autobahn through the VM
 	$(RUN) test/both/autobahn/run.py vm quick
+
+autobahn-tls: build setup-test ## the same over TLS
+	$(RUN) test/both/autobahn/run.py tls quick
 
 soak: build ## clients and faults at random for SECONDS=600; CLIENTS=2000, SEED as printed by an earlier run
 	test/faults/soak/run $(if $(filter file,$(origin SECONDS)),600,$(SECONDS))
@@ -103,6 +106,16 @@ test-units: build
 
 test-suites: build
 	rebar3 ct
+
+# The suites that talk to a listener, with TLS between: what is in the clear elsewhere.
+TLS_SUITES := both/listener both/http_req both/http_body both/http_reply both/http_connection both/http_stream both/ws_callbacks \
+    both/ws_close both/ws_handshake both/ws_deflate own/outrider_backlog own/outrider_broadcast own/outrider_drain \
+    own/outrider_refused own/outrider_sidecars faults/outrider_failures faults/outrider_hostile faults/outrider_in_flight
+comma := ,
+empty :=
+
+test-tls: build
+	OUTRIDER_TEST_TLS=true rebar3 ct --suite $(subst $(empty) $(empty),$(comma),$(TLS_SUITES:%=test/%_SUITE))
 
 test-clients: build setup-test
 	$(RUN) $(PYTEST) test/both/clients

@@ -14,7 +14,7 @@ use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CipherSuite, DigitallySignedStruct, Error, SignatureScheme};
 
 /// Plaintext that is encrypted at a time.
 const CHUNK: usize = 64 * 1024;
@@ -22,9 +22,12 @@ const CHUNK: usize = 64 * 1024;
 /// What encryption adds to [`CHUNK`] at most, and what may be due before it.
 const EXPANSION: usize = 1024;
 
-/// How clients meet a server that speaks TLS: with the provider's defaults, and each as one that was never there before.
+/// How clients meet a server that speaks TLS: each as one that was never there before, and with AES-128 as their first wish, as
+/// browsers have it.
 pub fn client_config() -> Result<Arc<ClientConfig>> {
-    let provider = Arc::new(ring::default_provider());
+    let mut provider = ring::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    let provider = Arc::new(provider);
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let verifier = Arc::new(Anybody(provider));
     let mut config = config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();

@@ -4,8 +4,10 @@
 
 -compile([export_all, nowarn_export_all]).
 
+%% The tunnel of TLS takes much, now and then; and OTP's client reads nothing behind its own close_notify.
 all() ->
-    same_test:cases(?MODULE).
+    same_test:cases(?MODULE) --
+        same_test:not_over_tls([a_client_that_takes_little_all_the_time, max_frame_size_by_default]).
 
 %%% Closed by the client
 
@@ -144,7 +146,6 @@ a_client_that_takes_nothing(_) ->
 
 %% Far less than what makes its socket writable again, for three times send_timeout; then all that is left.
 a_client_that_takes_little_all_the_time(_) ->
-    same_test:is_tls() andalso throw({skip, "the tunnel takes much, now and then"}),
     Large = 8000000,
     Whole = Large + 10,
     #{wire := Whole} = same_test:same(#{transport => [{port, 0}, {send_timeout, 1500}], handler => {ws_script_h, #{
@@ -318,7 +319,6 @@ max_frame_size_zero_allows_empty_messages(_) ->
 
 %% Cowboy knows no limit before 2.17.
 max_frame_size_by_default(_) ->
-    same_test:is_tls() andalso throw({skip, "OTP's client reads nothing behind its own close_notify"}),
     Scenario = fun(Server) ->
         Socket = ws_client:open(Server),
         _ = ws_client:send(Socket, [{raw, ws_client:header(1, 0, 2, 1000001)}]),

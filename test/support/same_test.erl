@@ -24,7 +24,7 @@
 -module(same_test).
 
 -export([cases/1, same/2, differ/4, differ_before/5, improves/4, rows/3, servers/0, version/1]).
--export([is_tls/0, is_tls/1, scheme/0, start/1, start_listener/4, child_spec/3, stop_listener/1, ranch_api/1]).
+-export([not_over_tls/1, is_tls/0, is_tls/1, scheme/0, start/1, start_listener/4, child_spec/3, stop_listener/1, ranch_api/1]).
 
 -export_type([server/0, setup/0, transcript/0, version/0]).
 
@@ -49,6 +49,14 @@
 -spec cases(module()) -> [atom()].
 cases(Suite) ->
     [Case || {Case, 1} <- Suite:module_info(exports), Case =/= module_info].
+
+%% These cases where the suites run over TLS, for what is left out then; else none.
+-spec not_over_tls([atom()]) -> [atom()].
+not_over_tls(Cases) ->
+    case is_tls() of
+        true -> Cases;
+        false -> []
+    end.
 
 -spec same(setup(), fun((server()) -> term())) -> transcript().
 same(Setup, Scenario) ->

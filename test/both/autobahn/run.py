@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs Autobahn|Testsuite, the conformance suite for WebSocket, against an echo server that compresses.
 
-usage: run.py vm|engine|cowboy quick|full
+usage: run.py vm|tls|engine|cowboy quick|full
 
-`vm` is an Outrider listener, `engine` is `outrider echo` without a VM, `cowboy` is the original, to hold this runner
+`vm` is an Outrider listener, `tls` is one with TLS, which the suite reaches by a tunnel, `engine` is `outrider echo` without a VM, `cowboy` is the original, to hold this runner
 against something known. `full` is all 517 cases (20 to 30 minutes), `quick` is 306 of them (about a minute): all but most of
 the long ones, which repeat one message 1,000 times. Succeeds only if each case that was asked for has a result, and each
 result is OK, in the exchange and in the closing; three cases have no wrong answer and count as INFORMATIONAL. The suite
@@ -14,10 +14,12 @@ wstest itself exits with 0 whatever happens, and a pattern of cases that matches
 cases are named one by one and the results are counted here.
 """
 
+import asyncio
 import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -30,6 +32,7 @@ BUILD = ROOT / "_build" / "autobahn"
 REQUIREMENTS = HERE / "requirements.txt"
 DEBIANS = ROOT / "_build" / "python2.7"
 ECHO_SERVER = HERE.parent / "clients" / "echo_server"
+CERTIFICATE = ROOT / "test" / "vectors" / "tls" / "server.crt"
 
 CASES = {"quick": 306, "full": 517}
 NO_WRONG_ANSWER = {"7.1.6", "7.13.1", "7.13.2"}
@@ -121,8 +124,9 @@ def server(kind):
         flags = ["--compress", "--max-frame-size", limit, "--listen", "127.0.0.1:0"]
         command, first_line = [ROOT / "priv" / "bin" / "outrider", "echo", *flags], r"listening on 127\.0\.0\.1:(\d+)"
     else:
-        module = "outrider" if kind == "vm" else kind
-        command, first_line = [ECHO_SERVER, module, "compress=true", f"max_frame_size={limit}"], r"port (\d+)"
+        module = "cowboy" if kind == "cowboy" else "outrider"
+        tls = [f'certfile="{CERTIFICATE}"', f'keyfile="{CERTIFICATE.with_suffix(".key")}"'] if kind == "tls" else []
+        command, first_line = [ECHO_SERVER, module, "compress=true", f"max_frame_size={limit}", *tls], r"port (\d+)"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     process = subprocess.Popen(command, text=True, **pipes)
     try:
@@ -130,10 +134,31 @@ def server(kind):
         if not (port := re.match(first_line, line)):
             fail(f"the server did not start: {line}{process.stdout.read()}")
         threading.Thread(target=shutil.copyfileobj, args=(process.stdout, sys.stderr), daemon=True).start()
-        yield process, int(port[1])
+        yield process, tunnel(int(port[1])) if kind == "tls" else int(port[1])
     finally:
         process.terminate() if kind == "engine" else process.stdin.close()
         process.wait()
+
+
+def tunnel(target):
+    """Gives a port whose connections reach the target with TLS on them: Python 2.7 has none that is of today."""
+    context = ssl.create_default_context(cafile=CERTIFICATE)
+    loop = asyncio.new_event_loop()
+
+    async def carry(reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        # Of TLS, whose directions asyncio cannot end one by one, this ends both; a WebSocket's server is the first to end.
+        writer.close()
+
+    async def connect(reader, writer):
+        outside = await asyncio.open_connection("localhost", target, ssl=context)
+        await asyncio.gather(carry(reader, outside[1]), carry(outside[0], writer), return_exceptions=True)
+
+    server = loop.run_until_complete(asyncio.start_server(connect, "127.0.0.1", 0))
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return server.sockets[0].getsockname()[1]
 
 
 def run(kind, which):
@@ -186,7 +211,7 @@ def main(kind, which):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] not in ("vm", "engine", "cowboy") or sys.argv[2] not in CASES:
-        print("usage: run.py vm|engine|cowboy quick|full", file=sys.stderr)
+    if len(sys.argv) != 3 or sys.argv[1] not in ("vm", "tls", "engine", "cowboy") or sys.argv[2] not in CASES:
+        print("usage: run.py vm|tls|engine|cowboy quick|full", file=sys.stderr)
         sys.exit(2)
     main(*sys.argv[1:])

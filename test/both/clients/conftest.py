@@ -22,6 +22,16 @@ SERVER = os.environ.get("SERVER", "outrider")
 # The first starts the example on both by itself, the second is for Outrider alone.
 collect_ignore = [] if SERVER == "outrider" else ["test_chat.py", "test_ticker.py"]
 
+# The certificate of servers with TLS, for localhost, which vouches for itself: Python trusts it by this variable, Chromium by a
+# hash of its public key.
+CERTIFICATE = ROOT / "test" / "vectors" / "tls" / "server.crt"
+os.environ["SSL_CERT_FILE"] = str(CERTIFICATE)
+PUBLIC_KEY_HASH = subprocess.run(
+    f"openssl x509 -in '{CERTIFICATE}' -noout -pubkey | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64",
+    shell=True, check=True, stdout=subprocess.PIPE, text=True,
+).stdout.strip()
+TLS = [f'certfile="{CERTIFICATE}"', f'keyfile="{CERTIFICATE.with_suffix(".key")}"']
+
 FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage --no-first-run
     --disable-background-networking --disable-component-update --disable-sync""".split()
 
@@ -40,7 +50,7 @@ def echo_server(*options):
     try:
         line = server.stdout.readline()
         assert line.startswith("port "), f"the echo server said {line!r}"
-        yield f"ws://127.0.0.1:{int(line.split()[1])}/"
+        yield f"{'wss://localhost' if set(TLS) <= set(options) else 'ws://127.0.0.1'}:{int(line.split()[1])}/"
     finally:
         server.stdin.close()
         try:
@@ -83,17 +93,18 @@ def browser(tmp_path):
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path}", "--window-size=1100,720"]:
+    trust = f"--ignore-certificate-errors-spki-list={PUBLIC_KEY_HASH}"
+    for flag in [*FLAGS, trust, f"--user-data-dir={tmp_path}", "--window-size=1100,720"]:
         options.add_argument(flag)
     driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
     yield driver
     driver.quit()
 
 
-@pytest.fixture(scope="session")
-def plain():
-    """A server that does not compress, and that takes messages of up to 4 MiB."""
-    with echo_server("max_frame_size=4194304") as url:
+@pytest.fixture(scope="session", params=[[], TLS], ids=["ws", "wss"])
+def plain(request):
+    """A server that does not compress, and that takes messages of up to 4 MiB; one more with TLS."""
+    with echo_server("max_frame_size=4194304", *request.param) as url:
         yield url
 
 
