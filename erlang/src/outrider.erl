@@ -32,8 +32,11 @@ start_tls(Ref, TransOpts, ProtoOpts) ->
 start(Ref, Transport, TransOpts0, ProtoOpts0) ->
     {TransOpts, ProtoOpts} = prepare(Transport, TransOpts0, ProtoOpts0),
     case outrider_options:check(TransOpts, ProtoOpts) of
-        ok -> started(outrider_sup:start_listener(Ref, TransOpts, ProtoOpts));
-        {error, _} = Error -> Error
+        ok ->
+            started(outrider_sup:start_listener(Ref, TransOpts, ProtoOpts));
+        {error, Reason} = Error ->
+            ok = outrider_options:log_refused(Ref, TransOpts, Reason),
+            Error
     end.
 
 %% Stop a listener started with start_clear/3 or start_tls/3. Its WebSocket handlers end with terminate(shutdown, …) and their clients

@@ -151,7 +151,7 @@ other_authorities_forget_sessions(Config) ->
 options_that_are_refused(_) ->
     _ = [{error, {bad_option, Name}} = outrider:start_tls(?MODULE, [{port, 0}, {Name, Value} | tls_tunnel:certificate()], #{})
         || {Name, Value} <- [
-            {verify_fun, {fun(_, _, S) -> {valid, S} end, []}}, {partial_chain, fun(_) -> unknown_ca end}, {handshake, hello},
+            {handshake, hello},
             {protocol, dtls}, {versions, ['tlsv1.1', 'tlsv1.2']}, {versions, []}, {ciphers, ["DES-CBC3-SHA"]},
             {key, #{algorithm => rsa, sign_fun => fun() -> ok end}}, {verify, maybe_so}, {fail_if_no_peer_cert, true},
             {depth, -1}, {sni_fun, 3}, {session_tickets, auto}, {alpn_preferred_protocols, [h2]}, {no_option_at_all, 1}
@@ -159,6 +159,38 @@ options_that_are_refused(_) ->
     {error, {bad_option, cacertfile}} =
         outrider:start_tls(?MODULE, [{port, 0}, {verify, verify_peer} | tls_tunnel:certificate()], #{}),
     {error, {bad_option, certfile}} = outrider:start_clear(?MODULE, [{port, 0}, {certfile, "x"}], #{}).
+
+%% Funs that OTP asks about clients' certificates: without them somebody would be let in whom they keep out. Where no client is
+%% verified OTP does not ask them.
+funs_that_verify_clients_are_refused(_) ->
+    Probe = probe:start(),
+    ok = probe_log:attach(Probe),
+    Funs = [{verify_fun, {fun(_, _, S) -> {valid, S} end, []}}, {partial_chain, fun(_) -> unknown_ca end}],
+    #{cacerts := CaCerts} = tls_case:chain("client"),
+    Host = {"one.example", []},
+    _ = [{error, {bad_option, Name}} = outrider:start_tls(?MODULE, [{port, 0}, Fun | Verified] ++ tls_tunnel:certificate(), #{})
+        || {Name, _} = Fun <- Funs, Verified <- [
+            [{verify, verify_peer}, {cacerts, CaCerts}],
+            [{sni_hosts, [Host]}],
+            [{sni_fun, fun(_) -> undefined end}]
+        ]],
+    [{error, {bad_option, sni_hosts}} = outrider:start_tls(?MODULE, [{port, 0}, {sni_hosts, [{"one.example", [Fun]}]}
+        | tls_tunnel:certificate()], #{}) || Fun <- Funs],
+    probe_log:detach(),
+    Said = [Text || {error, Text} <- probe:stop(Probe)],
+    6 = length(Said),
+    true = string:find(hd(Said), "cowboy_req:cert/1 in a middleware") =/= nomatch,
+    _ = start(Funs ++ tls_tunnel:certificate(), #{}).
+
+a_host_whose_fun_would_verify_clients_is_refused(_) ->
+    Server = start([{sni_fun, fun(_) -> [{verify_fun, {fun(_, _, S) -> {valid, S} end, []}}] end} | tls_tunnel:certificate()], #{}),
+    {error, unrecognized_name} = tls_case:peer(tls_case:connect(Server, [{server_name_indication, "one.example"}])).
+
+%% The authority between is trusted though its issuer is unknown: what partial_chain is for.
+an_authority_need_not_be_a_root(_) ->
+    #{cert := Cert, key := Key, cacerts := CaCerts} = tls_case:chain("client", rsa),
+    Server = start([{verify, verify_peer}, {fail_if_no_peer_cert, true}, {cacerts, [lists:last(CaCerts)]} | tls_tunnel:certificate()], #{}),
+    <<>> = tls_case:get(Server, [{cert, Cert}, {key, Key}]).
 
 %% As Plug.Cowboy gives them.
 options_without_effect(_) ->

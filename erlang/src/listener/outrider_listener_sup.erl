@@ -22,8 +22,11 @@ id(Ref) ->
 -spec start_link(ranch:ref(), map(), cowboy:opts()) -> {ok, pid()} | {error, term()}.
 start_link(Ref, TransOpts, ProtoOpts) ->
     case outrider_options:check(TransOpts, ProtoOpts) of
-        ok -> start_link(first, Ref, TransOpts, ProtoOpts);
-        {error, _} = Error -> Error
+        ok ->
+            start_link(first, Ref, TransOpts, ProtoOpts);
+        {error, Reason} = Error ->
+            ok = outrider_options:log_refused(Ref, TransOpts, Reason),
+            Error
     end.
 
 %% Again, with the options that it had last. What its sidecars need is waited for.

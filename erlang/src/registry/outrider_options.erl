@@ -8,7 +8,7 @@
 %%% one that is in no table is not ours to judge: stream handlers get it.
 -module(outrider_options).
 
--export([normalize/1, seal/1, is_tls/1, check/2, log_unsupported/3, arguments/4]).
+-export([normalize/1, seal/1, is_tls/1, check/2, log_refused/3, log_unsupported/3, arguments/4]).
 -export([logger/1, shutdown/1, sidecars/1, window/1, watchdog/1]).
 
 %% Bytes on their way to or from one client before the sender waits; docs/port-protocol.md, "Credit".
@@ -74,6 +74,16 @@ check_plain(TransOpts, ProtoOpts) ->
 check_sidecars(Count, #{ip := {local, _}}) when Count > 1 -> {error, {bad_option, sidecars}};
 check_sidecars(Count, #{ifaddr := {local, _}}) when Count > 1 -> {error, {bad_option, sidecars}};
 check_sidecars(_, _) -> ok.
+
+%% What there is instead of an option because of which a listener does not start, where there is something.
+-spec log_refused(ranch:ref(), map(), term()) -> ok.
+log_refused(Ref, TransOpts, {bad_option, Key}) ->
+    case outrider_tls:instead(Key) of
+        undefined -> ok;
+        Why -> ranch:log(error, "Outrider listener ~p refuses the option ~p: ~s.~n", [Ref, Key, Why], logger(TransOpts))
+    end;
+log_refused(_, _, _) ->
+    ok.
 
 %% Once, when a listener starts. Options that are not the user's to set are Ranch's to name, in its words.
 -spec log_unsupported(ranch:ref(), map(), cowboy:opts()) -> ok.

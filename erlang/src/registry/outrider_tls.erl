@@ -5,7 +5,7 @@
 %%% refused by name: what a listener without it would do is not what its user wants. Pure.
 -module(outrider_tls).
 
--export([split/1, has_certificate/1, check/1, unsupported/1, seal/1, protocols/1, versions/1, groups/1, ciphers/1]).
+-export([split/1, has_certificate/1, check/1, check_host/1, instead/1, unsupported/1, seal/1, protocols/1, versions/1, groups/1, ciphers/1]).
 -export([logs_alerts/1]).
 
 -type option() :: {atom(), term()}.
@@ -47,6 +47,24 @@ check(Opts) ->
         [] -> ok;
         [Key | _] -> {error, {bad_option, Key}}
     end.
+
+%% The same of what sni_hosts and sni_fun say of a host. Clients may be verified by what the listener says.
+-spec check_host([option()]) -> ok | {error, {bad_option, atom()}}.
+check_host(Opts) ->
+    case [Key || Key <- [verify_fun, partial_chain], proplists:get_value(Key, Opts) =/= undefined] of
+        [] -> check(Opts);
+        [Key | _] -> {error, {bad_option, Key}}
+    end.
+
+%% Why an option is refused that Cowboy has, and what is to be used in its place.
+-spec instead(term()) -> string() | undefined.
+instead(verify_fun) ->
+    "the sidecar verifies clients' certificates, in the middle of a handshake that cannot wait for the VM. Have it verify against "
+    "cacerts, depth and crl_check, and look at cowboy_req:cert/1 in a middleware that answers 403";
+instead(partial_chain) ->
+    "a certificate of cacerts is trusted though no root vouches for it: list there what is to be trusted";
+instead(_) ->
+    undefined.
 
 %% Those that are to be named in the log.
 -spec unsupported([option()]) -> [atom()].
@@ -150,7 +168,7 @@ logs_alerts(SocketOpts) ->
 
 %% The table: {what it may be, its fate}.
 
--spec option(term()) -> {term(), used | quiet | unsupported} | refused | unknown.
+-spec option(term()) -> {term(), used | quiet | unsupported} | unknown.
 option(cert) -> {cert, used};
 option(certfile) -> {path, used};
 option(key) -> {key, used};
@@ -179,8 +197,8 @@ option(log_level) -> {atom, used};
 option(handshake) -> {{one_of, [full]}, quiet};
 option(protocol) -> {{one_of, [tls]}, quiet};
 option(early_data) -> {{one_of, [disabled]}, quiet};
-option(verify_fun) -> refused;
-option(partial_chain) -> refused;
+option(verify_fun) -> {any, quiet};
+option(partial_chain) -> {any, quiet};
 option(signature_algs) -> {any, unsupported};
 option(signature_algs_cert) -> {any, unsupported};
 option(Key) ->
@@ -196,7 +214,6 @@ option(Key) ->
     end.
 
 allowed({Type, _}, Value) -> is(Type, Value);
-allowed(refused, Value) -> Value =:= undefined;
 allowed(unknown, _) -> false.
 
 is(any, _) -> true;
@@ -228,11 +245,14 @@ is_pair(Pair) when is_map(Pair) ->
 is_pair(_) ->
     false.
 
-is_host({Name, Opts}) -> io_lib:char_list(Name) andalso is_list(Opts) andalso check(Opts) =:= ok;
+is_host({Name, Opts}) -> io_lib:char_list(Name) andalso is_list(Opts) andalso check_host(Opts) =:= ok;
 is_host(_) -> false.
 
 contradictions(Opts) ->
     [Key || {Key, true} <- [
+        %% Where no client is verified nobody would ask them: a host may say that they are.
+        {verify_fun, is_set(verify_fun, Opts) andalso verifies(Opts)},
+        {partial_chain, is_set(partial_chain, Opts) andalso verifies(Opts)},
         {fail_if_no_peer_cert, maps:get(fail_if_no_peer_cert, Opts, false) =:= true andalso verify(Opts) =/= verify_peer},
         {cacertfile, verify(Opts) =:= verify_peer andalso not (is_map_key(cacertfile, Opts) orelse is_map_key(cacerts, Opts))},
         {crl_cache, verify(Opts) =:= verify_peer andalso maps:get(crl_check, Opts, false) =/= false andalso
@@ -242,6 +262,11 @@ contradictions(Opts) ->
     ]].
 
 verify(Opts) -> maps:get(verify, Opts, verify_none).
+
+verifies(Opts) ->
+    verify(Opts) =:= verify_peer orelse maps:get(sni_hosts, Opts, []) =/= [] orelse is_set(sni_fun, Opts).
+
+is_set(Key, Opts) -> maps:get(Key, Opts, undefined) =/= undefined.
 
 is_hash_dir(#{crl_cache := {ssl_crl_hash_dir, _}}) -> true;
 is_hash_dir(_) -> false.

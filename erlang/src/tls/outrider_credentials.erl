@@ -37,7 +37,7 @@ host(Name, Opts0) ->
         undefined ->
             {ok, undefined};
         HostOpts ->
-            case outrider_tls:check(HostOpts) of
+            case outrider_tls:check_host(HostOpts) of
                 ok ->
                     try
                         {ok, options(for_host(outrider_tls:seal(HostOpts), Opts))}
