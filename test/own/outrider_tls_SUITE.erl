@@ -4,7 +4,7 @@
 -compile([export_all, nowarn_export_all]).
 
 all() ->
-    same_test:cases(?MODULE) -- [certificate, drained].
+    same_test:cases(?MODULE) -- [certificate, drained, extensions].
 
 init_per_testcase(_, Config) ->
     {ok, _} = application:ensure_all_started(outrider),
@@ -239,6 +239,36 @@ a_fun_for_names_that_fails_turns_its_clients_away(_) ->
     Connect = fun(Name) -> tls_case:peer(tls_case:connect(Server, [{server_name_indication, Name}])) end,
     [{error, unrecognized_name} = Connect(Name) || Name <- ["crash", "nonsense"]],
     true = is_binary(Connect("other")).
+
+%%% Sessions
+
+%% A client that has a ticket must say how it would resume (psk_key_exchange_modes); one that does not say so before it has a ticket, as
+%% OTP 25's, gets none (RFC 8446, 4.2.9).
+tickets_are_for_clients_that_say_how_they_resume(_) ->
+    Options = [{versions, ['tlsv1.3']}, {session_tickets, auto}],
+    Says = lists:member(45, extensions(Options)),
+    Server = start([{session_tickets, stateless} | tls_tunnel:certificate()], #{}),
+    Resumed = fun() ->
+        {ok, Socket} = tls_case:connect(Server, Options),
+        ok = ssl:send(Socket, http_client:request("GET", "/")),
+        {ok, _} = ssl:recv(Socket, 0, 5000),
+        {ok, [{session_resumption, Was}]} = ssl:connection_information(Socket, [session_resumption]),
+        ssl:close(Socket),
+        Was
+    end,
+    false = Resumed(),
+    Says = Resumed().
+
+%% The extensions that the client's first ClientHello has.
+extensions(Options) ->
+    {ok, Listener} = gen_tcp:listen(0, [binary, {active, false}, {ip, {127, 0, 0, 1}}]),
+    {ok, Port} = inet:port(Listener),
+    _ = spawn_link(fun() -> {error, _} = tls_case:connect(#{port => Port}, Options) end),
+    {ok, Socket} = gen_tcp:accept(Listener),
+    {ok, <<22, _:32, 1, _:40, _:32/binary, S, _:S/binary, C:16, _:C/binary, M, _:M/binary, _:16, Extensions/binary>>} =
+        gen_tcp:recv(Socket, 0, 5000),
+    gen_tcp:close(Socket),
+    [Type || <<Type:16, Size:16, _:Size/binary>> <= Extensions].
 
 %%% Secrets
 
