@@ -23,7 +23,7 @@
 %% clients by way of tls_tunnel. The environment variable OUTRIDER_TEST_SERVERS narrows the run to `cowboy' or `outrider'.
 -module(same_test).
 
--export([cases/1, same/2, differ/4, differ_before/5, improves/4, rows/3, servers/0, version/1]).
+-export([cases/1, same/2, differ/4, differ_before/5, improves/4, label/3, rows/3, servers/0, version/1]).
 -export([not_over_tls/1, is_tls/0, is_tls/1, scheme/0, start/1, start_listener/4, child_spec/3, stop_listener/1, ranch_api/1]).
 
 -export_type([server/0, setup/0, transcript/0, version/0]).
@@ -96,6 +96,21 @@ differ_before(Version, Difference, Setup, Scenario, #{outrider := Outriders} = E
             differ(Difference, Setup, Scenario, Expected);
         false ->
             _ = Outriders(same(Setup, Scenario)),
+            ok
+    end.
+
+%% The scenario returns a process's label: {before OTP 27 everywhere, else from this Cowboy on}.
+-spec label(setup(), fun((server()) -> term()), {None :: binary(), Label :: binary()}) -> ok.
+label(Setup, Scenario, {None, Label}) ->
+    _ = code:ensure_loaded(proc_lib),
+    case erlang:function_exported(proc_lib, set_label, 1) of
+        true ->
+            differ_before({2, 13}, process_label, Setup, Scenario, #{
+                cowboy => fun(#{wire := Wire}) -> None = Wire, ok end,
+                outrider => fun(#{wire := Wire}) -> Label = Wire, ok end
+            });
+        false ->
+            #{wire := None} = same(Setup, Scenario),
             ok
     end.
 
