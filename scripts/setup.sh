@@ -3,7 +3,8 @@
 #
 # usage: setup.sh demo | test
 #
-# `demo` is Erlang, rebar3 and Cowboy: enough for `make build` and `make demo`. `test` adds what the tests need: the rest
+# `demo` is Erlang, rebar3 and Cowboy: enough for `make build` and `make demo`, which need no Rust where OUTRIDER_EXECUTABLE or
+# OUTRIDER_PREBUILT says where the sidecar comes from (docs/packaging.md), or where it is in priv. `test` adds what the tests need: the rest
 # of Erlang, Chromium, tools to break the network and the clock, debootstrap for the newest Erlang, and the Python packages
 # of test/requirements.txt in _build/venv, and promtool. Does nothing, and says nothing, when all is there. Packages are Debian's and need
 # root; who cannot install them is told what to install.
@@ -92,7 +93,13 @@ prometheus() {
     rm -rf "$work"
 }
 
-have cargo || fail "no cargo on the PATH; install Rust 1.88 or newer from https://rustup.rs"
+# True if the sidecar comes from elsewhere, or is there.
+sidecar() {
+    [ -n "${OUTRIDER_EXECUTABLE:-}${OUTRIDER_PREBUILT:-}" ] || [ -x priv/bin/outrider ]
+}
+
+have cargo || { [ "${1:-}" = demo ] && sidecar; } ||
+    fail "no cargo on the PATH; install Rust 1.88 or newer from https://rustup.rs, or see docs/packaging.md"
 case ${1:-} in
 demo)
     have erl erlc rebar3 curl xz cc || packages $demo_packages
