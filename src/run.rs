@@ -22,6 +22,7 @@ use crate::port::{Port, decode, stdio};
 use crate::reception::{self, Reception};
 use crate::streams::Streams;
 use crate::streams::application::Application;
+use crate::streams::survey;
 use crate::transport::{Endpoint, Listener, listener, tls};
 use crate::{config, log, rights, streams, watchdog};
 
@@ -225,7 +226,7 @@ impl House {
     }
 
     /// Carries out a command of the VM.
-    fn command(&self, port: &Port, id: StreamId, command: Command<'_>) {
+    fn command(&self, port: &Rc<Port>, id: StreamId, command: Command<'_>) {
         if id != SIDECAR {
             return self.streams.command(id, command);
         }
@@ -261,6 +262,21 @@ impl House {
             Command::Subscribers(question, topic) => port.subscribers(question, self.streams.subscribers(topic)),
             Command::Topics(question) => port.topics(question, &self.streams.topics()),
             Command::Metrics(question) => port.metrics(question, &self.metrics(port)),
+            Command::Connections(question, query) => {
+                let (streams, port) = (Rc::clone(&self.streams), Rc::clone(port));
+                tokio::task::spawn_local(survey::connections(streams, port, question, *query));
+            }
+            Command::Streams(question, filter) => {
+                let (streams, port) = (Rc::clone(&self.streams), Rc::clone(port));
+                tokio::task::spawn_local(survey::numbers(streams, port, question, *filter));
+            }
+            Command::Trace(number, stream, options) => {
+                port.tracing(number, self.streams.trace(stream, number, &options));
+            }
+            Command::Untrace(number, stream) => self.streams.untrace(stream, number),
+            Command::Kick(question, kick) => {
+                port.kicked(question, self.streams.kick(&kick.streams, kick.code, &kick.text));
+            }
             _ => tracing::error!("a command that is not for the sidecar itself"),
         }
     }
@@ -368,7 +384,7 @@ async fn hello(packets: &mut stdio::Packets) -> Result<bool, Failure> {
 /// Between two shares of the clients that are to be written to, the loop turns, and commands that have come meanwhile are
 /// carried out: who has not had his turn gets them in the same write. So the more there is to do the fewer system calls it
 /// takes, and a broadcast to thousands does not keep the others waiting.
-async fn relay(house: &House, port: &Port, packets: &mut stdio::Packets) -> Result<(), Failure> {
+async fn relay(house: &House, port: &Rc<Port>, packets: &mut stdio::Packets) -> Result<(), Failure> {
     loop {
         while let Some(packet) = packets.pop().map_err(|length| Failure::Packet(Vec::new(), length))? {
             decode::commands(packet, |stream, command| house.command(port, stream, command))

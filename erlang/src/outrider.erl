@@ -7,6 +7,7 @@
 -export([start_clear/3, start_tls/3, stop_listener/1, drain/2, child_spec/4]).
 -export([reload_certificates/1]).
 -export([suspend_listener/1, resume_listener/1, get_status/1]).
+-export([connections/1, connections/2, connection/1, kick/3, kick/5, trace/2, stop_trace/1]).
 -export([get_port/1, get_addr/1, info/0, info/1, metrics/1, procs/2]).
 -export([get_max_connections/1, set_max_connections/2, wait_for_connections/3, wait_for_connections/4]).
 -export([get_transport_options/1, set_transport_options/2, get_protocol_options/1, set_protocol_options/2]).
@@ -170,6 +171,53 @@ procs(Ref, connections) ->
 procs(Ref, acceptors) ->
     outrider_listener_sup:sidecars(outrider_registry:supervisor(Ref)).
 
+%% The WebSockets of a listener that come first by some measure, by default those for which most waits: what their sidecars know
+%% of them, and their processes. Options, keys and units: see outrider_connections, and docs/operations.md. A sidecar looks at
+%% all it has, a few in each turn of its loop; {error, busy} if it does so for eight callers already. One that does not answer
+%% within five seconds is left out.
+-spec connections(ranch:ref()) -> [outrider_connections:connection()] | {error, busy}.
+connections(Ref) ->
+    outrider_connections:list(Ref, #{}).
+
+-spec connections(ranch:ref(), outrider_connections:options()) ->
+    [outrider_connections:connection()] | {error, {bad_option, term()} | busy}.
+connections(Ref, Options) ->
+    outrider_connections:list(Ref, Options).
+
+%% One WebSocket of this node, by its process or by the id that connections/2 gives; undefined if there is none.
+-spec connection(pid() | outrider_connections:id()) -> outrider_connections:connection() | undefined.
+connection(Who) ->
+    outrider_connections:find(Who).
+
+%% Close a WebSocket, whatever its handler does at the moment: what waits for the client is discarded, but for the message that
+%% is being written, and the close frame follows. Its handler ends with terminate(stop, …), as if it had returned that frame,
+%% when it has handled what came before; what it returns meanwhile goes nowhere. Text of 123 bytes of UTF-8 at most; badarg for
+%% codes that a server may not send.
+-spec kick(pid() | outrider_connections:id(), Code :: 1000..4999, Text :: iodata()) -> ok | {error, not_found}.
+kick(Who, Code, Text) ->
+    outrider_connections:kick(Who, Code, Text).
+
+%% Close all those of a listener to which the filter of connections/2 applies now, rate of them in a second (1000; infinity).
+%% Returns when that is done, with their number. It ends with its caller.
+-spec kick(ranch:ref(), outrider_connections:filter(), Code :: 1000..4999, Text :: iodata(), outrider_connections:kick_options()) ->
+    {ok, non_neg_integer()} | {error, {bad_option, term()} | busy}.
+kick(Ref, Filter, Code, Text, Options) ->
+    outrider_connections:kick(Ref, Filter, Code, Text, Options).
+
+%% Look at the frames of one WebSocket as they pass: direction, opcode, size, flags and time of each, and nothing of their content
+%% but for the option content. The calling process, or another, gets {outrider, trace, Trace, Frame} for each and
+%% {outrider, trace_end, Trace, #{reason, frames, missed}} at the end; or a file is written that Wireshark reads. It ends by itself:
+%% see outrider_trace, also for the options, and docs/operations.md. {error, traced} where somebody looks already, {error,
+%% too_many} beyond 16 at a time in a sidecar.
+-spec trace(pid() | outrider_connections:id(), outrider_trace:options()) ->
+    {ok, Trace :: pid()} | {error, {bad_option, term()} | not_found | traced | too_many | file:posix()}.
+trace(Who, Options) ->
+    outrider_trace:start(Who, Options).
+
+-spec stop_trace(Trace :: pid()) -> ok.
+stop_trace(Trace) ->
+    outrider_trace:stop(Trace).
+
 %% How many HTTP connections each of the listener's sidecars accepts before it pauses; WebSockets are not counted, as in
 %% Ranch (for those there is the transport option max_sockets). Ranch's default is ten times 1024.
 -spec get_max_connections(ranch:ref()) -> ranch:max_conns().
@@ -193,7 +241,7 @@ wait_for_connections(Ref, Op, Number, Interval) when
     Op =:= '>' orelse Op =:= '>=' orelse Op =:= '==' orelse Op =:= '=<' orelse Op =:= '<' andalso Number > 0,
     is_integer(Number), Number >= 0, is_integer(Interval), Interval >= 0
 ->
-    case erlang:Op(connections(Ref), Number) of
+    case erlang:Op(all_connections(Ref), Number) of
         true ->
             ok;
         false ->
@@ -203,7 +251,7 @@ wait_for_connections(Ref, Op, Number, Interval) when
 wait_for_connections(Ref, Op, Number, Interval) ->
     error(badarg, [Ref, Op, Number, Interval]).
 
-connections(Ref) ->
+all_connections(Ref) ->
     try
         maps:get(all_connections, info(Ref))
     catch

@@ -29,6 +29,8 @@ pub struct Exchange {
     pub id: StreamId,
     /// The request's `sec-websocket-extensions`, for the upgrade.
     extensions: Option<Box<[u8]>>,
+    /// The path, where the client asks for a WebSocket.
+    pub path: Option<Box<[u8]>>,
     /// 1.0 has no interim responses; what becomes a WebSocket in 2 is the stream, not the connection.
     version: Version,
     /// The request's method is HEAD: the response has no body.
@@ -100,6 +102,7 @@ impl Exchange {
         Self {
             id,
             extensions: head.header(EXTENSIONS),
+            path: head.wants_upgrade().then(|| head.path().into()),
             version: head.version(),
             is_head: head.method() == hyper::Method::HEAD,
             state: RefCell::default(),

@@ -37,12 +37,12 @@ use tracing::{debug, error};
 
 use crate::gate::Permit;
 use crate::metrics::{Limit, count, reached};
-use crate::port::message::StreamId;
 use crate::streams::Stream;
 use crate::transport::{Channel, Socket};
 use crate::websocket::{self, Session};
 use connection::Connection;
 pub use connection::{Options, Server};
+use exchange::Exchange;
 pub use files::THREADS as FILE_THREADS;
 use head::Refusal;
 use hyper_io::HyperIo;
@@ -67,7 +67,7 @@ enum Outcome {
     /// A timeout; with a status if the client is told.
     Late(Option<u16>),
     Aborted,
-    Upgrade(StreamId, Box<Session>),
+    Upgrade(Rc<Exchange>, Box<Session>),
     /// It goes on in HTTP/2.
     Http2,
 }
@@ -143,7 +143,7 @@ pub async fn serve(
     .await;
 
     drop(http); // With all that holds the connection or its wire. Also ends an exchange that goes on: the client has gone.
-    let Ok(Connection { server, wire, .. }) = Rc::try_unwrap(connection) else { return None };
+    let Ok(Connection { server, wire, info, .. }) = Rc::try_unwrap(connection) else { return None };
     let Ok(mut wire) = Rc::try_unwrap(wire).map(RefCell::into_inner) else { return None };
     let options = &server.streams.options;
     if let Outcome::Refused(status) | Outcome::Late(Some(status)) = outcome {
@@ -153,18 +153,12 @@ pub async fn serve(
     }
     let (socket, rest) = wire.into_rest();
     match outcome {
-        Outcome::Upgrade(stream, session) => {
+        Outcome::Upgrade(exchange, mut session) => {
             drop(permits.connection);
-            let max_fragments = server.options.max_fragments;
-            websocket::start(
-                &server.streams,
-                Channel::Socket(socket),
-                rest,
-                stream,
-                *session,
-                max_fragments,
-                Some(permits.socket),
-            );
+            session.receive(rest, server.options.max_fragments);
+            let client = (info.client, exchange.path.as_deref().unwrap_or_default());
+            let channel = Channel::Socket(socket);
+            websocket::start(&server.streams, channel, client, exchange.id, *session, Some(permits.socket));
         }
         Outcome::Done | Outcome::Refused(_) | Outcome::Late(Some(_)) => socket.linger(options.linger_timeout).await,
         Outcome::Late(None) | Outcome::Aborted => {}
@@ -202,7 +196,7 @@ impl Connection {
                 if wire.poll_inject(cx).is_ready()
                     && let Some(session) = exchange.take_upgrade()
                 {
-                    return Poll::Ready(Outcome::Upgrade(exchange.id, session));
+                    return Poll::Ready(Outcome::Upgrade(Rc::clone(&exchange), session));
                 }
             }
         }

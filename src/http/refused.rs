@@ -82,7 +82,14 @@ mod tests {
     fn a_head_is_looked_at_again_only_if_it_is_told_of() {
         let (refusals, port) = (Refusals::default(), Port::default());
         let end = Endpoint::Ip(([127, 0, 0, 1], 1).into());
-        let info = ConnectionInfo { peer: end.clone(), sock: end, secure: false, cert: None, proxy_header: None };
+        let info = ConnectionInfo {
+            client: (&end).into(),
+            peer: end.clone(),
+            sock: end,
+            secure: false,
+            cert: None,
+            proxy_header: None,
+        };
         let asked = Cell::new(0);
         let refuse = || {
             refusals.add(&port, Refusal::new(400), &info, 1, || {

@@ -7,12 +7,13 @@
 use std::rc::Rc;
 
 use hyper::Version;
-use hyper::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING, UPGRADE};
 use hyper::http::request::Parts;
 
 use super::head::split_target;
 use crate::port::{TermWriter, endpoint_term};
 use crate::streams::application::Head;
+use crate::streams::client::Peer;
 use crate::transport::Endpoint;
 
 /// What all requests of one connection share.
@@ -20,6 +21,8 @@ use crate::transport::Endpoint;
 pub struct ConnectionInfo {
     /// The client's end.
     pub peer: Endpoint,
+    /// The same, or behind a proxy the one that the proxy names.
+    pub client: Peer,
     /// Our end.
     pub sock: Endpoint,
     /// TLS is spoken.
@@ -128,6 +131,16 @@ impl RequestHead {
             }
             w.binary(if joined.is_empty() { first } else { &joined });
         }
+    }
+
+    /// Whether the client asks for another protocol.
+    pub fn wants_upgrade(&self) -> bool {
+        self.parts.headers.contains_key(UPGRADE) || self.stream.as_ref().is_some_and(|stream| stream.protocol.is_some())
+    }
+
+    /// The path, without the query.
+    pub fn path(&self) -> &[u8] {
+        self.path_and_query().0
     }
 
     fn path_and_query(&self) -> (&[u8], &[u8]) {

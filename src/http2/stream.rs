@@ -102,10 +102,11 @@ pub async fn run(
     let reason = match outcome {
         Outcome::Done => return,
         Outcome::Upgrade(sender) => {
-            if let Some(session) = exchange.take_upgrade() {
+            if let Some(mut session) = exchange.take_upgrade() {
                 let channel = Channel::Stream(Box::new(Stream::new(sender, body)));
-                let max_fragments = server.options.max_fragments;
-                websocket::start(&server.streams, channel, Vec::new(), exchange.id, *session, max_fragments, None);
+                session.receive(Vec::new(), server.options.max_fragments);
+                let client = (ongoing.connection.info.client, exchange.path.as_deref().unwrap_or_default());
+                websocket::start(&server.streams, channel, client, exchange.id, *session, None);
             }
             return;
         }

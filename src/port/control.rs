@@ -6,9 +6,9 @@
 use bytes::Bytes;
 use eetf::Term;
 
-use super::message::{Body, Command, Headers, OnBacklog, Pid, SetOptions, Status, Undecodable, WebsocketOptions};
-use super::terms::{atom, binary, boolean, integer, map, or_infinity};
-use super::tls;
+use super::message::{Body, Command, Headers, Kick, OnBacklog, SetOptions, Status, Undecodable, WebsocketOptions};
+use super::terms::{atom, binary, boolean, integer, map, or_infinity, pid};
+use super::{query, tls};
 use crate::transport::tls::Answer;
 use crate::ws::DeflateOpts;
 
@@ -32,6 +32,11 @@ pub fn command(term: &[u8]) -> Result<Command<'static>, Undecodable> {
         "websocket" => Command::Websocket(headers(next()?)?, Box::new(websocket_options(next()?)?)),
         "max_connections" => Command::MaxConnections(or_infinity(&next()?)?),
         "set_options" => set_options(next()?)?,
+        "connections" => Command::Connections(integer(&next()?)?, Box::new(query::query(next()?)?)),
+        "streams" => Command::Streams(integer(&next()?)?, Box::new(query::filter(next()?)?)),
+        "kick" => Command::Kick(integer(&next()?)?, Box::new(kick(next()?, next()?, next()?)?)),
+        "trace" => Command::Trace(integer(&next()?)?, integer(&next()?)?, Box::new(query::trace_options(next()?)?)),
+        "untrace" => Command::Untrace(integer(&next()?)?, integer(&next()?)?),
         "tls" => Command::Tls(integer(&next()?)?, Box::new(tls::settings(next()?)?)),
         "host" => Command::Host(tls::text(next()?)?, host(next()?)?),
         _ => return Err(Undecodable),
@@ -105,6 +110,11 @@ fn websocket_options(term: Term) -> Result<WebsocketOptions, Undecodable> {
     Ok(options)
 }
 
+fn kick(streams: Term, code: Term, text: Term) -> Result<Kick, Undecodable> {
+    let code = u16::try_from(integer(&code)?).map_err(|_| Undecodable)?;
+    Ok(Kick { streams: query::streams(streams)?, code, text: binary(text)? })
+}
+
 fn on_backlog(term: &Term) -> Result<OnBacklog, Undecodable> {
     Ok(match atom(term)? {
         "block" => OnBacklog::Block,
@@ -112,13 +122,6 @@ fn on_backlog(term: &Term) -> Result<OnBacklog, Undecodable> {
         "drop" => OnBacklog::Drop,
         _ => return Err(Undecodable),
     })
-}
-
-fn pid(term: &Term) -> Result<Pid, Undecodable> {
-    match term {
-        Term::Pid(pid) => Ok(Pid(u64::from(pid.id) << 32 | u64::from(pid.serial))),
-        _ => Err(Undecodable),
-    }
 }
 
 /// Cowboy's `deflate_opts`.

@@ -2,6 +2,8 @@
 //!
 //! docs/port-protocol.md says what each means. Decoding is in `decode.rs`, encoding in `mod.rs`.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 
 use crate::transport::tls;
@@ -32,6 +34,8 @@ pub enum Reason {
     Remote(Option<(u16, Box<[u8]>)>),
     /// Nothing was received for `idle_timeout`.
     Timeout,
+    /// Somebody outside has ended it; it is closed.
+    Kicked,
     /// The client broke the protocol: `badframe`, `badencoding` or `badsize`.
     Protocol(crate::ws::Reason),
     /// The socket failed or was closed: an atom such as `closed`, `timeout`, `econnreset`.
@@ -159,6 +163,15 @@ pub enum Command<'a> {
     Topics(u64),
     /// What has been counted; the answer carries the number.
     Metrics(u64),
+    /// Which WebSockets come first, by some measure; the answer carries the number.
+    Connections(u64, Box<Query>),
+    /// Which WebSockets are meant, by their numbers; likewise.
+    Streams(u64, Box<Filter>),
+    /// Close these with a code and a text; likewise.
+    Kick(u64, Box<Kick>),
+    /// Tell of the frames of a stream from now on, under a number; and no longer.
+    Trace(u64, StreamId, Box<TraceOptions>),
+    Untrace(u64, StreamId),
 }
 
 /// New values; `None`, the outer one, leaves an option as it is.
@@ -214,6 +227,98 @@ impl<'a> Frame<'a> {
             Self::Message(_, payload) | Self::Ping(payload) | Self::Pong(payload) => payload,
         }
     }
+}
+
+/// The most that one answer tells of.
+pub const MOST_TOLD: usize = 1000;
+
+/// What somebody wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Those that have ended, instead of those that are there.
+    pub closed: bool,
+    /// The largest come first.
+    pub sort: Sort,
+    /// How many, [`MOST_TOLD`] at most.
+    pub limit: usize,
+    pub filter: Filter,
+}
+
+/// By what they are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    Backlog,
+    BytesIn,
+    BytesOut,
+    Messages,
+    Idle,
+    Age,
+    RoundTrip,
+    /// How late they ended.
+    Closed,
+}
+
+/// Which are meant: those to which all of it applies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub who: Option<Who>,
+    pub state: Option<State>,
+    /// An address, and how many of its bits count.
+    pub peer: Option<(IpAddr, u8)>,
+    /// What the path begins with.
+    pub path: Option<Bytes>,
+    /// Bytes.
+    pub min_backlog: u64,
+    /// Milliseconds.
+    pub min_idle: u64,
+    /// Milliseconds.
+    pub min_age: u64,
+}
+
+/// One WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Stream(StreamId),
+    Process(Pid),
+}
+
+/// How a WebSocket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Open,
+    /// Its client does not take all that there is for it.
+    Blocked,
+    /// Its end has been told, and its close frame is on its way.
+    Closing,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Blocked => "blocked",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// What is told of a client's frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceOptions {
+    /// How many, at most.
+    pub frames: u64,
+    /// For so long at most, in milliseconds.
+    pub time: u64,
+    /// Bytes of each payload.
+    pub content: u64,
+}
+
+/// WebSockets to be closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kick {
+    pub streams: Vec<StreamId>,
+    pub code: u16,
+    pub text: Bytes,
 }
 
 /// A packet that is not of the protocol: a bug on one of the two sides.

@@ -9,6 +9,7 @@ pub mod decode;
 mod etf;
 pub mod message;
 mod metrics;
+mod query;
 pub mod stdio;
 mod terms;
 mod tls;
@@ -112,6 +113,7 @@ impl Port {
                 Reason::Remote(None) => w.atom("remote"),
                 Reason::Remote(Some((code, text))) => w.tuple(3).atom("remote").integer(u64::from(*code)).binary(text),
                 Reason::Timeout => w.atom("timeout"),
+                Reason::Kicked => w.atom("stop"),
                 Reason::Protocol(reason) => w.tuple(2).atom("error").atom(protocol_error(*reason)),
                 Reason::Socket(name) => w.tuple(2).atom("error").atom(name),
                 Reason::Reset(code) => w.tuple(2).atom("reset").atom(code),
@@ -183,6 +185,24 @@ impl Port {
     pub fn subscribers(&self, question: u64, count: usize) {
         self.event(SIDECAR, |w| {
             w.tuple(3).atom("subscribers").integer(question).integer(count as u64);
+        });
+    }
+
+    /// The answer to an order: a trace has begun, or why not.
+    pub fn tracing(&self, number: u64, result: Result<(), &'static str>) {
+        self.event(SIDECAR, |w| {
+            w.tuple(3).atom("tracing").integer(number);
+            match result {
+                Ok(()) => w.atom("ok"),
+                Err(reason) => w.tuple(2).atom("error").atom(reason),
+            };
+        });
+    }
+
+    /// The answer to an order: so many of the WebSockets were open, and are closed now.
+    pub fn kicked(&self, question: u64, count: usize) {
+        self.event(SIDECAR, |w| {
+            w.tuple(3).atom("kicked").integer(question).integer(count as u64);
         });
     }
 
@@ -368,7 +388,7 @@ fn control_frame(w: &mut Writer<'_>, name: &'static str, payload: &[u8]) {
 }
 
 /// The name that `terminate/3` knows.
-fn protocol_error(reason: crate::ws::Reason) -> &'static str {
+pub(crate) fn protocol_error(reason: crate::ws::Reason) -> &'static str {
     match reason {
         crate::ws::Reason::Badframe => "badframe",
         crate::ws::Reason::Badencoding => "badencoding",

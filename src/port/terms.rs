@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use eetf::Term;
 
-use super::message::Undecodable;
+use super::message::{Pid, Undecodable};
 
 /// The pairs of a map whose keys are atoms.
 pub fn map(term: Term) -> Result<Vec<(String, Term)>, Undecodable> {
@@ -49,6 +49,14 @@ pub fn atom(term: &Term) -> Result<&str, Undecodable> {
 pub fn binary(term: Term) -> Result<Bytes, Undecodable> {
     match term {
         Term::Binary(binary) => Ok(binary.bytes.into()),
+        _ => Err(Undecodable),
+    }
+}
+
+/// A process of the VM's node.
+pub fn pid(term: &Term) -> Result<Pid, Undecodable> {
+    match term {
+        Term::Pid(pid) => Ok(Pid(u64::from(pid.id) << 32 | u64::from(pid.serial))),
         _ => Err(Undecodable),
     }
 }

@@ -15,6 +15,7 @@ use crate::http::request::ConnectionInfo;
 use crate::http::{self, Permits, Preface};
 use crate::http2;
 use crate::metrics::{During, Limit, reached};
+use crate::streams::client::Peer;
 use crate::transport::{Plain, Socket, tls};
 
 /// How long a PROXY header may take (Cowboy's constant).
@@ -69,10 +70,12 @@ pub async fn serve(reception: Rc<Reception>, mut socket: Plain, mut permits: Per
         }
     }
     // Behind a proxy all clients have the proxy's address: then the one that it names counts.
-    let address = match &proxy_header {
-        Some(header) => proxy::source(header),
+    let source = proxy_header.as_deref().map(proxy::source);
+    let address = match source {
+        Some(source) => source.map(|source| source.ip()),
         None => peer.ip(),
     };
+    let client = source.flatten().map_or((&peer).into(), Peer::from);
     match http.gate.addresses.enter(address) {
         Ok(visit) => permits.socket.visit = visit,
         Err(Full) => {
@@ -90,7 +93,7 @@ pub async fn serve(reception: Rc<Reception>, mut socket: Plain, mut permits: Per
     };
     let secure = socket.is_secure();
     let cert = socket.certificate().map(Into::into);
-    let info = Rc::new(ConnectionInfo { peer, sock, secure, cert, proxy_header });
+    let info = Rc::new(ConnectionInfo { peer, client, sock, secure, cert, proxy_header });
     let (first, may_change) = match (secure, options.protocols.contains(&Protocol::Http2)) {
         (true, _) if socket.alpn() == Some(H2) => (Protocol::Http2, false),
         (true, _) => (options.alpn_default_protocol, false),

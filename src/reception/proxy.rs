@@ -4,7 +4,7 @@
 //! with Ranch's own code, and puts it into `Req` as `proxy_header`.
 
 use std::future::poll_fn;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Poll, ready};
 
 use crate::transport::{Plain, scratch};
@@ -74,18 +74,19 @@ pub fn header(bytes: &[u8]) -> Header {
 
 /// The client's address, if the header, which must be complete, names one. A proxy names none for its own connections,
 /// nor for one from a Unix socket.
-pub fn source(header: &[u8]) -> Option<IpAddr> {
+pub fn source(header: &[u8]) -> Option<SocketAddr> {
     if header.starts_with(V1_START) {
-        let mut words = std::str::from_utf8(header).ok()?.split(' ').skip(1);
-        return match words.next()? {
-            "TCP4" | "TCP6" => words.next()?.parse().ok(),
-            _ => None,
-        };
+        let mut words = std::str::from_utf8(header).ok()?.trim_end().split(' ').skip(1);
+        let ("TCP4" | "TCP6") = words.next()? else { return None };
+        let ip: IpAddr = words.next()?.parse().ok()?;
+        let port = words.nth(1)?.parse().ok()?; // Behind our own address.
+        return Some((ip, port).into());
     }
     const PROXY: u8 = 0x21; // Version 2, and a connection on somebody's behalf.
+    let port = |addresses: &[u8], at: usize| Some(u16::from_be_bytes(*addresses.get(at..)?.first_chunk::<2>()?));
     match (*header.get(12)?, header.get(13)? >> 4, header.get(V2_FIXED..)?) {
-        (PROXY, 1, addresses) => Some(Ipv4Addr::from(*addresses.first_chunk::<4>()?).into()),
-        (PROXY, 2, addresses) => Some(Ipv6Addr::from(*addresses.first_chunk::<16>()?).into()),
+        (PROXY, 1, addresses) => Some((Ipv4Addr::from(*addresses.first_chunk::<4>()?), port(addresses, 8)?).into()),
+        (PROXY, 2, addresses) => Some((Ipv6Addr::from(*addresses.first_chunk::<16>()?), port(addresses, 32)?).into()),
         _ => None,
     }
 }
@@ -111,11 +112,12 @@ mod tests {
 
     #[test]
     fn the_source_is_the_client_s_address_where_the_header_names_one() {
-        let ip = |text: &str| Some(text.parse().expect("an address"));
+        let ip = |text: &str| Some((text.parse::<IpAddr>().expect("an address"), 4000).into());
         assert_eq!(source(V1), ip("192.0.2.1"));
         assert_eq!(source(V2), ip("192.0.2.1"));
         assert_eq!(source(b"PROXY TCP6 2001:db8::1 2001:db8::2 4000 80\r\n"), ip("2001:db8::1"));
-        let v6 = [&V2[..12], b"\x21\x21\0\x24\x20\x01\x0d\xb8", &[0; 11], b"\x01", &[0; 20]].concat();
+        let v6 =
+            [&V2[..12], b"\x21\x21\0\x24\x20\x01\x0d\xb8", &[0; 11], b"\x01", &[0; 16], b"\x0f\xa0\0\x50"].concat();
         assert_eq!(source(&v6), ip("2001:db8::1"));
         let local = [&V2[..12], b"\x20\x11", &V2[14..]].concat();
         for nobody in [&local, &b"PROXY UNKNOWN\r\n"[..], b"PROXY TCP4 x y 1 2\r\n", &V2[..15], &V2[..18]] {

@@ -18,6 +18,28 @@ pub trait Head {
     fn encode(&self, w: &mut TermWriter<'_>);
 }
 
+/// Whose frame it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The client's.
+    In,
+    /// Ours.
+    Out,
+}
+
+/// A frame as it is on the wire.
+#[derive(Debug)]
+pub struct Seen<'a> {
+    pub direction: Direction,
+    /// When its header passed, in microseconds since 1970.
+    pub time: u64,
+    pub header: &'a [u8],
+    /// Bytes of its payload.
+    pub length: u64,
+    /// The beginning of it, if somebody has asked for that.
+    pub content: &'a [u8],
+}
+
 /// What there is to say to whoever answers. No call may carry out a command before it returns.
 pub trait Application {
     /// The first event of a stream.
@@ -44,6 +66,12 @@ pub trait Application {
     /// So many requests were refused since the last call, and the last of them with this status; `known` appends the map of
     /// what is known of it.
     fn refused(&self, _count: u64, _status: u16, _known: &dyn Fn(&mut TermWriter<'_>)) {}
+
+    /// A frame of a client that is traced.
+    fn seen(&self, _trace: u64, _seen: &Seen<'_>) {}
+
+    /// A trace is over, for this reason; so many frames were not told.
+    fn traced(&self, _trace: u64, _reason: &'static str, _missed: u64) {}
 
     /// Whether so much waits for the application that no client should be read; if so the task is woken later.
     fn poll_congested(&self, cx: &mut Context<'_>) -> bool;
@@ -104,6 +132,23 @@ impl Application for Port {
         self.event(SIDECAR, |w| {
             w.tuple(4).atom("refused").integer(count).integer(u64::from(status));
             known(w);
+        });
+    }
+
+    fn seen(&self, trace: u64, seen: &Seen<'_>) {
+        self.event(SIDECAR, |w| {
+            let direction = match seen.direction {
+                Direction::In => "in",
+                Direction::Out => "out",
+            };
+            w.tuple(7).atom("seen").integer(trace).atom(direction).integer(seen.time);
+            w.binary(seen.header).integer(seen.length).binary(seen.content);
+        });
+    }
+
+    fn traced(&self, trace: u64, reason: &'static str, missed: u64) {
+        self.event(SIDECAR, |w| {
+            w.tuple(4).atom("traced").integer(trace).atom(reason).integer(missed);
         });
     }
 

@@ -7,7 +7,10 @@
 pub mod alarms;
 pub mod application;
 pub mod broadcast;
+pub mod client;
 pub mod queued;
+pub mod status;
+pub mod survey;
 pub mod topics;
 
 use std::cell::{Cell, RefCell};
@@ -20,15 +23,20 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::metrics::{Limit, reached};
-use crate::port::message::{Command, Member, Pid, Publish, Reason, SendMany, StreamId};
+use crate::port::message::{Command, Member, Pid, Publish, Reason, SendMany, StreamId, TraceOptions, Who};
 use alarms::Alarms;
 use application::Application;
 use broadcast::Broadcast;
+use client::Paths;
 use queued::Queued;
+use status::{Recent, Status};
 use topics::Topics;
 
 /// How often idle compression contexts are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// WebSockets that are traced at a time.
+const MOST_TRACES: usize = 16;
 
 /// What commands can be sent to. Each call is short: it changes the stream's state, and wakes its task if that has to act.
 pub trait Stream {
@@ -49,6 +57,25 @@ pub trait Stream {
 
     /// Ends the stream because the whole process ends, as politely as it allows.
     fn go_away(&self);
+
+    /// What there is to say of a WebSocket.
+    fn status(&self) -> Option<Status> {
+        None
+    }
+
+    /// Ends a WebSocket with a close frame, as if its handler had, but that nothing which waits is sent before. Says whether it
+    /// was open.
+    fn kick(&self, _code: u16, _text: &[u8]) -> bool {
+        false
+    }
+
+    /// Tells the application of the WebSocket's frames from now on.
+    fn trace(&self, _number: u64, _options: &TraceOptions) -> Result<(), &'static str> {
+        Err("not_found")
+    }
+
+    /// Ends that.
+    fn untrace(&self, _number: u64) {}
 
     /// The alarm that it has set has rung.
     fn ring(&self) {}
@@ -91,6 +118,12 @@ pub struct Streams {
     pub queued: Rc<Queued>,
     /// When streams want to be woken.
     pub alarms: Alarms,
+    /// What WebSockets' clients have asked for.
+    pub paths: Paths,
+    /// WebSockets that have ended.
+    pub recent: Recent,
+    /// How many are traced.
+    pub traces: Cell<usize>,
     table: RefCell<FxHashMap<StreamId, Entry>>,
     /// The WebSockets of the VM's processes.
     of_process: RefCell<FxHashMap<Pid, StreamId>>,
@@ -116,6 +149,9 @@ impl Streams {
             app,
             queued: Queued::new(options.max_queued),
             alarms: Alarms::new(Instant::now()),
+            paths: Paths::default(),
+            recent: Recent::default(),
+            traces: Cell::new(0),
             topics: RefCell::new(Topics::new(options.topics)),
             options,
             table: RefCell::default(),
@@ -146,6 +182,7 @@ impl Streams {
             self.of_process.borrow_mut().remove(&pid);
         }
         self.topics.borrow_mut().forget(id);
+        self.paths.left(self.table.borrow().len());
         drop(removed); // The last that holds it may be the table, and its end may look at the table.
         if self.table.borrow().is_empty()
             && let Some(waker) = self.farewell.take()
@@ -184,6 +221,50 @@ impl Streams {
     /// The WebSocket of a process.
     pub fn of_process(&self, pid: Pid) -> Option<StreamId> {
         self.of_process.borrow().get(&pid).copied()
+    }
+
+    /// The stream that is meant.
+    pub fn find(&self, who: Who) -> Option<StreamId> {
+        match who {
+            Who::Stream(id) => Some(id),
+            Who::Process(pid) => self.of_process(pid),
+        }
+    }
+
+    /// All streams.
+    pub fn numbers(&self) -> Vec<StreamId> {
+        self.table.borrow().keys().copied().collect()
+    }
+
+    /// What there is to say of one, if it is a WebSocket.
+    pub fn status(&self, id: StreamId) -> Option<Status> {
+        self.stream(id)?.status()
+    }
+
+    /// Ends WebSockets by order of somebody outside. Says how many were open.
+    pub fn kick(&self, ids: &[StreamId], code: u16, text: &[u8]) -> usize {
+        ids.iter().filter_map(|id| self.stream(*id)).filter(|stream| stream.kick(code, text)).count()
+    }
+
+    /// Begins a trace of a WebSocket, of which there may be a few at a time. Says what is wrong.
+    pub fn trace(&self, id: StreamId, number: u64, options: &TraceOptions) -> Result<(), &'static str> {
+        if self.traces.get() >= MOST_TRACES {
+            return Err("too_many");
+        }
+        self.stream(id).ok_or("not_found")?.trace(number, options)?;
+        self.traces.set(self.traces.get() + 1);
+        Ok(())
+    }
+
+    /// Ends one.
+    pub fn untrace(&self, id: StreamId, number: u64) {
+        if let Some(stream) = self.stream(id) {
+            stream.untrace(number);
+        }
+    }
+
+    fn stream(&self, id: StreamId) -> Option<Rc<dyn Stream>> {
+        self.table.borrow().get(&id).map(|entry| Rc::clone(&entry.stream))
     }
 
     /// Subscribes a stream; the application is told where a limit forbids it.

@@ -81,6 +81,14 @@ impl Channel {
         }
     }
 
+    /// As [`Socket::cipher`]; of a stream it is not known here.
+    pub fn cipher(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Socket(socket) => socket.cipher(),
+            Self::Stream(_) => None,
+        }
+    }
+
     /// As [`Socket::try_flush`].
     pub fn try_flush(&mut self) -> io::Result<()> {
         match self {

@@ -154,6 +154,14 @@ impl Socket {
         self.plain().endpoints()
     }
 
+    /// With TLS, its version and the cipher suite, by the names of their RFCs.
+    pub fn cipher(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(s) => s.cipher(),
+        }
+    }
+
     /// Whether what is sent is encrypted.
     pub fn is_secure(&self) -> bool {
         matches!(self, Self::Tls(_))

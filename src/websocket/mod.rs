@@ -11,6 +11,7 @@ mod keepalive;
 mod outgoing;
 mod oversize;
 mod session;
+mod trace;
 
 pub use session::Session;
 
@@ -26,9 +27,13 @@ use tokio::time::Instant;
 
 use crate::gate::Permit;
 use crate::metrics::{Limit, Opcode, Side, count, reached};
-use crate::port::message::{Command, OVERHEAD, Reason, StreamId};
+use crate::port::message::{Command, OVERHEAD, Reason, State, StreamId, TraceOptions};
+use crate::port::protocol_error;
 use crate::streams::alarms::Alarm;
+use crate::streams::application::Direction;
 use crate::streams::broadcast::Broadcast;
+use crate::streams::client::{Client, Peer};
+use crate::streams::status::{End, Status};
 use crate::streams::{Delivered, Stream, Streams};
 use crate::transport::stall::Stall;
 use crate::transport::{Channel, scratch};
@@ -36,6 +41,7 @@ use crate::ws::{Error, Event};
 use keepalive::Due;
 use outgoing::Outgoing;
 use session::{Misplaced, NO_CLOSE, NO_CODE, Phase};
+use trace::{Tap, Trace};
 
 /// A shorter idle timeout would be over again before anything else had its turn.
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
@@ -59,23 +65,21 @@ pub struct Websocket {
     backlog: Cell<u8>,
     /// Wakes the task for its deadlines.
     alarm: Alarm,
+    client: Client,
     /// Counts the socket to its end; a stream of HTTP/2 is counted with its connection.
     permit: Option<Permit>,
 }
 
-/// Runs the WebSocket from here on, in a task of its own: what HTTP needed is freed. `received` came behind the request.
-/// `max_fragments` is how many frames a message may have.
+/// Runs the WebSocket from here on, in a task of its own: what HTTP needed is freed. `path` is what the client has asked for.
 pub fn start(
     streams: &Rc<Streams>,
     socket: Channel,
-    received: Vec<u8>,
+    (peer, path): (Peer, &[u8]),
     id: StreamId,
-    mut session: Session,
-    max_fragments: Option<u32>,
+    session: Session,
     permit: Option<Permit>,
 ) {
-    session.unread = received;
-    session.decoder.set_max_fragments(max_fragments.unwrap_or(u32::MAX));
+    let client = Client { peer, path: streams.paths.get(path), since: Instant::now() };
     let websocket = Rc::new(Websocket {
         id,
         streams: Rc::clone(streams),
@@ -86,6 +90,7 @@ pub fn start(
         share: Cell::default(),
         backlog: Cell::default(),
         alarm: Alarm::default(),
+        client,
         permit,
     });
     streams.insert(id, Rc::clone(&websocket) as Rc<dyn Stream>);
@@ -105,6 +110,7 @@ fn run(websocket: Rc<Websocket>) -> impl Future<Output = ()> {
 /// The task has ended. Where a close frame was the last, the client has time to take it, in a task of its own.
 fn end(websocket: Rc<Websocket>, phase: Phase) {
     let streams = Rc::clone(&websocket.streams);
+    websocket.end_trace(&mut websocket.state.borrow_mut(), "closed");
     streams.remove(websocket.id);
     streams.alarms.clear(&websocket.alarm, websocket.id);
     streams.queued.set(&websocket.share, 0);
@@ -120,9 +126,12 @@ fn end(websocket: Rc<Websocket>, phase: Phase) {
 impl Stream for Websocket {
     fn command(&self, command: Command<'_>) -> bool {
         let mut state = self.state.borrow_mut();
+        let was_open = state.phase == Phase::Open;
         if let Err(Misplaced) = state.command(command) {
             tracing::error!(stream = self.id, "a command that is not allowed here");
             self.lost(&mut state, &io::ErrorKind::Other.into());
+        } else if was_open && state.phase != Phase::Open {
+            self.note(&state, End::Stop(state.closed_with));
         }
         !self.dirty.replace(true)
     }
@@ -164,9 +173,51 @@ impl Stream for Websocket {
     fn go_away(&self) {
         let mut state = self.state.borrow_mut();
         if matches!(state.phase, Phase::Open | Phase::Closing(_)) {
+            if state.phase == Phase::Open {
+                self.note(&state, End::Stop(Some(1001)));
+            }
             state.close(Some((1001, b"")));
             drop(state);
             self.wake();
+        }
+    }
+
+    fn status(&self) -> Option<Status> {
+        Some(self.describe(&self.state.borrow()))
+    }
+
+    fn kick(&self, code: u16, text: &[u8]) -> bool {
+        let mut state = self.state.borrow_mut();
+        if state.phase != Phase::Open {
+            return false;
+        }
+        self.streams.app.closed(self.id, &Reason::Kicked);
+        self.note(&state, End::Stop(Some(code)));
+        state.cut(code, text);
+        drop(state);
+        self.wake();
+        true
+    }
+
+    fn trace(&self, number: u64, options: &TraceOptions) -> Result<(), &'static str> {
+        let mut state = self.state.borrow_mut();
+        match (state.phase, &state.trace) {
+            (Phase::Ending | Phase::Gone, _) => return Err("not_found"),
+            (_, Some(_)) => return Err("traced"),
+            _ => {}
+        }
+        let (left, head) = state.decoder.place();
+        let (incoming, outgoing) = (Tap::new(left, head), Tap::new(state.to_boundary(), &[]));
+        let mut trace = Trace::new(number, options, incoming, outgoing);
+        trace.pass(Direction::In, &state.unread, &*self.streams.app);
+        state.trace = Some(trace);
+        Ok(())
+    }
+
+    fn untrace(&self, number: u64) {
+        let mut state = self.state.borrow_mut();
+        if state.trace.as_ref().is_some_and(|trace| trace.number == number) {
+            self.end_trace(&mut state, "stopped");
         }
     }
 
@@ -184,6 +235,46 @@ impl Stream for Websocket {
 }
 
 impl Websocket {
+    fn describe(&self, state: &Session) -> Status {
+        Status {
+            stream: self.id,
+            client: self.client.clone(),
+            state: match state.phase {
+                Phase::Open if state.stall.is_some() => State::Blocked,
+                Phase::Open => State::Open,
+                _ => State::Closing,
+            },
+            received: state.received,
+            traffic: state.traffic,
+            backlog: (state.waiting() + self.socket.borrow().pending()) as u64,
+            blocked: state.stall.as_ref().map(|stall| stall.since()),
+            credit_in: state.unused as u64,
+            credit_out: (state.queued + state.credit) as u64,
+            round_trip: state.keepalive.as_ref().and_then(|keepalive| keepalive.round_trip()),
+            compress: state.encoder.is_compressing(),
+            tls: self.socket.borrow().cipher(),
+        }
+    }
+
+    fn end_trace(&self, state: &mut Session, reason: &'static str) {
+        if let Some(trace) = state.trace.take() {
+            self.streams.app.traced(trace.number, reason, trace.missed);
+            self.streams.traces.set(self.streams.traces.get() - 1);
+        }
+    }
+
+    /// It is over when it has told enough.
+    fn look_at_trace(&self, state: &mut Session) {
+        if let Some(reason) = state.trace.as_ref().and_then(|trace| trace.is_over()) {
+            self.end_trace(state, reason);
+        }
+    }
+
+    /// It has ended, for this reason: for whoever asks later.
+    fn note(&self, state: &Session, end: End) {
+        self.streams.recent.add(self.describe(state), end);
+    }
+
     fn wake(&self) {
         if let Some(task) = self.task.take() {
             task.wake();
@@ -231,6 +322,10 @@ impl Websocket {
         let result = scratch::with(|buffer| {
             let read = self.socket.borrow_mut().poll_read(cx, buffer);
             if let Poll::Ready(Ok(n)) = read {
+                if let Some(trace) = &mut state.trace {
+                    trace.pass(Direction::In, &buffer[..n], &*self.streams.app);
+                    self.look_at_trace(state);
+                }
                 let used = self.decode(state, &mut buffer[..n]);
                 state.unread.extend_from_slice(&buffer[used..n]);
             }
@@ -286,7 +381,12 @@ impl Websocket {
             if *paused || *phase != Phase::Open { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         match result {
-            Ok(used) => used,
+            Ok(used) => {
+                if let Phase::Closing(code) = state.phase {
+                    self.note(state, End::Remote(code));
+                }
+                used
+            }
             Err(error) => {
                 tracing::debug!(stream = self.id, %error, "the client broke the protocol");
                 match error {
@@ -304,6 +404,13 @@ impl Websocket {
     /// The client's side has ended: tells the application, whose `finish` sends the close frame.
     fn end(&self, state: &mut Session, reason: Reason, code: Option<u16>) {
         self.streams.app.closed(self.id, &reason);
+        self.note(
+            state,
+            match reason {
+                Reason::Protocol(reason) => End::Error(protocol_error(reason)),
+                _ => End::Timeout,
+            },
+        );
         state.phase.leave(Phase::Closing(code), Side::Server, code.unwrap_or(NO_CODE));
     }
 
@@ -311,6 +418,7 @@ impl Websocket {
     fn lost(&self, state: &mut Session, error: &io::Error) {
         if state.phase == Phase::Open {
             self.streams.app.closed(self.id, &Reason::Socket(posix(error)));
+            self.note(state, End::Error(posix(error)));
         }
         // Errors without a number of the system's are ours.
         let side = if error.raw_os_error().is_none() && error.kind() != io::ErrorKind::ConnectionReset {
@@ -328,6 +436,7 @@ impl Websocket {
         while self.writable(state) > 0 {
             let result = match state.out.writable() {
                 0 => self.socket.borrow_mut().try_flush().map(|()| 0),
+                _ if state.trace.is_some() => self.write_traced(state),
                 _ => state.out.write(|slices| self.socket.borrow_mut().try_write_slices(slices)),
             };
             match result {
@@ -361,6 +470,23 @@ impl Websocket {
         {
             self.streams.app.dropped(self.id, frames.into());
         }
+    }
+
+    /// The same of one write, for a client that is traced.
+    fn write_traced(&self, state: &mut Session) -> io::Result<usize> {
+        let Session { out, trace, .. } = state;
+        let written = out.write(|slices| {
+            let written = self.socket.borrow_mut().try_write_slices(slices)?;
+            let mut left = written;
+            for slice in slices {
+                let bytes = &slice[..left.min(slice.len())];
+                left -= bytes.len();
+                trace.iter_mut().for_each(|trace| trace.pass(Direction::Out, bytes, &*self.streams.app));
+            }
+            Ok(written)
+        });
+        self.look_at_trace(state);
+        written
     }
 
     /// Bytes that the client could take now: frames, and what TLS has made of them.

@@ -219,6 +219,15 @@ impl Outgoing {
         self.own.shrink_to_fit();
     }
 
+    /// Bytes that are to be written before the next frame begins; `owed` as for [`Outgoing::own`].
+    pub fn to_boundary(&self, owed: usize) -> usize {
+        if self.writable() == 0 {
+            return owed;
+        }
+        let first = self.many.as_ref().and_then(|many| many.pieces.front()).map_or(&self.own[..], Piece::bytes);
+        self.boundary(first).0 - self.written
+    }
+
     /// Takes the last frame back, whose payload is not complete. Says whether whole frames are left: not if some of it has been
     /// written.
     pub fn take_back(&mut self) -> bool {

@@ -16,10 +16,12 @@ use tokio::time::Instant;
 
 use super::keepalive::Keepalive;
 use super::outgoing::Outgoing;
+use super::trace::Trace;
 use crate::metrics::{Limit, Opcode, Side, count, reached};
 use crate::port::message::{Command, OVERHEAD, OnBacklog, PONG_TIMEOUT, SetOptions, WebsocketOptions};
 use crate::streams::Delivered;
 use crate::streams::broadcast::Broadcast;
+use crate::streams::status::Traffic;
 use crate::transport::stall::Stall;
 use crate::ws::{self, Decoder, Encoder, Event};
 
@@ -54,10 +56,14 @@ pub struct Session {
     /// Frames for many that were not sent, and the VM has not been told.
     dropped: u32,
     pub(super) traffic: Traffic,
+    /// The code of the close frame that was ours.
+    pub(super) closed_with: Option<u16>,
     /// A pong that must wait for the end of a frame whose payload is still coming.
     pub(super) pong: Option<Box<[u8]>>,
     pub(super) active: bool,
     pub(super) idle_timeout: Option<Duration>,
+    /// There if somebody looks at the client's frames.
+    pub(super) trace: Option<Box<Trace>>,
     /// There if the client is to be pinged.
     pub(super) keepalive: Option<Box<Keepalive>>,
     /// When bytes were last received.
@@ -72,15 +78,6 @@ pub struct Session {
     pub(super) rearm: bool,
     /// The task is woken by the client's next bytes.
     pub(super) waits_for_client: bool,
-}
-
-/// What one client has sent, and what it was sent: messages, pings and pongs, and the bytes of their payloads, not compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    pub messages_received: u64,
-    pub bytes_received: u64,
-    pub messages_sent: u64,
-    pub bytes_sent: u64,
 }
 
 /// Where a WebSocket is in its life.
@@ -140,9 +137,11 @@ impl Session {
             on_backlog: options.on_backlog,
             dropped: 0,
             traffic: Traffic::default(),
+            closed_with: None,
             pong: None,
             active: options.active,
             idle_timeout: options.idle_timeout.map(Duration::from_millis),
+            trace: None,
             keepalive: keepalive(options.ping_interval, Duration::from_millis(options.pong_timeout)),
             received: Instant::now(),
             spared: false,
@@ -153,6 +152,12 @@ impl Session {
         };
         count(|metrics| metrics.websockets.add(1));
         (session, answer)
+    }
+
+    /// Sets what came behind the request, and how many frames a message may have.
+    pub fn receive(&mut self, received: Vec<u8>, max_fragments: Option<u32>) {
+        self.unread = received;
+        self.decoder.set_max_fragments(max_fragments.unwrap_or(u32::MAX));
     }
 
     /// Sets what is written before the first frame: the answer to the upgrade.
@@ -179,7 +184,7 @@ impl Session {
             (Command::Close(close), _) => self.close(close),
             (Command::Cut(code), _) => {
                 reached(Limit::MaxBacklog);
-                self.cut(code);
+                self.cut(code, b"");
             }
             (Command::Credit(n), _) => {
                 let used = self.unused.min(usize::try_from(n).unwrap_or(usize::MAX));
@@ -213,6 +218,11 @@ impl Session {
             keepalive.set_timeout(timeout);
             self.rearm = true;
         }
+    }
+
+    /// Bytes that are to be written before the next frame begins.
+    pub fn to_boundary(&self) -> u64 {
+        self.out.to_boundary(self.encoder.owed()) as u64
     }
 
     /// Appends a ping of ours, if one can stand here: where nothing else waits for the client, and no frame is incomplete.
@@ -285,19 +295,20 @@ impl Session {
             self.out.release();
         }
         self.encoder.close(close, self.out.own(0));
+        self.closed_with = close.map(|(code, _)| code);
         self.phase.leave(Phase::Ending, Side::Server, close.map_or(NO_CODE, |(code, _)| code));
         self.unread = Vec::new();
     }
 
     /// Ends the WebSocket with a close frame behind the message that is being written: the frames after that are discarded,
     /// since the client does not take them.
-    pub fn cut(&mut self, code: u16) {
+    pub fn cut(&mut self, code: u16, text: &[u8]) {
         if !self.take_back() {
             self.phase.leave(Phase::Gone, Side::Server, NO_CLOSE);
             return;
         }
         self.out.cut();
-        self.close(Some((code, b"")));
+        self.close(Some((code, text)));
     }
 
     /// Takes a frame back whose payload is not complete. Says whether whole frames are left: not if some of it has been written.

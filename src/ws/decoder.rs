@@ -104,6 +104,15 @@ impl Decoder {
         self.options.max_fragments = max;
     }
 
+    /// Where it is: so many bytes before the next header, or behind this part of one.
+    pub fn place(&self) -> (u64, &[u8]) {
+        match self.state {
+            State::Header => (0, &self.partial),
+            State::Control(_, frame) | State::Data(frame) => (frame.left, &[]),
+            State::Over => (0, &[]),
+        }
+    }
+
     fn step(&mut self, input: &mut [u8], sink: &mut impl Sink) -> Step {
         match self.state {
             State::Header => self.header(input),

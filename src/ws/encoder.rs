@@ -154,6 +154,11 @@ impl Encoder {
         control(Control::Close, &payload, out);
     }
 
+    /// Whether messages are compressed.
+    pub fn is_compressing(&self) -> bool {
+        self.compress && self.deflater.is_some()
+    }
+
     /// Which of the encodings of a message for many clients is this client's.
     pub fn class(&self) -> Class {
         Class(self.deflater.as_ref().filter(|_| self.compress).map(|deflater| deflater.settings()))

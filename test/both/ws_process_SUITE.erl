@@ -70,7 +70,7 @@ its_surroundings(_) ->
 the_label_of_its_process(_) ->
     same_test:label(#{handler => {ws_script_h, #{
         websocket_handle => fun(_, State) ->
-            {[{text, io_lib:format("~0p", [transcript:plain(get('$process_label'))])}], State}
+            {[{text, io_lib:format("~0p", [cowboys(transcript:plain(get('$process_label')))])}], State}
         end
     }}}, fun(Server) ->
         Socket = ws_client:open(Server),
@@ -80,6 +80,10 @@ the_label_of_its_process(_) ->
         http_client:close(Socket),
         Label
     end, {<<"undefined">>, <<"{cowboy_websocket,listener}">>}).
+
+%% Ours says the client's address and path, too.
+cowboys({cowboy_websocket, Ref, _Peer, <<"/">>}) -> {cowboy_websocket, Ref};
+cowboys(Label) -> Label.
 
 what_init_left_in_its_process_stays_there(_) ->
     #{calls := [websocket_init, {dictionary, undefined}, {trap_exit, false} | _]} =

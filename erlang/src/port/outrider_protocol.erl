@@ -54,6 +54,9 @@ atoms() ->
         not_subscribed, max_topics, max_topics_per_client, dropped, backlog, subscribers, topics,
         remote, timeout, error, badframe, badencoding, badsize, warning, notice, info, debug, tls, ok,
         proxy_header, method, version, scheme, host, port, path, qs, headers, peer, sock, cert, has_body, body_length, streamid,
+        connections, streams, kicked, stream, state, open, blocked, closing, age, idle, messages_in, bytes_in, messages_out, bytes_out,
+        tracing, seen, traced, in, out, frames, time, stopped, not_found, too_many,
+        credit_in, credit_out, compress, round_trip, 'tlsv1.3', 'tlsv1.2', reason, stop,
         'HTTP/1.1', 'HTTP/1.0', undefined, true, false, limit
     ] ++ outrider_metrics_table:atoms().
 

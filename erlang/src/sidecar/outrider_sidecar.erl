@@ -12,7 +12,7 @@
 -module(outrider_sidecar).
 -behaviour(gen_server).
 
--export([start_link/2, info/1, follow/1, drain/1, tell/2, set_max_connections/2, ask_sidecars/2]).
+-export([start_link/2, info/1, follow/1, drain/1, tell/2, set_max_connections/2, ask_sidecars/2, untrace/3]).
 -export([ask_metrics/1, answers/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
@@ -24,6 +24,8 @@
 -define(MOST_TELLING, 100).
 %% Questions that a sidecar which stands still may be asked before nobody waits for it any more.
 -define(MOST_QUESTIONS, 100).
+%% Questions at a time for which a sidecar looks at all of its WebSockets.
+-define(MOST_SURVEYS, 8).
 
 -record(sidecar, {
     ref :: ranch:ref(),
@@ -39,7 +41,9 @@
     telling = 0 :: non_neg_integer(),
     %% Questions that the sidecar has been asked since its start; who waits for its answer to which, and what has come of it.
     asked = 0 :: non_neg_integer(),
-    questions = #{} :: #{pos_integer() => {gen_server:from(), [binary()]}}
+    questions = #{} :: #{pos_integer() => {gen_server:from(), [term()]}},
+    %% Who gets the frames of the trace of that number.
+    tracers = #{} :: #{pos_integer() => pid()}
 }).
 
 %% Has not been started yet.
@@ -85,7 +89,10 @@ set_max_connections(Pids, Max) ->
     ok.
 
 %% What each of them answers; nothing where it ends meanwhile, or takes too long.
--spec ask_sidecars([pid()], {subscribers, binary()} | topics) -> [term()].
+-spec ask_sidecars([pid()], Question) -> [term()] when
+    Question ::
+        {subscribers, binary()} | topics | {connections, map()} | {streams, map()} | {kick, [pos_integer()], pos_integer(), binary()}
+        | {trace, pid(), pos_integer(), map()}.
 ask_sidecars(Pids, Question) ->
     [Answer || {reply, Answer} <- ask(Pids, Question), Answer =/= starting].
 
@@ -99,6 +106,10 @@ ask_metrics(Pids) ->
     Answer :: starting | no_answer | {ok, OsPid :: pos_integer(), #{atom() => term()}}.
 answers(Requests, Deadline) ->
     [Answer || Id <- Requests, {reply, Answer} <- [gen_server:receive_response(Id, Deadline)]].
+%% End a trace of that number.
+-spec untrace(pid(), pos_integer(), pos_integer()) -> ok.
+untrace(Pid, Number, Stream) ->
+    gen_server:cast(Pid, {untrace, Number, Stream}).
 
 ask(Pids, Request) ->
     Requests = [gen_server:send_request(Pid, Request) || Pid <- Pids],
@@ -193,6 +204,18 @@ handle_call(metrics, _From, State = #sidecar{number = Number, questions = Questi
     {reply, {Number, no_answer}, State};
 handle_call(metrics = Question, From, State) ->
     {noreply, ask_sidecar(Question, From, State)};
+handle_call({Survey, _}, _From, State = #sidecar{questions = Questions}) when
+    (Survey =:= connections orelse Survey =:= streams), map_size(Questions) >= ?MOST_SURVEYS
+->
+    {reply, {error, busy}, State};
+handle_call({connections, _} = Question, From, State) ->
+    {noreply, ask_sidecar(Question, From, State)};
+handle_call({streams, _} = Question, From, State) ->
+    {noreply, ask_sidecar(Question, From, State)};
+handle_call({trace, _, _, _} = Order, From, State) ->
+    {noreply, ask_sidecar(Order, From, State)};
+handle_call({kick, _, _, _} = Order, From, State) ->
+    {noreply, ask_sidecar(Order, From, State)};
 handle_call(info, _From, State = #sidecar{number = Number, hello = Hello, streams = Streams, refused = Refused}) ->
     Info = (maps:with([vsn, os_pid], Hello))#{number => Number, refused => Refused},
     {reply, maps:merge(Info, outrider_streams:count(Streams)), State};
@@ -200,6 +223,9 @@ handle_call(_Request, _From, State) ->
     {reply, {error, ?MODULE}, State}.
 
 -spec handle_cast(term(), State) -> {noreply, State} when State :: #starting{} | #sidecar{}.
+handle_cast({untrace, Number, Stream}, State = #sidecar{}) ->
+    ok = order({untrace, Number, Stream}, State),
+    {noreply, State};
 handle_cast(_Message, State) ->
     {noreply, State}.
 
@@ -266,6 +292,31 @@ own({metrics, Question, Counted}, State = #sidecar{number = Number, hello = Hell
     #{all_connections := All, active_connections := Active} = outrider_streams:count(Streams),
     Metrics = Counted#{streams => #{request => Active, websocket => All - Active}},
     answered(Question, {Number, {ok, maps:get(os_pid, Hello), Metrics}}, State);
+own({connections, Question, []}, State = #sidecar{questions = Questions, number = Number, streams = Streams}) ->
+    #{Question := {_, Found}} = Questions,
+    Connections = [connection(Number, Streams, Told) || Told <- lists:append(lists:reverse(Found))],
+    answered(Question, {ok, Connections}, State);
+own({streams, Question, []}, State = #sidecar{questions = Questions}) ->
+    #{Question := {_, Numbers}} = Questions,
+    answered(Question, {ok, [{self(), Stream} || Stream <- lists:append(lists:reverse(Numbers))]}, State);
+own({Survey, Question, More}, State = #sidecar{questions = Questions}) when Survey =:= connections; Survey =:= streams ->
+    #{Question := {From, Found}} = Questions,
+    State#sidecar{questions = Questions#{Question := {From, [More | Found]}}};
+own({tracing, Number, ok}, State = #sidecar{questions = Questions, tracers = Tracers}) ->
+    #{Number := {_, [Tracer]}} = Questions,
+    answered(Number, {ok, Number}, State#sidecar{tracers = Tracers#{Number => Tracer}});
+own({tracing, Number, {error, _} = Error}, State) ->
+    answered(Number, Error, State);
+own({seen, Number, _, _, _, _, _} = Seen, State = #sidecar{tracers = Tracers}) ->
+    #{Number := Tracer} = Tracers,
+    Tracer ! Seen,
+    State;
+own({traced, Number, _, _} = End, State = #sidecar{tracers = Tracers}) ->
+    {Tracer, Rest} = maps:take(Number, Tracers),
+    Tracer ! End,
+    State#sidecar{tracers = Rest};
+own({kicked, Question, Count}, State) ->
+    answered(Question, Count, State);
 %% For the watchdog, which has seen it come.
 own(pong, State) ->
     State;
@@ -274,6 +325,15 @@ own({listening, [_ | _]} = Event, State = #sidecar{listening = Listening, stream
     State#sidecar{listening = outrider_listening:event(Event, Listening), streams = outrider_streams:untell(Streams)};
 own(Event, State = #sidecar{listening = Listening}) ->
     State#sidecar{listening = outrider_listening:event(Event, Listening)}.
+
+%% What the sidecar tells of a WebSocket, and what only the VM knows.
+connection(Number, Streams, Told0) ->
+    {Stream, Told} = maps:take(stream, Told0),
+    Connection = Told#{id => {self(), Stream}, sidecar => Number, pid => outrider_streams:pid(Stream, Streams)},
+    case Connection of
+        #{closed := _} -> Connection#{state := closed};
+        #{} -> Connection
+    end.
 
 settled(ok) -> ok;
 settled({error, Text}) -> {error, {options, {tls, Text, {error, refused}}}}.
@@ -285,11 +345,18 @@ ask_sidecar(Question, From, State = #sidecar{asked = Asked, questions = Question
         case Question of
             topics -> {topics, Number};
             metrics -> {metrics, Number};
-            {subscribers, Topic} -> {subscribers, Number, Topic};
-            {tls, Settings} -> {tls, Number, outrider_secret:open(Settings)}
+            {tls, Settings} -> {tls, Number, outrider_secret:open(Settings)};
+            {trace, _, Stream, Options} -> {trace, Number, Stream, Options};
+            {kick, Streams, Code, Text} -> {kick, Number, Streams, Code, Text};
+            {Name, Argument} -> {Name, Number, Argument}
+        end,
+    Begun =
+        case Question of
+            {trace, Tracer, _, _} -> [Tracer];
+            _ -> []
         end,
     ok = order(Order, State),
-    State#sidecar{asked = Number, questions = Questions#{Number => {From, []}}}.
+    State#sidecar{asked = Number, questions = Questions#{Number => {From, Begun}}}.
 
 answered(Question, Answer, State = #sidecar{questions = Questions}) ->
     {{From, _}, Rest} = maps:take(Question, Questions),

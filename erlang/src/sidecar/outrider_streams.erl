@@ -6,7 +6,7 @@
 -module(outrider_streams).
 
 -export([new/1, dispatch/2, dispatch_last/2, down/3, upgraded/3, tell/2, untell/1]).
--export([pids/1, is_empty/1, count/1, brief/1]).
+-export([pid/2, pids/1, is_empty/1, count/1, brief/1]).
 -export_type([streams/0]).
 
 %% Events that go to a handler; all others are for the stream's process itself.
@@ -111,6 +111,11 @@ tell(Drain, S = #streams{pids = Pids, told = Told}) ->
 -spec untell(streams()) -> streams().
 untell(S) ->
     S#streams{drain = none}.
+
+%% The process of a stream that is there.
+-spec pid(pos_integer(), streams()) -> pid() | undefined.
+pid(Stream, #streams{pids = Pids}) ->
+    maps:get(Stream, Pids, undefined).
 
 -spec pids(streams()) -> [pid()].
 pids(#streams{pids = Pids}) ->

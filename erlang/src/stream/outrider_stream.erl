@@ -306,10 +306,14 @@ takeover(Headers, Options0, IsTold, Init, Stream) ->
     _ = Stop =/= none andalso (self() ! {'EXIT', Parent, Stop}),
     process_flag(trap_exit, false),
     ok = outrider_context:upgraded(Number, IsTold, Context),
-    label({cowboy_websocket, Ref}),
+    label(label(Ref, Init)),
     %% From here on others may know this process: what they send it by way of the sidecar must find the WebSocket.
     ok = outrider_writer:settle(Writer),
     outrider_websocket:start(Context, Number, Monitor, Writer, Backlog, Init).
+
+%% Cowboy's, and whose it is: the terms are those of the request that terminate/3 gets.
+label(Ref, {_, _, #{peer := Peer, path := Path}}) -> {cowboy_websocket, Ref, Peer, Path};
+label(Ref, _) -> {cowboy_websocket, Ref}.
 
 %% What tools show of the process, as of Cowboy's. OTP has it since 27.
 -if(?OTP_RELEASE >= 27).

@@ -133,8 +133,8 @@ event(Frame, WS = #ws{active = true, inbox = [], parked = []}, HandlerState) whe
     frame(Frame, WS, HandlerState);
 event(Frames, WS = #ws{active = true, inbox = [], parked = []}, HandlerState) ->
     next(WS#ws{inbox = Frames}, HandlerState);
-%% Not active. The client's frames wait; its loss and its silence do not.
-event({closed, timeout} = Closed, WS, HandlerState) ->
+%% Not active. The client's frames wait; its loss, its silence and an operator's order do not.
+event({closed, End} = Closed, WS, HandlerState) when End =:= timeout; End =:= stop ->
     frame(Closed, WS, HandlerState);
 event({closed, {error, Reason}} = Closed, WS, HandlerState) when
     Reason =/= badframe, Reason =/= badencoding, Reason =/= badsize
@@ -156,6 +156,9 @@ frame({closed, {error, Reason} = Error}, WS, HandlerState) when
     Reason =/= badframe, Reason =/= badencoding, Reason =/= badsize
 ->
     terminate(Error, WS, HandlerState);
+%% An operator has closed it.
+frame({closed, stop}, WS, HandlerState) ->
+    terminate(stop, WS, HandlerState);
 frame({closed, Reason}, WS, HandlerState) ->
     _ = last(finish, WS),
     terminate(Reason, WS, HandlerState);
@@ -255,6 +258,7 @@ written({ok, Writer}, WS = #ws{backlog = Backlog0}, HandlerState) ->
         {{drained, Info}, Backlog} ->
             call(websocket_info, {outrider, drained, Info}, WS#ws{writer = Writer, backlog = Backlog}, HandlerState)
     end;
+written({error, stop}, WS, HandlerState) -> terminate(stop, WS, HandlerState);
 written({error, _} = Error, WS, HandlerState) -> terminate(Error, WS, HandlerState);
 written({exit, Reason, Writer}, WS, HandlerState) -> stop(Reason, WS#ws{writer = Writer}, HandlerState).
 

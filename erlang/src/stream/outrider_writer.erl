@@ -28,7 +28,7 @@
 }).
 
 -opaque writer() :: #writer{}.
--type result() :: {ok, writer()} | {error, closed | timeout | atom()} | {exit, Reason :: term(), writer()}.
+-type result() :: {ok, writer()} | {error, closed | timeout | stop | atom()} | {exit, Reason :: term(), writer()}.
 
 -spec new(outrider_context:context(), PortMonitor :: reference()) -> writer().
 new(Context = #{window := Window}, Monitor) ->
@@ -120,6 +120,9 @@ wait(Writer = #writer{context = #{port := Port}, monitor = Monitor, parent = Par
         %% turn behind the messages that came before them.
         {Port, {closed, {error, Reason}}} when Reason =/= badframe, Reason =/= badencoding, Reason =/= badsize ->
             {error, Reason};
+        %% An operator has closed it.
+        {Port, {closed, stop}} ->
+            {error, stop};
         {'DOWN', Monitor, port, _, _} ->
             {error, closed};
         {'EXIT', Parent, Reason} ->

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{Error, ServerConfig};
+use rustls::{CipherSuite, Error, ProtocolVersion, ServerConfig};
 
 /// Plaintext of one record at most, in bytes (RFC 8446, section 5.1): so far the plaintext is ahead of the record that is
 /// being read.
@@ -59,6 +59,22 @@ impl Session {
     /// The client has said that no more will come.
     pub fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// The version, and the cipher suite.
+    pub fn cipher(&self) -> Option<(&'static str, &'static str)> {
+        let version = match self.tls.protocol_version()? {
+            ProtocolVersion::TLSv1_3 => "tlsv1.3",
+            ProtocolVersion::TLSv1_2 => "tlsv1.2",
+            _ => return None,
+        };
+        let suite = match self.tls.negotiated_cipher_suite()?.suite() {
+            CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+            CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+            other => other.as_str()?,
+        };
+        Some((version, suite))
     }
 
     /// What ALPN has chosen.

@@ -61,6 +61,11 @@ impl Stream {
         self.session.certificate()
     }
 
+    /// The version, and the cipher suite.
+    pub fn cipher(&self) -> Option<(&'static str, &'static str)> {
+        self.session.cipher()
+    }
+
     /// The protocol that ALPN has chosen.
     pub fn alpn(&self) -> Option<&[u8]> {
         self.session.alpn()
