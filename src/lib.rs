@@ -18,8 +18,9 @@ pub mod config;
 // An application without a VM.
 pub mod echo;
 
-// The process: what it gives up, when the VM has stopped, where log events go, which build it is.
+// The process: what it gives up, when the VM has stopped, what is told of it, where log events go, which build it is.
 pub mod log;
+pub mod report;
 pub mod rights;
 pub mod version;
 pub mod watchdog;

@@ -16,7 +16,7 @@ use crate::acceptor::{self, Acceptor, ListenError, Tell};
 use crate::echo::{self, Echo};
 use crate::gate::Gate;
 use crate::http::{self, Permits};
-use crate::metrics::{self, Label, Metrics, Sample, Value, count};
+use crate::metrics::count;
 use crate::port::message::{Command, Member, SIDECAR, StreamId, Undecodable, VERSION};
 use crate::port::{Port, decode, stdio};
 use crate::reception::{self, Reception};
@@ -24,7 +24,7 @@ use crate::streams::Streams;
 use crate::streams::application::Application;
 use crate::streams::survey;
 use crate::transport::{Endpoint, Listener, listener, tls};
-use crate::{config, log, rights, streams, watchdog};
+use crate::{config, log, report, rights, streams, watchdog};
 
 /// How long clients may take their close frames at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -137,6 +137,7 @@ pub fn serve(flags: config::Serve) -> Result<(), Failure> {
         });
         let house = House::new(Rc::clone(&port) as Rc<dyn Application>, &flags.limits, flags.window, tls);
         house.gate.begin(flags.suspended);
+        tokio::task::spawn_local(report::limits(Rc::clone(&port)));
         let accepting = tokio::task::spawn_local(house.accept(listener, listeners, Box::new(tell)));
         let result = tokio::select! {
             result = relay(&house, &port, &mut packets) => result,
@@ -261,7 +262,13 @@ impl House {
             Command::SendMany(many) => self.streams.send_many(&many),
             Command::Subscribers(question, topic) => port.subscribers(question, self.streams.subscribers(topic)),
             Command::Topics(question) => port.topics(question, &self.streams.topics()),
-            Command::Metrics(question) => port.metrics(question, &self.metrics(port)),
+            Command::StatsOf(question, pid) => {
+                let traffic = self.streams.of_process(pid).and_then(|id| self.streams.traffic(id));
+                port.stats_of(question, traffic.as_ref());
+            }
+            Command::Metrics(question) => {
+                port.metrics(question, &report::metrics(&self.gate, &self.streams, port));
+            }
             Command::Connections(question, query) => {
                 let (streams, port) = (Rc::clone(&self.streams), Rc::clone(port));
                 tokio::task::spawn_local(survey::connections(streams, port, question, *query));
@@ -279,34 +286,6 @@ impl House {
             }
             _ => tracing::error!("a command that is not for the sidecar itself"),
         }
-    }
-
-    /// What has been counted, and how much there is of what somebody else counts.
-    fn metrics(&self, port: &Port) -> Vec<Sample> {
-        let number = |name, number| (name, Value::Number(number));
-        let mut samples = count(Metrics::read);
-        let (handshaking, websockets) = count(|metrics| (metrics.tls_handshaking.get(), metrics.websockets.get()));
-        let (all, http) = (self.gate.sockets.count() as u64, self.gate.connections.count() as u64);
-        let (topics, subscriptions) = self.streams.topic_counts();
-        samples.extend([
-            (
-                "connections",
-                Value::By(vec![
-                    (Label::Name("tls_handshake"), handshaking),
-                    (Label::Name("http"), http.saturating_sub(handshaking)),
-                    (Label::Name("websocket"), websockets),
-                    (Label::Name("closing"), all.saturating_sub(http + websockets)),
-                ]),
-            ),
-            number("backlog_bytes", self.streams.queued.bytes() as u64),
-            number("port_waiting_bytes", port.waiting() as u64),
-            number("port_congested_us", port.congested_us()),
-            number("topics", topics as u64),
-            number("subscriptions", subscriptions as u64),
-            number("cpu_us", metrics::processor_time().as_micros() as u64),
-        ]);
-        samples.extend(metrics::resident().map(|bytes| number("memory_bytes", bytes)));
-        samples
     }
 
     /// Changes how connections are encrypted, if they are.

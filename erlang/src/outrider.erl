@@ -12,8 +12,18 @@
 -export([get_max_connections/1, set_max_connections/2, wait_for_connections/3, wait_for_connections/4]).
 -export([get_transport_options/1, set_transport_options/2, get_protocol_options/1, set_protocol_options/2]).
 -export([set_env/3, get_env/2, get_env/3]).
--export([backlog/0]).
+-export([backlog/0, stats/0]).
 -export([send_many/2, subscribe/1, unsubscribe/1, publish/3, publish_from/4, subscribers/2, topics/1]).
+
+-export_type([stats/0]).
+
+%% Of one WebSocket.
+-type stats() :: #{
+    messages_received := non_neg_integer(),
+    bytes_received := non_neg_integer(),
+    messages_sent := non_neg_integer(),
+    bytes_sent := non_neg_integer()
+}.
 
 %% Start a listener for HTTP/1.1 and WebSocket over TCP or a Unix socket. It lives under Outrider's supervisor, not under
 %% the caller. {error, eaddrinuse | eacces} if the address cannot be had, {error, {bad_option, Key}} for an option that
@@ -306,6 +316,25 @@ get_env(Ref, Name, Default) ->
 -spec backlog() -> outrider_backlog:info().
 backlog() ->
     outrider_backlog:info().
+
+%% In a callback of a WebSocket: what its client has sent and was sent so far, in messages (pings and pongs too) and in the bytes of
+%% their payloads, not compressed; with what others have sent to many, and what waits for the client. For what used inet:getstat/1.
+%% It is a question to the listener's sidecars, some 100 µs while nobody is busy: for now and then, not for each message. badarg in
+%% any other process, {error, timeout} where no sidecar answers within five seconds.
+-spec stats() -> stats() | {error, timeout}.
+stats() ->
+    Ref =
+        case [Ref || [Parent | _] <- [get('$ancestors')], Ref <- outrider_registry:refs(), outrider_registry:streams_sup(Ref) =:= Parent] of
+            [Found] -> Found;
+            [] -> error(badarg)
+        end,
+    Sidecars = outrider_listener_sup:sidecars(outrider_registry:supervisor(Ref)),
+    Answers = outrider_sidecar:ask_sidecars(Sidecars, {stats, self()}),
+    case [Stats || Stats = #{} <- Answers] of
+        [Stats] -> Stats;
+        [] when length(Answers) < length(Sidecars) -> {error, timeout};
+        [] -> error(badarg)
+    end.
 
 %% Send frames to the WebSockets of these processes (pg, gproc, Phoenix.PubSub or a list of one's own may know them), here and
 %% on other nodes: as one command to each sidecar, without waking a process. Returns how many processes that are; one that is

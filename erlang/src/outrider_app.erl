@@ -13,6 +13,7 @@ start(_Type, _Args) ->
     {ok, Ranchs} = application:get_key(ranch, modules),
     Cowlibs = [cow_date, cow_http, cow_http_hd, cow_qs, cow_ws],
     _ = [{module, _} = code:ensure_loaded(Module) || Module <- Ours ++ Cowboys ++ Ranchs ++ Cowlibs],
+    ok = outrider_telemetry:init(),
     outrider_sup:start_link().
 
 -spec stop(term()) -> ok.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::request::RequestHead;
 use super::response::{is_interim, is_sendable, switching_protocols};
-use crate::port::message::{Body, Command, Headers, OVERHEAD, Status, StreamId};
+use crate::port::message::{Body, Command, Headers, OVERHEAD, Status, StreamId, Traffic};
 use crate::streams::application::Head;
 use crate::streams::broadcast::Broadcast;
 use crate::streams::queued::Share;
@@ -433,6 +433,10 @@ impl Stream for Exchange {
             Some(Delivered::TooMuch) => Delivered::TooMuch,
             _ => Delivered::Nothing,
         }
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.state.borrow().upgrade.as_ref().map(|session| session.traffic())
     }
 
     fn blocked_since(&self) -> Option<Instant> {

@@ -101,6 +101,7 @@ fn websocket_options(term: Term) -> Result<WebsocketOptions, Undecodable> {
             "ping_interval" => options.ping_interval = or_infinity(&value)?,
             "pong_timeout" => options.pong_timeout = integer(&value)?,
             "pid" => options.pid = Some(pid(&value)?),
+            "stats" => options.stats = boolean(&value)?,
             "compress" => compress = boolean(&value)?,
             "deflate_opts" => deflate = deflate_options(value)?,
             _ => return Err(Undecodable),

@@ -133,6 +133,7 @@ impl<'a> Reader<'a> {
             }
             ("subscribers", 3) => Command::Subscribers(self.integer()?, self.binary()?),
             ("topics", 2) => Command::Topics(self.integer()?),
+            ("stats", 3) => Command::StatsOf(self.integer()?, self.pid()?),
             ("metrics", 2) => Command::Metrics(self.integer()?),
             _ => return Ok(None),
         }))

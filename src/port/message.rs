@@ -87,6 +87,8 @@ pub struct WebsocketOptions {
     pub pong_timeout: u64,
     /// The process that runs the handler: who is meant by [`SendMany`].
     pub pid: Option<Pid>,
+    /// Whether the application wants to know at its end what its client has sent and was sent.
+    pub stats: bool,
     /// What to negotiate; `None` for no compression.
     pub deflate: Option<crate::ws::DeflateOpts>,
 }
@@ -114,6 +116,7 @@ impl Default for WebsocketOptions {
             ping_interval: None,
             pong_timeout: PONG_TIMEOUT,
             pid: None,
+            stats: false,
             deflate: None,
         }
     }
@@ -172,6 +175,8 @@ pub enum Command<'a> {
     /// Tell of the frames of a stream from now on, under a number; and no longer.
     Trace(u64, StreamId, Box<TraceOptions>),
     Untrace(u64, StreamId),
+    /// What the client of this process's WebSocket has sent and was sent; the answer carries the number.
+    StatsOf(u64, Pid),
 }
 
 /// New values; `None`, the outer one, leaves an option as it is.
@@ -182,6 +187,15 @@ pub struct SetOptions {
     pub ping_interval: Option<Option<u64>>,
     pub pong_timeout: Option<u64>,
     pub chunked: Option<bool>,
+}
+
+/// What one client has sent, and what it was sent: messages, pings and pongs, and the bytes of their payloads, not compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub messages_received: u64,
+    pub bytes_received: u64,
+    pub messages_sent: u64,
+    pub bytes_sent: u64,
 }
 
 /// A process of the VM: number and serial of its identifier.

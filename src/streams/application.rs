@@ -5,7 +5,8 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use crate::port::message::{Reason, SIDECAR, StreamId};
+use crate::metrics::Side;
+use crate::port::message::{Reason, SIDECAR, StreamId, Traffic};
 use crate::port::{Port, TermWriter};
 use crate::ws::Event;
 
@@ -59,6 +60,10 @@ pub trait Application {
 
     /// So many frames for many were not sent to this client, which has not taken what was sent before.
     fn dropped(&self, stream: StreamId, frames: u64);
+
+    /// What a WebSocket's client has sent and was sent, at its end where that is wanted: which side has come to it first, and with
+    /// which code.
+    fn stats(&self, _stream: StreamId, _traffic: &Traffic, _ended: (Side, u16)) {}
 
     /// The last event of a stream.
     fn closed(&self, stream: StreamId, reason: &Reason);
@@ -122,6 +127,10 @@ impl Application for Port {
         self.event(stream, |w| {
             w.tuple(2).atom("dropped").integer(frames);
         });
+    }
+
+    fn stats(&self, stream: StreamId, traffic: &Traffic, ended: (Side, u16)) {
+        self.stats(stream, traffic, ended);
     }
 
     fn closed(&self, stream: StreamId, reason: &Reason) {

@@ -23,7 +23,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::metrics::{Limit, reached};
-use crate::port::message::{Command, Member, Pid, Publish, Reason, SendMany, StreamId, TraceOptions, Who};
+use crate::port::message::{Command, Member, Pid, Publish, Reason, SendMany, StreamId, TraceOptions, Traffic, Who};
 use alarms::Alarms;
 use application::Application;
 use broadcast::Broadcast;
@@ -48,6 +48,11 @@ pub trait Stream {
 
     /// Writes what the commands have left to be written.
     fn flush(&self) {}
+
+    /// What a WebSocket's client has sent and was sent.
+    fn traffic(&self) -> Option<Traffic> {
+        None
+    }
 
     /// Since when the client has taken nothing of what waits for it.
     fn blocked_since(&self) -> Option<Instant>;
@@ -265,6 +270,11 @@ impl Streams {
 
     fn stream(&self, id: StreamId) -> Option<Rc<dyn Stream>> {
         self.table.borrow().get(&id).map(|entry| Rc::clone(&entry.stream))
+    }
+
+    /// What a WebSocket's client has sent and was sent.
+    pub fn traffic(&self, id: StreamId) -> Option<Traffic> {
+        self.table.borrow().get(&id)?.stream.traffic()
     }
 
     /// Subscribes a stream; the application is told where a limit forbids it.

@@ -9,19 +9,10 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use crate::port::TermWriter;
-use crate::port::message::{Filter, Sort, State, StreamId, Who};
+use crate::port::message::{Filter, Sort, State, StreamId, Traffic, Who};
 
 /// How many of those that have ended are remembered.
 const MOST_ENDED: usize = 256;
-
-/// What one client has sent, and what it was sent: messages, pings and pongs, and the bytes of their payloads, not compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    pub messages_received: u64,
-    pub bytes_received: u64,
-    pub messages_sent: u64,
-    pub bytes_sent: u64,
-}
 
 /// One WebSocket at one moment.
 #[derive(Clone)]

@@ -12,6 +12,7 @@ mod outgoing;
 mod oversize;
 mod session;
 mod trace;
+mod traffic;
 
 pub use session::Session;
 
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 
 use crate::gate::Permit;
 use crate::metrics::{Limit, Opcode, Side, count, reached};
-use crate::port::message::{Command, OVERHEAD, Reason, State, StreamId, TraceOptions};
+use crate::port::message::{Command, OVERHEAD, Reason, State, StreamId, TraceOptions, Traffic};
 use crate::port::protocol_error;
 use crate::streams::alarms::Alarm;
 use crate::streams::application::Direction;
@@ -42,6 +43,7 @@ use keepalive::Due;
 use outgoing::Outgoing;
 use session::{Misplaced, NO_CLOSE, NO_CODE, Phase};
 use trace::{Tap, Trace};
+use traffic::{received, sent};
 
 /// A shorter idle timeout would be over again before anything else had its turn.
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
@@ -94,6 +96,7 @@ pub fn start(
         permit,
     });
     streams.insert(id, Rc::clone(&websocket) as Rc<dyn Stream>);
+    websocket.tell_stats(&mut websocket.state.borrow_mut()); // It may be over already.
     count(|metrics| metrics.handshakes.add(1));
     tokio::task::spawn_local(run(websocket));
 }
@@ -133,6 +136,7 @@ impl Stream for Websocket {
         } else if was_open && state.phase != Phase::Open {
             self.note(&state, End::Stop(state.closed_with));
         }
+        self.tell_stats(&mut state);
         !self.dirty.replace(true)
     }
 
@@ -157,6 +161,10 @@ impl Stream for Websocket {
             drop(state);
             self.wake();
         }
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(self.state.borrow().traffic())
     }
 
     fn blocked_since(&self) -> Option<Instant> {
@@ -345,33 +353,33 @@ impl Websocket {
 
     /// Decodes, tells the application, and says how much of `input` was used: all, unless the window is full.
     fn decode(&self, state: &mut Session, input: &mut [u8]) -> usize {
-        let Session { decoder, encoder, out, unused, pong, phase, paused, keepalive, traffic, .. } = state;
+        let Session { decoder, encoder, out, unused, pong, phase, paused, keepalive, traffic, ended, .. } = state;
         let window = self.streams.options.window;
         let result = decoder.decode(input, &mut |event| {
             match event {
                 Event::Ping(payload) if encoder.is_within_frame() => *pong = Some(payload.into()),
                 Event::Ping(payload) => {
-                    traffic.sent(Opcode::Pong, payload.len() as u64);
+                    sent(traffic, Opcode::Pong, payload.len() as u64);
                     encoder.pong(payload, out.own(0));
                 }
                 // The handler has not asked for it.
                 Event::Pong(payload) => {
                     if let Some(took) = keepalive.as_mut().and_then(|k| k.answers(payload, Instant::now())) {
                         count(|metrics| took.iter().for_each(|took| metrics.round_trips.add(*took)));
-                        traffic.received(&event);
+                        received(traffic, &event);
                         return ControlFlow::Continue(());
                     }
                 }
                 _ => {}
             }
-            traffic.received(&event);
+            received(traffic, &event);
             let cost = OVERHEAD + payload(&event).len();
             *unused += cost;
             count(|metrics| metrics.credit_received_bytes.add(cost as u64));
             match event {
                 Event::Close(close) => {
                     let code = close.map(|(code, _)| code);
-                    phase.leave(Phase::Closing(code), Side::Client, code.unwrap_or(NO_CODE));
+                    phase.leave(Phase::Closing(code), ended, (Side::Client, code.unwrap_or(NO_CODE)));
                     let close = close.map(|(code, text)| (code, text.into()));
                     self.streams.app.closed(self.id, &Reason::Remote(close));
                 }
@@ -411,7 +419,15 @@ impl Websocket {
                 _ => End::Timeout,
             },
         );
-        state.phase.leave(Phase::Closing(code), Side::Server, code.unwrap_or(NO_CODE));
+        state.leave(Phase::Closing(code), Side::Server, code.unwrap_or(NO_CODE));
+    }
+
+    /// Both sides are done with it: tells what there was, once, where that is wanted.
+    fn tell_stats(&self, state: &mut Session) {
+        if state.tells_stats && matches!(state.phase, Phase::Ending | Phase::Gone) {
+            state.tells_stats = false;
+            self.streams.app.stats(self.id, &state.traffic, state.ended);
+        }
     }
 
     /// The socket has failed.
@@ -426,7 +442,8 @@ impl Websocket {
         } else {
             Side::Client
         };
-        state.phase.leave(Phase::Gone, side, NO_CLOSE);
+        state.leave(Phase::Gone, side, NO_CLOSE);
+        self.tell_stats(state);
         state.out = Outgoing::default(); // At once: shared frames count until nobody holds them.
         self.streams.queued.set(&self.share, 0);
     }

@@ -17,13 +17,13 @@ use tokio::time::Instant;
 use super::keepalive::Keepalive;
 use super::outgoing::Outgoing;
 use super::trace::Trace;
+use super::traffic::sent;
 use crate::metrics::{Limit, Opcode, Side, count, reached};
-use crate::port::message::{Command, OVERHEAD, OnBacklog, PONG_TIMEOUT, SetOptions, WebsocketOptions};
+use crate::port::message::{Command, OVERHEAD, OnBacklog, PONG_TIMEOUT, SetOptions, Traffic, WebsocketOptions};
 use crate::streams::Delivered;
 use crate::streams::broadcast::Broadcast;
-use crate::streams::status::Traffic;
 use crate::transport::stall::Stall;
-use crate::ws::{self, Decoder, Encoder, Event};
+use crate::ws::{self, Decoder, Encoder};
 
 /// So many frames that were dropped are told although the client still lags.
 const MANY_DROPPED: u32 = 1000;
@@ -58,6 +58,10 @@ pub struct Session {
     pub(super) traffic: Traffic,
     /// The code of the close frame that was ours.
     pub(super) closed_with: Option<u16>,
+    /// The application wants to know of it at the end, and has not been told.
+    pub(super) tells_stats: bool,
+    /// Who has ended it first, and the code that says why.
+    pub(super) ended: (Side, u16),
     /// A pong that must wait for the end of a frame whose payload is still coming.
     pub(super) pong: Option<Box<[u8]>>,
     pub(super) active: bool,
@@ -95,11 +99,12 @@ pub enum Phase {
 
 impl Phase {
     /// Goes on to the next. The first end is the one that counts: who came to it, and the code that says why.
-    pub(super) fn leave(&mut self, next: Self, side: Side, code: u16) {
+    pub(super) fn leave(&mut self, next: Self, ended: &mut (Side, u16), by: (Side, u16)) {
         if *self == Self::Open {
+            *ended = by;
             count(|metrics| {
                 metrics.websockets.sub(1);
-                metrics.closed(side, code);
+                metrics.closed(by.0, by.1);
             });
         }
         *self = next;
@@ -138,6 +143,8 @@ impl Session {
             dropped: 0,
             traffic: Traffic::default(),
             closed_with: None,
+            tells_stats: options.stats,
+            ended: (Side::Server, NO_CODE),
             pong: None,
             active: options.active,
             idle_timeout: options.idle_timeout.map(Duration::from_millis),
@@ -165,6 +172,16 @@ impl Session {
         self.out.begin(answer);
     }
 
+    /// Goes on to the next phase, by that side and with that code.
+    pub(super) fn leave(&mut self, next: Phase, side: Side, code: u16) {
+        self.phase.leave(next, &mut self.ended, (side, code));
+    }
+
+    /// What the client has sent and was sent.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
     /// Bytes that wait for the client to take them.
     pub fn waiting(&self) -> usize {
         self.out.waiting()
@@ -179,7 +196,7 @@ impl Session {
     pub fn command(&mut self, command: Command<'_>) -> Result<(), Misplaced> {
         match (command, self.phase) {
             (_, Phase::Ending | Phase::Gone) => {}
-            (Command::Abort, _) => self.phase.leave(Phase::Gone, Side::Server, NO_CLOSE),
+            (Command::Abort, _) => self.leave(Phase::Gone, Side::Server, NO_CLOSE),
             (Command::Finish, Phase::Closing(code)) => self.close(code.map(|code| (code, &b""[..]))),
             (Command::Close(close), _) => self.close(close),
             (Command::Cut(code), _) => {
@@ -232,7 +249,7 @@ impl Session {
             && !self.encoder.is_within_frame()
         {
             let payload = keepalive.ping(now);
-            self.traffic.sent(Opcode::Ping, payload.len() as u64);
+            sent(&mut self.traffic, Opcode::Ping, payload.len() as u64);
             self.encoder.ping(&payload, self.out.own(0));
         }
     }
@@ -245,7 +262,7 @@ impl Session {
                 let complete = self.encoder.part(piece, out).map_err(|_| Misplaced)?;
                 if complete {
                     if let Some(payload) = self.pong.take() {
-                        self.traffic.sent(Opcode::Pong, payload.len() as u64);
+                        sent(&mut self.traffic, Opcode::Pong, payload.len() as u64);
                         self.encoder.pong(&payload, out);
                     }
                     if self.out.release() {
@@ -256,22 +273,22 @@ impl Session {
             }
             _ if self.encoder.is_open() => return Err(Misplaced),
             Command::Message(kind, payload) => {
-                self.traffic.sent(kind.into(), payload.len() as u64);
+                sent(&mut self.traffic, kind.into(), payload.len() as u64);
                 self.encoder.message(kind, payload, out);
                 payload.len()
             }
             Command::Open(kind, size) => {
-                self.traffic.sent(kind.into(), size);
+                sent(&mut self.traffic, kind.into(), size);
                 self.encoder.open(kind, size, out);
                 0
             }
             Command::Ping(payload) => {
-                self.traffic.sent(Opcode::Ping, payload.len() as u64);
+                sent(&mut self.traffic, Opcode::Ping, payload.len() as u64);
                 self.encoder.ping(payload, out);
                 payload.len()
             }
             Command::Pong(payload) => {
-                self.traffic.sent(Opcode::Pong, payload.len() as u64);
+                sent(&mut self.traffic, Opcode::Pong, payload.len() as u64);
                 self.encoder.pong(payload, out);
                 payload.len()
             }
@@ -286,7 +303,7 @@ impl Session {
     /// taken back, or, where some of it has been written, nothing can stand behind it.
     pub fn close(&mut self, close: Option<(u16, &[u8])>) {
         if !self.take_back() {
-            self.phase.leave(Phase::Gone, Side::Server, NO_CLOSE);
+            self.leave(Phase::Gone, Side::Server, NO_CLOSE);
             return;
         }
         if self.encoder.is_open() {
@@ -296,7 +313,7 @@ impl Session {
         }
         self.encoder.close(close, self.out.own(0));
         self.closed_with = close.map(|(code, _)| code);
-        self.phase.leave(Phase::Ending, Side::Server, close.map_or(NO_CODE, |(code, _)| code));
+        self.leave(Phase::Ending, Side::Server, close.map_or(NO_CODE, |(code, _)| code));
         self.unread = Vec::new();
     }
 
@@ -304,7 +321,7 @@ impl Session {
     /// since the client does not take them.
     pub fn cut(&mut self, code: u16, text: &[u8]) {
         if !self.take_back() {
-            self.phase.leave(Phase::Gone, Side::Server, NO_CLOSE);
+            self.leave(Phase::Gone, Side::Server, NO_CLOSE);
             return;
         }
         self.out.cut();
@@ -396,32 +413,6 @@ impl Drop for Session {
                 metrics.websockets.sub(1); // The client has gone before it was one.
             }
         });
-    }
-}
-
-impl Traffic {
-    /// What a client has sent: in whole messages, and in the bytes of what has come of them.
-    pub(super) fn received(&mut self, event: &Event<'_>) {
-        let (opcode, bytes) = match *event {
-            Event::Part(kind, bytes) => {
-                self.bytes_received += bytes.len() as u64;
-                let opcode = Opcode::from(kind) as usize;
-                return count(|metrics| metrics.message_bytes_received.add(opcode, bytes.len() as u64));
-            }
-            Event::Message(kind, bytes) => (kind.into(), bytes),
-            Event::Ping(bytes) => (Opcode::Ping, bytes),
-            Event::Pong(bytes) => (Opcode::Pong, bytes),
-            Event::Close(_) => return,
-        };
-        self.messages_received += 1;
-        self.bytes_received += bytes.len() as u64;
-        count(|metrics| metrics.received(opcode, bytes.len() as u64));
-    }
-
-    pub(super) fn sent(&mut self, opcode: Opcode, bytes: u64) {
-        self.messages_sent += 1;
-        self.bytes_sent += bytes;
-        count(|metrics| metrics.sent(opcode, 1, bytes));
     }
 }
 

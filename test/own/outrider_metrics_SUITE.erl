@@ -12,7 +12,8 @@
 -export([a_sidecar_that_stands_still_is_told_apart_in_time/1]).
 -export([a_sidecar_that_was_lost_begins_anew_and_its_restarts_are_counted/1]).
 -export([several_sidecars_are_measured_each_for_itself/1, many_may_ask_at_once/1]).
--export([a_listener_that_does_not_run_is_a_badarg/1]).
+-export([a_listener_that_does_not_run_is_a_badarg/1, a_handler_knows_the_traffic_of_its_own_client/1]).
+-export([nobody_else_has_stats/1]).
 -import(own_case, [server/1]).
 -import(os_process, [until/1]).
 
@@ -29,6 +30,7 @@ routes() ->
     Echo = #{silent => true, websocket_handle => fun
         ({text, <<"close">>}, State) -> {[{close, 4711, <<>>}], State};
         ({text, <<"many">>}, State) -> {[{subscribe, <<"all">>}], State};
+        ({text, <<"stats">>}, State) -> {[{binary, term_to_binary(outrider:stats())}], State};
         ({text, <<"large">>}, State) -> {[{binary, <<0:8000000>>}], State};
         ({Type, Payload}, State) when Type =:= text; Type =:= binary -> {[{Type, Payload}], State};
         (_, State) -> {[], State}
@@ -259,6 +261,20 @@ many_may_ask_at_once(Config) ->
 
 a_listener_that_does_not_run_is_a_badarg(_) ->
     badarg = try outrider:metrics(nobody) catch error:Reason -> Reason end.
+
+%% What it was sent by others is in it, and what it was answered itself.
+a_handler_knows_the_traffic_of_its_own_client(Config) ->
+    #{ref := Ref} = Server = server(Config),
+    [Socket, Other] = [subscribed(Server) || _ <- [1, 2]],
+    ok = outrider:publish(Ref, <<"all">>, {text, <<"12345">>}),
+    _ = [{text, <<"12345">>} = ws_client:recv(S) || S <- [Socket, Other]],
+    ws_client:send(Socket, [{ping, <<"1">>}, {text, <<"stats">>}]),
+    {pong, <<"1">>} = ws_client:recv(Socket),
+    {binary, Stats} = ws_client:recv(Socket),
+    #{messages_received := 4, bytes_received := 13, messages_sent := 3, bytes_sent := 9} = binary_to_term(Stats).
+
+nobody_else_has_stats(_) ->
+    badarg = try outrider:stats() catch error:Reason -> Reason end.
 
 metrics(#{ref := Ref}) ->
     outrider:metrics(Ref).

@@ -57,7 +57,8 @@ atoms() ->
         connections, streams, kicked, stream, state, open, blocked, closing, age, idle, messages_in, bytes_in, messages_out, bytes_out,
         tracing, seen, traced, in, out, frames, time, stopped, not_found, too_many,
         credit_in, credit_out, compress, round_trip, 'tlsv1.3', 'tlsv1.2', reason, stop,
-        'HTTP/1.1', 'HTTP/1.0', undefined, true, false, limit
+        'HTTP/1.1', 'HTTP/1.0', undefined, true, false, limit, limits,
+        stats, messages_received, bytes_received, messages_sent, bytes_sent
     ] ++ outrider_metrics_table:atoms().
 
 %% A bundle of one message, which is what most bundles are: as bundle/3 of frame/1, with one small binary in front of the

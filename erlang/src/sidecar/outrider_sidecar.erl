@@ -22,6 +22,9 @@
 -define(REBIND_MS, 5000).
 %% Processes that tell stream handlers of refused requests, which may take any time for it.
 -define(MOST_TELLING, 100).
+%% How long nothing is said again of requests that are refused for the same reason, and of the same limit.
+-define(REFUSED_PAUSE_MS, 10000).
+-define(LIMIT_PAUSE_MS, 60000).
 %% Questions that a sidecar which stands still may be asked before nobody waits for it any more.
 -define(MOST_QUESTIONS, 100).
 %% Questions at a time for which a sidecar looks at all of its WebSockets.
@@ -39,6 +42,8 @@
     %% Requests that the sidecar has refused, and processes that tell stream handlers of some.
     refused = 0 :: non_neg_integer(),
     telling = 0 :: non_neg_integer(),
+    %% What the log has had lines of.
+    seldom = outrider_seldom:new() :: outrider_seldom:seldom(),
     %% Questions that the sidecar has been asked since its start; who waits for its answer to which, and what has come of it.
     asked = 0 :: non_neg_integer(),
     questions = #{} :: #{pos_integer() => {gen_server:from(), [term()]}},
@@ -50,6 +55,7 @@
 -record(starting, {
     ref :: ranch:ref(),
     number :: pos_integer(),
+    since = erlang:monotonic_time() :: integer(),
     patience = outrider_patience:new() :: outrider_patience:patience()
 }).
 
@@ -91,8 +97,8 @@ set_max_connections(Pids, Max) ->
 %% What each of them answers; nothing where it ends meanwhile, or takes too long.
 -spec ask_sidecars([pid()], Question) -> [term()] when
     Question ::
-        {subscribers, binary()} | topics | {connections, map()} | {streams, map()} | {kick, [pos_integer()], pos_integer(), binary()}
-        | {trace, pid(), pos_integer(), map()}.
+        {subscribers, binary()} | {stats, pid()} | topics | {connections, map()} | {streams, map()}
+        | {kick, [pos_integer()], pos_integer(), binary()} | {trace, pid(), pos_integer(), map()}.
 ask_sidecars(Pids, Question) ->
     [Answer || {reply, Answer} <- ask(Pids, Question), Answer =/= starting].
 
@@ -139,10 +145,12 @@ init({Ref, Number}) ->
     end.
 
 -spec handle_continue(start, #starting{}) -> {noreply, #starting{} | #sidecar{}}.
-handle_continue(start, State = #starting{ref = Ref, number = Number, patience = Patience0}) ->
+handle_continue(start, State = #starting{ref = Ref, number = Number, since = Since, patience = Patience0}) ->
     case start(again, Ref, Number) of
         {ok, Sidecar} ->
             ok = outrider_registry:restarted(Ref, Number),
+            Away = #{duration => erlang:monotonic_time() - Since},
+            ok = outrider_telemetry:execute([sidecar, back], Away, #{listener => Ref, sidecar => Number}),
             {noreply, Sidecar};
         {error, Reason} ->
             Now = erlang:monotonic_time(millisecond),
@@ -202,6 +210,8 @@ handle_call(topics = Question, From, State) ->
     {noreply, ask_sidecar(Question, From, State)};
 handle_call(metrics, _From, State = #sidecar{number = Number, questions = Questions}) when map_size(Questions) >= ?MOST_QUESTIONS ->
     {reply, {Number, no_answer}, State};
+handle_call({stats, _} = Question, From, State) ->
+    {noreply, ask_sidecar(Question, From, State)};
 handle_call(metrics = Question, From, State) ->
     {noreply, ask_sidecar(Question, From, State)};
 handle_call({Survey, _}, _From, State = #sidecar{questions = Questions}) when
@@ -273,7 +283,11 @@ own({log, Level, Target, Text}, State = #sidecar{ref = Ref}) ->
     ok = outrider_log:said(Ref, Level, Target, Text),
     State;
 own({refused, Count, Status, Known}, State = #sidecar{refused = Refused}) ->
-    tell_handlers(Status, Known, State#sidecar{refused = Refused + Count});
+    tell_handlers(Status, Known, log_refused(Count, Status, Known, State#sidecar{refused = Refused + Count}));
+own({limits, Reached}, State) ->
+    maps:fold(fun limit/3, State, Reached);
+own({stats, Question, Stats}, State) ->
+    answered(Question, Stats, State);
 own({tls, Question, Result}, State) ->
     answered(Question, settled(Result), State);
 own({host, Name}, State = #sidecar{ref = Ref, context = #{collector := Collector}}) ->
@@ -363,6 +377,35 @@ answered(Question, Answer, State = #sidecar{questions = Questions}) ->
     ok = gen_server:reply(From, Answer),
     State#sidecar{questions = Rest}.
 
+log_refused(Count, Status, Known, State = #sidecar{ref = Ref, number = Number, seldom = Seldom0}) ->
+    case outrider_seldom:happened({refused, Status, maps:get(limit, Known)}, Count, now_ms(), ?REFUSED_PAUSE_MS, Seldom0) of
+        {say, All, Seldom} ->
+            ok = outrider_log:refused(Ref, Number, Status, Known, All - 1),
+            State#sidecar{seldom = Seldom};
+        {quiet, Seldom} ->
+            State#sidecar{seldom = Seldom}
+    end.
+
+limit(Limit, Count, State = #sidecar{ref = Ref, number = Number, seldom = Seldom0}) ->
+    ok = outrider_telemetry:execute([limit, reached], #{count => Count}, #{listener => Ref, sidecar => Number, limit => Limit}),
+    Seldom =
+        case outrider_log:is_told(Limit) of
+            true ->
+                case outrider_seldom:happened(Limit, Count, now_ms(), ?LIMIT_PAUSE_MS, Seldom0) of
+                    {say, All, Said} ->
+                        ok = outrider_log:limit(Ref, Number, Limit, All),
+                        Said;
+                    {quiet, Unsaid} ->
+                        Unsaid
+                end;
+            false ->
+                Seldom0
+        end,
+    State#sidecar{seldom = Seldom}.
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).
+
 tell_handlers(_, _, State = #sidecar{telling = ?MOST_TELLING}) ->
     State;
 tell_handlers(Status, Known, State = #sidecar{ref = Ref, context = #{parent := Parent}, telling = Telling}) ->
@@ -375,7 +418,10 @@ terminate(_Reason, #starting{}) ->
     ok;
 terminate(shutdown, #sidecar{context = Context, listening = Listening, streams = Streams}) ->
     outrider_farewell:say(Context, Listening, Streams);
-terminate(_Reason, #sidecar{port = Port}) ->
+terminate(Reason, #sidecar{port = Port, ref = Ref, number = Number, streams = Streams}) ->
+    #{all_connections := Clients} = outrider_streams:count(Streams),
+    Metadata = #{listener => Ref, sidecar => Number, reason => Reason},
+    ok = outrider_telemetry:execute([sidecar, lost], #{streams => Clients}, Metadata),
     ok = outrider_launch:close(Port),
     %% A crash report shows the mailbox.
     outrider_discreet:forget(Port).

@@ -20,6 +20,8 @@ start_link(Ref, TransOpts) ->
 
 start_sidecars([], Ref, Supervisor) ->
     ok = outrider_registry:set_started(Ref, true),
+    Measurements = #{system_time => erlang:system_time()},
+    ok = outrider_telemetry:execute([listener, start], Measurements, #{listener => Ref, address => outrider_registry:last_address(Ref)}),
     {ok, Supervisor};
 start_sidecars([Number | Numbers], Ref, Supervisor) ->
     case supervisor:start_child(Supervisor, [Number]) of

@@ -298,7 +298,7 @@ takeover(Headers, Options0, IsTold, Init, Stream) ->
     } = Stream,
     #{ref := Ref, parent := Parent, window := Window} = Context,
     {Options, Backlog} = outrider_backlog:options(Options0, Window),
-    Writer = outrider_backlog:writer(Backlog, outrider_response:upgrade(Headers, Options#{pid => self()}, Response)),
+    Writer = outrider_backlog:writer(Backlog, outrider_response:upgrade(Headers, own_options(Options), Response)),
     terminate_chain(switch_protocol, Stream),
     ok = cowboy_children:terminate(Children),
     flush(Parent),
@@ -314,6 +314,13 @@ takeover(Headers, Options0, IsTold, Init, Stream) ->
 %% Cowboy's, and whose it is: the terms are those of the request that terminate/3 gets.
 label(Ref, {_, _, #{peer := Peer, path := Path}}) -> {cowboy_websocket, Ref, Peer, Path};
 label(Ref, _) -> {cowboy_websocket, Ref}.
+
+%% Of its end is told what somebody may want to hear.
+own_options(Options) ->
+    case outrider_telemetry:is_heard() of
+        true -> Options#{pid => self(), stats => true};
+        false -> Options#{pid => self()}
+    end.
 
 %% What tools show of the process, as of Cowboy's. OTP has it since 27.
 -if(?OTP_RELEASE >= 27).

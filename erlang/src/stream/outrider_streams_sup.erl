@@ -70,9 +70,13 @@ handle_info(Message, State = #state{ref = Ref, logger = Logger}) ->
 %% By the time a listener stops, its sidecar's process has ended the streams; here are those that outlived it, and those
 %% of a listener that gives up or whose supervisor was killed. They are told by a message, as by the sidecar's process.
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, State = #state{shutdown = brutal_kill}) ->
+terminate(Reason, State = #state{ref = Ref}) ->
+    ok = end_streams(State),
+    outrider_telemetry:execute([listener, stop], #{system_time => erlang:system_time()}, #{listener => Ref, reason => Reason}).
+
+end_streams(State = #state{shutdown = brutal_kill}) ->
     kill(children(State));
-terminate(_Reason, State = #state{shutdown = Shutdown}) ->
+end_streams(State = #state{shutdown = Shutdown}) ->
     Monitors = maps:from_list([{monitor(process, Pid), Pid} || Pid <- children(State)]),
     _ = [Pid ! {'EXIT', self(), shutdown} || Pid <- maps:values(Monitors)],
     Timer =

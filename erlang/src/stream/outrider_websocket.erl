@@ -57,6 +57,7 @@ start(Context = #{parent := Parent}, Number, Monitor, Writer, Backlog, {Handler,
         handler = Handler,
         req = Req
     },
+    ok = outrider_telemetry:websocket_start(metadata(WS)),
     case erlang:function_exported(Handler, websocket_init, 1) of
         true -> call(websocket_init, undefined, WS, HandlerState);
         false -> next(WS, HandlerState)
@@ -124,6 +125,9 @@ event({credit, Bytes}, WS = #ws{writer = Writer}, HandlerState) ->
 %% What others sent to many, and this client did not get.
 event({dropped, Frames}, WS = #ws{writer = Writer, backlog = Backlog}, HandlerState) ->
     written({ok, Writer}, WS#ws{backlog = outrider_backlog:dropped(Frames, Backlog)}, HandlerState);
+event({stats, _, _, _} = Stats, WS, HandlerState) ->
+    ok = outrider_telemetry:keep(Stats),
+    next(WS, HandlerState);
 event({not_subscribed, _, _} = Refused, WS, HandlerState) ->
     call(websocket_info, {outrider, Refused}, WS, HandlerState);
 %% The request's body; it is over.
@@ -288,14 +292,16 @@ stop(Reason, WS, HandlerState) ->
 crash(Class, Reason, Stacktrace, WS = #ws{context = #{port := Port}}, HandlerState) ->
     _ = last({close, 1011, <<>>}, WS),
     handler_terminate({crash, Class, Reason}, WS, HandlerState),
+    ok = outrider_telemetry:websocket_stop(Port, {crash, Class, Reason}, metadata(WS)),
     report_over(WS),
     %% The crash report shows the mailbox: not what came from the client since.
     ok = outrider_discreet:forget(Port),
     erlang:raise(Class, Reason, Stacktrace).
 
 -spec terminate(term(), #ws{}, term()) -> no_return().
-terminate(Reason, WS = #ws{shutdown_reason = Shutdown}, HandlerState) ->
+terminate(Reason, WS = #ws{context = #{port := Port}, shutdown_reason = Shutdown}, HandlerState) ->
     handler_terminate(Reason, WS, HandlerState),
+    ok = outrider_telemetry:websocket_stop(Port, Reason, metadata(WS)),
     case Shutdown of
         normal ->
             exit(normal);
@@ -303,6 +309,9 @@ terminate(Reason, WS = #ws{shutdown_reason = Shutdown}, HandlerState) ->
             report_over(WS),
             exit({shutdown, Shutdown})
     end.
+
+metadata(#ws{context = #{ref := Ref}, handler = Handler, req = Req}) ->
+    #{listener => Ref, handler => Handler, req => Req}.
 
 handler_terminate(Reason, #ws{handler = Handler, req = Req}, HandlerState) ->
     _ = cowboy_handler:terminate(Reason, Req, HandlerState, Handler),

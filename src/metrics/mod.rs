@@ -4,8 +4,15 @@
 //! count is an addition, and there is nothing to be looked up. They are read when the VM asks (`run.rs`), which walks over
 //! nothing but themselves: what is the sum over all clients is kept while they change.
 
+mod labels;
+mod number;
+mod process;
+
 use std::cell::Cell;
-use std::time::Duration;
+
+pub use labels::{Label, Limit, Opcode, TlsFailure};
+pub use number::{Number, Numbers, Sample, Times, Value};
+pub use process::{processor_time, resident};
 
 thread_local! {
     static METRICS: Metrics = const { Metrics::new() };
@@ -37,152 +44,6 @@ impl Drop for During {
     }
 }
 
-/// A number that is counted. It wraps rather than fails.
-pub struct Number(Cell<u64>);
-
-impl Number {
-    const fn new() -> Self {
-        Self(Cell::new(0))
-    }
-
-    pub fn add(&self, n: u64) {
-        self.0.set(self.0.get().wrapping_add(n));
-    }
-
-    pub fn sub(&self, n: u64) {
-        self.0.set(self.0.get().wrapping_sub(n));
-    }
-
-    pub fn get(&self) -> u64 {
-        self.0.get()
-    }
-}
-
-/// A number for each of `N` labels.
-pub struct Numbers<const N: usize>([Number; N]);
-
-impl<const N: usize> Numbers<N> {
-    const fn new() -> Self {
-        Self([const { Number::new() }; N])
-    }
-
-    pub fn add(&self, label: usize, n: u64) {
-        self.0[label].add(n);
-    }
-
-    pub fn get(&self, label: usize) -> u64 {
-        self.0[label].get()
-    }
-
-    /// All of them, the zeros too.
-    fn by(&self, label: impl Fn(usize) -> Label) -> Value {
-        Value::By(self.0.iter().enumerate().map(|(at, number)| (label(at), number.get())).collect())
-    }
-
-    /// Those that are not zero.
-    fn seen(&self, label: impl Fn(usize) -> Label) -> Value {
-        let seen = self.0.iter().enumerate().filter(|(_, number)| number.get() > 0);
-        Value::By(seen.map(|(at, number)| (label(at), number.get())).collect())
-    }
-}
-
-/// How often something took how long.
-pub struct Times {
-    counts: Numbers<{ TIMES.len() + 1 }>,
-    /// In microseconds.
-    sum: Number,
-}
-
-impl Times {
-    const fn new() -> Self {
-        Self { counts: Numbers::new(), sum: Number::new() }
-    }
-
-    pub fn add(&self, time: Duration) {
-        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.counts.add(TIMES.partition_point(|bound| *bound < us), 1);
-        self.sum.add(us);
-    }
-
-    fn histogram(&self) -> Value {
-        let bounds = TIMES.iter().map(|bound| Label::Number(*bound)).chain([Label::Name("infinity")]);
-        let buckets = bounds.zip(self.counts.0.iter().map(Number::get)).collect();
-        Value::Histogram { sum: self.sum.get(), buckets }
-    }
-}
-
-macro_rules! labels {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-        pub enum $name { $($variant),* }
-
-        impl $name {
-            const NAMES: &[&'static str] = &[$($text),*];
-            pub const COUNT: usize = Self::NAMES.len();
-
-            pub fn name(self) -> &'static str {
-                Self::NAMES[self as usize]
-            }
-
-            fn label(at: usize) -> Label {
-                Label::Name(Self::NAMES[at])
-            }
-        }
-    };
-}
-
-labels! {
-    /// What a frame is.
-    Opcode { Text = "text", Binary = "binary", Ping = "ping", Pong = "pong", }
-}
-
-labels! {
-    /// What bounds a client, by the name of the option, or of what the machine has.
-    Limit {
-        MaxConnections = "max_connections",
-        MaxSockets = "max_sockets",
-        MaxSocketsPerAddress = "max_sockets_per_address",
-        MaxAcceptRate = "max_accept_rate",
-        FileDescriptors = "file_descriptors",
-        HandshakeTimeout = "handshake_timeout",
-        RequestTimeout = "request_timeout",
-        MaxEmptyLines = "max_empty_lines",
-        MaxRequestLineLength = "max_request_line_length",
-        MaxMethodLength = "max_method_length",
-        MaxAuthorityLength = "max_authority_length",
-        MaxHeaders = "max_headers",
-        MaxHeaderNameLength = "max_header_name_length",
-        MaxHeaderValueLength = "max_header_value_length",
-        MaxAuthorizationHeaderValueLength = "max_authorization_header_value_length",
-        MaxCookieHeaderValueLength = "max_cookie_header_value_length",
-        MaxSkipBodyLength = "max_skip_body_length",
-        IdleTimeout = "idle_timeout",
-        PongTimeout = "pong_timeout",
-        SendTimeout = "send_timeout",
-        MaxFrameSize = "max_frame_size",
-        MaxFragments = "max_fragments",
-        MaxBacklog = "max_backlog",
-        MaxQueued = "max_queued",
-        MaxTopics = "max_topics",
-        MaxTopicsPerClient = "max_topics_per_client",
-    }
-}
-
-labels! {
-    /// Why a handshake of TLS has failed.
-    TlsFailure {
-        Timeout = "timeout",
-        Lost = "lost",
-        NotTls = "not_tls",
-        UnknownName = "unknown_name",
-        Incompatible = "incompatible",
-        Certificate = "certificate",
-        Alert = "alert",
-        Protocol = "protocol",
-    }
-}
-
 /// Close codes that are counted each for itself; then one number for each thousand that is the application's, and one for the rest.
 const CODES: std::ops::RangeInclusive<u16> = 1000..=1015;
 const CODE_LABELS: usize = 19;
@@ -195,12 +56,6 @@ const STATUS_LABELS: usize = 500;
 /// Upper bounds of backlogs: powers of two from 1 KiB (2^10) to 1 GiB, then one for the rest.
 const LEAST_BACKLOG: u32 = 10;
 const BACKLOGS: usize = 22;
-
-/// Upper bounds of times, in microseconds; then the rest.
-const TIMES: [u64; 17] = [
-    10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 2_500_000,
-    10_000_000,
-];
 
 /// All that is counted. Where nothing else is said, since the process began.
 pub struct Metrics {
@@ -357,6 +212,19 @@ impl Metrics {
         }
     }
 
+    /// Limits that were reached since this was last called, with `told` for what was known then.
+    pub fn reached_since(&self, told: &mut [u64; Limit::COUNT]) -> Vec<(Label, u64)> {
+        let mut reached = Vec::new();
+        for (at, told) in told.iter_mut().enumerate() {
+            let now = self.limits.get(at);
+            let before = std::mem::replace(told, now);
+            if now != before {
+                reached.push((Limit::label(at), now.wrapping_sub(before)));
+            }
+        }
+        reached
+    }
+
     /// All of it, each by its name.
     pub fn read(&self) -> Vec<Sample> {
         let number = |name, number: &Number| (name, Value::Number(number.get()));
@@ -400,42 +268,6 @@ impl Metrics {
     }
 }
 
-/// A metric's name, which the VM knows as an atom, and what it is now.
-pub type Sample = (&'static str, Value);
-
-/// What a metric is now.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Value {
-    Number(u64),
-    By(Vec<(Label, u64)>),
-    /// How many there were up to each bound and above the one before, and the sum of all, in the unit of the bounds.
-    Histogram {
-        sum: u64,
-        buckets: Vec<(Label, u64)>,
-    },
-}
-
-/// What one of the numbers of a metric is about.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Label {
-    Name(&'static str),
-    Number(u64),
-}
-
-/// Bytes of this process's memory that are resident, as the kernel says; nothing where it does not.
-pub fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib * 1024)
-}
-
-/// The time for which a processor has worked for this process.
-pub fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
-}
-
 /// The least `n` of which 2^n is not less.
 fn usize_log2(bytes: usize) -> u32 {
     usize::BITS - (bytes - 1).leading_zeros()
@@ -458,6 +290,8 @@ fn code(at: usize) -> Label {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn seen(name: &str) -> Vec<(Label, u64)> {
