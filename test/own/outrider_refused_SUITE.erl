@@ -10,7 +10,7 @@
 -define(RATE, 100).
 
 all() ->
-    same_test:cases(?MODULE) -- [listener].
+    same_test:cases(?MODULE) -- [listener, line].
 
 init_per_testcase(_, Config) ->
     same_test:start([outrider]),
@@ -104,6 +104,55 @@ the_header_of_the_proxy_protocol_is_known(_) ->
     ok = http_client:send(Socket, " GET"),
     #{status := 400} = http_client:response(Socket),
     #{proxy_header := #{src_address := {192, 0, 2, 7}}} = receive {partial, Some} -> Some end.
+
+%% Large cookies are the classic, and their users cannot tell. The line names the option, the peer and the status, and nothing of
+%% what was sent; of many for the same reason there is one.
+each_reason_leaves_a_line_in_the_log(_) ->
+    ok = logger:add_handler(?MODULE, ?MODULE, #{level => notice, config => #{to => self()}}),
+    Server = listener(#{request_timeout => 300}),
+    Socket = http_client:connect(Server),
+    {ok, {_, Port}} = inet:sockname(Socket),
+    Cookie = ["GET /secret HTTP/1.1\r\ncookie: ", binary:copy(<<"s">>, 4097), "\r\n\r\n"],
+    ok = http_client:send(Socket, Cookie),
+    #{status := 431} = http_client:response(Socket),
+    Peer = iolist_to_binary(io_lib:format("127.0.0.1:~b", [Port])),
+    Line = line(#{status => 431, limit => max_cookie_header_value_length, listener => ?REF, sidecar => 1}),
+    [_ | _] = [ok || {_, _} <- [binary:match(Line, Peer)]],
+    [_ | _] = [ok || {_, _} <- [binary:match(Line, <<"refused with 431 (beyond max_cookie_header_value_length)">>)]],
+    nomatch = binary:match(Line, <<"secret">>),
+    refuse(Server, 20),
+    _ = line(#{status => 400, limit => undefined}),
+    Late = http_client:connect(Server),
+    ok = http_client:send(Late, "GET / HTTP/1.1\r\n"),
+    #{status := 408} = http_client:response(Late),
+    _ = line(#{status => 408, limit => request_timeout}),
+    receive {line, _, Again} -> error({again, Again}) after 0 -> ok end,
+    logger:remove_handler(?MODULE).
+
+%% While accepting pauses the clients wait, and nobody else would know why.
+a_limit_that_keeps_clients_out_leaves_a_line(_) ->
+    ok = logger:add_handler(?MODULE, ?MODULE, #{level => notice, config => #{to => self()}}),
+    Server = listener(#{}),
+    ok = outrider:set_max_connections(?REF, 1),
+    _ = [http_client:connect(Server) || _ <- lists:seq(1, 3)],
+    Line = line(#{limit => max_connections, listener => ?REF, sidecar => 1}),
+    {_, _} = binary:match(Line, <<"has reached max_connections">>),
+    logger:remove_handler(?MODULE).
+
+%% The next line about a refusal or a limit.
+line(Expected) ->
+    receive
+        {line, Meta, Text} ->
+            Expected = maps:with(maps:keys(Expected), Meta),
+            Text
+    after 20000 -> error({no_line, Expected})
+    end.
+
+%% Logger's callback.
+log(#{meta := #{domain := [outrider], limit := _} = Meta} = Event, #{config := #{to := To}}) ->
+    To ! {line, Meta, iolist_to_binary(logger_formatter:format(Event, #{single_line => true}))};
+log(_, _) ->
+    ok.
 
 listener(Protocol) ->
     {ok, _} = same_test:start_listener(outrider, ?REF, #{socket_opts => [{port, 0}], shutdown => 500}, Protocol#{

@@ -53,7 +53,9 @@ refused(Ref, Number, Status, Known, Others) ->
     logger:log(
         notice, "Outrider listener ~0tp: a request of ~ts was refused with ~b (~ts)~ts",
         [Ref, peer(Known), Status, Why, others(Others)],
-        metadata(Ref, Number, #{peer => maps:get(peer, Known, undefined), status => Status, limit => Limit})
+        metadata(Ref, Number, #{
+            target => <<"outrider::http::refused">>, peer => maps:get(peer, Known, undefined), status => Status, limit => Limit
+        })
     ).
 
 others(0) -> "";
@@ -77,7 +79,7 @@ limit(Ref, Number, Limit, Count) ->
     Level = maps:get(Limit, ?LEVELS),
     logger:log(
         Level, "Outrider listener ~0tp has reached ~s, ~b times since the last such line: ~ts", [Ref, Limit, Count, what(Limit)],
-        metadata(Ref, Number, #{limit => Limit})
+        metadata(Ref, Number, #{target => <<"outrider::report">>, limit => Limit})
     ).
 
 what(Limit) when Limit =:= max_connections; Limit =:= max_sockets; Limit =:= max_accept_rate -> "new clients wait";
@@ -93,4 +95,4 @@ is_told(Limit) ->
     is_map_key(Limit, ?LEVELS).
 
 metadata(Ref, Number, More) ->
-    More#{domain => [outrider], listener => Ref, sidecar => Number, target => <<"outrider">>}.
+    More#{domain => [outrider], listener => Ref, sidecar => Number}.
