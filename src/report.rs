@@ -15,7 +15,8 @@ const PERIOD: Duration = Duration::from_secs(5);
 pub fn metrics(gate: &Gate, streams: &Streams, port: &Port) -> Vec<Sample> {
     let number = |name, number| (name, Value::Number(number));
     let mut samples = count(Metrics::read);
-    let (handshaking, websockets) = count(|metrics| (metrics.tls_handshaking.get(), metrics.websockets.get()));
+    let (handshaking, websockets, on_streams) =
+        count(|metrics| (metrics.tls_handshaking.get(), metrics.websockets.get(), metrics.websocket_streams.get()));
     let (all, http) = (gate.sockets.count() as u64, gate.connections.count() as u64);
     let (topics, subscriptions) = streams.topic_counts();
     samples.extend([
@@ -25,7 +26,7 @@ pub fn metrics(gate: &Gate, streams: &Streams, port: &Port) -> Vec<Sample> {
                 (Label::Name("tls_handshake"), handshaking),
                 (Label::Name("http"), http.saturating_sub(handshaking)),
                 (Label::Name("websocket"), websockets),
-                (Label::Name("closing"), all.saturating_sub(http + websockets)),
+                (Label::Name("closing"), (all + on_streams).saturating_sub(http + websockets)),
             ]),
         ),
         number("backlog_bytes", streams.queued.bytes() as u64),

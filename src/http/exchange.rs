@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::request::RequestHead;
 use super::response::{is_interim, is_sendable, switching_protocols};
+use crate::metrics::count;
 use crate::port::message::{Body, Command, Headers, OVERHEAD, Status, StreamId, Traffic};
 use crate::streams::application::Head;
 use crate::streams::broadcast::Broadcast;
@@ -27,6 +28,8 @@ const EXTENSIONS: &str = "sec-websocket-extensions";
 /// One exchange. Shared by the table of streams, the connection, and hyper's response body.
 pub struct Exchange {
     pub id: StreamId,
+    /// The client wants it to become a WebSocket.
+    wants_websocket: bool,
     /// The request's `sec-websocket-extensions`, for the upgrade.
     extensions: Option<Box<[u8]>>,
     /// The path, where the client asks for a WebSocket.
@@ -104,6 +107,7 @@ impl Exchange {
             extensions: head.header(EXTENSIONS),
             path: head.wants_upgrade().then(|| head.path().into()),
             version: head.version(),
+            wants_websocket: head.wants_websocket(),
             is_head: head.method() == hyper::Method::HEAD,
             state: RefCell::default(),
             flow: Cell::new(flow),
@@ -193,6 +197,9 @@ impl Exchange {
         match state.head.take_if(|_| state.informs.is_empty() && state.refusal.is_none()) {
             Some(head) => {
                 state.begun = true;
+                if self.wants_websocket {
+                    count(|metrics| metrics.handshake_failed(head.0.code));
+                }
                 Poll::Ready(head)
             }
             None => {

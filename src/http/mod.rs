@@ -36,7 +36,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, error};
 
 use crate::gate::Permit;
-use crate::metrics::{Limit, count, reached};
+use crate::metrics::{Limit, reached};
 use crate::streams::Stream;
 use crate::transport::{Channel, Socket};
 use crate::websocket::{self, Session};
@@ -262,10 +262,6 @@ impl Connection {
 
     /// What came instead of a request is about to be answered so.
     fn refused(&self, refusal: Refusal, wire: &Wire) {
-        count(|metrics| metrics.refused(refusal.status));
-        if let Some(limit) = refusal.limit {
-            reached(limit);
-        }
         let Server { refusals, streams, .. } = &*self.server;
         refusals.add(&*streams.app, refusal, &self.info, self.requests.get() + 1, || wire.known());
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::head::{Known, Refusal};
 use super::request::ConnectionInfo;
 use crate::gate::rate::Rate;
-use crate::metrics::Limit;
+use crate::metrics::{Limit, count, reached};
 use crate::port::{TermWriter, endpoint_term};
 use crate::streams::application::Application;
 
@@ -39,6 +39,10 @@ impl Refusals {
         number: u64,
         known: impl FnOnce() -> Option<Known<'a>>,
     ) {
+        count(|metrics| metrics.refused(refusal.status));
+        if let Some(limit) = refusal.limit {
+            reached(limit);
+        }
         self.untold.set(self.untold.get() + 1);
         let now = Instant::now();
         if !self.rate.wait(now).is_zero() || app.is_congested() {

@@ -98,8 +98,11 @@ impl RequestHead {
         !self.is_http10() && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
     }
 
-    /// Whether the client wants to speak WebSocket from here on (RFC 6455, 4.1).
+    /// Whether the client wants to speak WebSocket from here on (RFC 6455, 4.1; RFC 8441, 5).
     pub fn wants_websocket(&self) -> bool {
+        if let Some(stream) = &self.stream {
+            return stream.protocol.as_deref() == Some(b"websocket");
+        }
         let upgrade = self.parts.headers.get(hyper::header::UPGRADE);
         upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
     }

@@ -54,9 +54,6 @@ pub async fn answer(
     server.streams.app.request(id, &head);
 
     let (status, headers) = poll_fn(|cx| ongoing.poll_head(cx)).await;
-    if head.wants_websocket() {
-        count(|metrics| metrics.handshake_failed(status.code));
-    }
     let (status, mut headers) = response::head(status, headers).or_else(|invalid| {
         tracing::error!(stream = ongoing.id, "a response's status or headers cannot be sent");
         ongoing.refuse_response();

@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep};
 use super::options::Options;
 use crate::http::request::ConnectionInfo;
 use crate::http::{NEVER, Server};
+use crate::metrics::{Limit, reached};
 use crate::port::message;
 use crate::transport::line::Line;
 
@@ -57,6 +58,7 @@ impl Connection {
                 if !self.line.is_silent(send_timeout, now) {
                     continue;
                 }
+                reached(Limit::SendTimeout);
                 self.end.replace(message::Reason::Socket("timeout"));
                 return Poll::Ready(None);
             }

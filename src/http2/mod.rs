@@ -32,6 +32,7 @@ use crate::http::exchange::Exchange;
 use crate::http::head::Refusal;
 use crate::http::request::{ConnectionInfo, Http2, RequestHead};
 use crate::http::{GRACE, NEVER, Permits, Server};
+use crate::metrics::count;
 use crate::port::message;
 use crate::streams::Stream;
 use crate::transport::Socket;
@@ -170,6 +171,7 @@ impl Connection {
         streams.insert(id, Rc::clone(&exchange) as Rc<dyn Stream>);
         // Before the port's writer is woken: what has come of the body leaves in the packet of the head.
         tokio::task::spawn_local(stream::run(Rc::clone(self), exchange, respond, body));
+        count(|metrics| metrics.requests.add(1));
         streams.app.request(id, &head);
         None
     }

@@ -75,6 +75,8 @@ pub struct Metrics {
     /// Now: clients whose handshake goes on, and WebSockets of which neither side has ended it.
     pub tls_handshaking: Number,
     pub websockets: Number,
+    /// Those of them that are streams of HTTP/2.
+    pub websocket_streams: Number,
     pub messages_received: Numbers<{ Opcode::COUNT }>,
     pub message_bytes_received: Numbers<{ Opcode::COUNT }>,
     pub messages_sent: Numbers<{ Opcode::COUNT }>,
@@ -130,6 +132,7 @@ impl Metrics {
             tls_handshakes_failed: Numbers::new(),
             tls_handshaking: Number::new(),
             websockets: Number::new(),
+            websocket_streams: Number::new(),
             messages_received: Numbers::new(),
             message_bytes_received: Numbers::new(),
             messages_sent: Numbers::new(),

@@ -78,9 +78,12 @@ pub fn start(
     socket: Channel,
     (peer, path): (Peer, &[u8]),
     id: StreamId,
-    session: Session,
+    mut session: Session,
     permit: Option<Permit>,
 ) {
+    if permit.is_none() {
+        session.counts_as_stream();
+    }
     let client = Client { peer, path: streams.paths.get(path), since: Instant::now() };
     let websocket = Rc::new(Websocket {
         id,
@@ -426,7 +429,7 @@ impl Websocket {
     fn tell_stats(&self, state: &mut Session) {
         if state.tells_stats && matches!(state.phase, Phase::Ending | Phase::Gone) {
             state.tells_stats = false;
-            self.streams.app.stats(self.id, &state.traffic, state.ended);
+            self.streams.app.stats(self.id, &state.traffic, state.ended.by);
         }
     }
 

@@ -60,8 +60,7 @@ pub struct Session {
     pub(super) closed_with: Option<u16>,
     /// The application wants to know of it at the end, and has not been told.
     pub(super) tells_stats: bool,
-    /// Who has ended it first, and the code that says why.
-    pub(super) ended: (Side, u16),
+    pub(super) ended: Ended,
     /// A pong that must wait for the end of a frame whose payload is still coming.
     pub(super) pong: Option<Box<[u8]>>,
     pub(super) active: bool,
@@ -97,13 +96,22 @@ pub enum Phase {
     Gone,
 }
 
+/// How a WebSocket has ended.
+pub struct Ended {
+    /// Who has come to it first, and the code that says why.
+    pub(super) by: (Side, u16),
+    /// It has no socket of its own, but a stream of HTTP/2: so it is counted.
+    pub(super) is_stream: bool,
+}
+
 impl Phase {
     /// Goes on to the next. The first end is the one that counts: who came to it, and the code that says why.
-    pub(super) fn leave(&mut self, next: Self, ended: &mut (Side, u16), by: (Side, u16)) {
+    pub(super) fn leave(&mut self, next: Self, ended: &mut Ended, by: (Side, u16)) {
         if *self == Self::Open {
-            *ended = by;
+            ended.by = by;
             count(|metrics| {
                 metrics.websockets.sub(1);
+                metrics.websocket_streams.sub(ended.is_stream.into());
                 metrics.closed(by.0, by.1);
             });
         }
@@ -144,7 +152,7 @@ impl Session {
             traffic: Traffic::default(),
             closed_with: None,
             tells_stats: options.stats,
-            ended: (Side::Server, NO_CODE),
+            ended: Ended { by: (Side::Server, NO_CODE), is_stream: false },
             pong: None,
             active: options.active,
             idle_timeout: options.idle_timeout.map(Duration::from_millis),
@@ -175,6 +183,14 @@ impl Session {
     /// Goes on to the next phase, by that side and with that code.
     pub(super) fn leave(&mut self, next: Phase, side: Side, code: u16) {
         self.phase.leave(next, &mut self.ended, (side, code));
+    }
+
+    /// It has no socket of its own.
+    pub(super) fn counts_as_stream(&mut self) {
+        if self.phase == Phase::Open {
+            self.ended.is_stream = true;
+            count(|metrics| metrics.websocket_streams.add(1));
+        }
     }
 
     /// What the client has sent and was sent.
@@ -411,6 +427,7 @@ impl Drop for Session {
             metrics.credit_sent_bytes.sub((self.queued + self.credit) as u64);
             if self.phase == Phase::Open {
                 metrics.websockets.sub(1); // The client has gone before it was one.
+                metrics.websocket_streams.sub(self.ended.is_stream.into());
             }
         });
     }

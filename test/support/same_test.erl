@@ -185,6 +185,7 @@ runs(Setup, Scenario) ->
 run(Name, Setup, Scenario) ->
     Probe = probe:start(),
     compatibility:must_name(large_messages_in_the_log),
+    compatibility:must_name(refused_requests_in_the_log),
     ok = probe_log:attach(Probe, [<<"outrider::websocket::oversize">>, <<"outrider::http::refused">>]),
     Outcome = try
         with_listener(Name, Setup, Probe, Scenario)

@@ -37,7 +37,8 @@ rows() ->
             help => <<"How long turns of the event loop took: as long waited what came meanwhile. Every other turn is timed.">>
         }),
         by(state, gauge(connections, sidecar, <<"outrider_connections">>,
-            <<"Connections by state: tls_handshake, http, websocket, closing (either side has ended it).">>)),
+            <<"Connections by state: tls_handshake, http, websocket, closing (either side has ended it). A WebSocket on a stream of HTTP/2 "
+              "counts as such beside its connection.">>)),
         counter(connections_accepted, sidecar, <<"outrider_connections_accepted_total">>, <<"Connections that were accepted.">>),
         by(limit, counter(limits_reached, sidecar, <<"outrider_limit_reached_total">>,
             <<"How often a limit was reached, by the option's name: for a pause of accepting once, else for each client.">>)),
