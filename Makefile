@@ -16,7 +16,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovide
 
 .PHONY: help build demo test lint deny advisories package autobahn autobahn-quick autobahn-tls soak soak-quick fuzz bench bench-quick clean
 .PHONY: setup-demo setup-test format clippy floors test-rust xref dialyzer test-units test-suites test-tls test-clients test-metrics test-taskboard test-dependency test-package test-elixir
-.PHONY: test-ranch test-newest
+.PHONY: test-ranch test-newest test-http2
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -116,6 +116,11 @@ empty :=
 
 test-tls: build
 	OUTRIDER_TEST_TLS=true rebar3 ct --suite $(subst $(empty) $(empty),$(comma),$(TLS_SUITES:%=test/%_SUITE))
+
+# Against the expectations that hold for HTTP/1.1: of Outrider alone, which is the same over both.
+test-http2: build
+	OUTRIDER_TEST_HTTP2=true OUTRIDER_TEST_SERVERS=outrider rebar3 ct --dir test/both \
+		--suite ws_callbacks_SUITE,ws_close_SUITE,ws_deflate_SUITE,ws_handshake_SUITE,ws_process_SUITE,ws_sys_SUITE,http_body_SUITE,http_chain_SUITE,http_handlers_SUITE,http_process_SUITE,http_reply_SUITE,http_stream_SUITE
 
 test-clients: build setup-test
 	$(RUN) $(PYTEST) test/both/clients

@@ -60,6 +60,7 @@ impl Connection {
                 }
                 reached(Limit::SendTimeout);
                 self.end.replace(message::Reason::Socket("timeout"));
+                self.line.fail(std::io::ErrorKind::TimedOut);
                 return Poll::Ready(None);
             }
             if self.line.blocked_since().is_none() && self.server.streams.app.poll_congested(cx) {

@@ -107,14 +107,15 @@ what_init_left_in_its_process_stays_there(_) ->
 
 %%% Req in terminate/3
 
--define(REQ(Scheme, Port), #{method := <<"GET">>, version := 'HTTP/1.1', scheme := Scheme, host := <<"localhost">>, port := Port,
+-define(REQ(Method, Version, Scheme, Port), #{method := Method, version := Version, scheme := Scheme, host := <<"localhost">>, port := Port,
     path := <<"/a/b">>, qs := <<"c=d">>, peer := {{127, 0, 0, 1}, _}}).
 
 %% Cowboy 2.14 added the key streamid.
 partial_req(_) ->
     {Scheme, Port} = same_test:scheme(),
+    {Method, Version} = same_test:handshake(),
     Check = fun(Size) -> fun(#{calls := [websocket_init, {terminate, remote}, {req, Req}, _]}) ->
-        ?REQ(Scheme, Port) = Req,
+        ?REQ(Method, Version, Scheme, Port) = Req,
         Size = map_size(Req)
     end end,
     same_test:differ_before({2, 14}, streamid_in_partial_req, #{handler => {ws_script_h, #{partial_req => true}}}, fun(Server) ->
@@ -130,7 +131,7 @@ req_filter(_) ->
         same_test:same(#{handler => {ws_script_h, #{
             partial_req => true,
             init => fun(Req, State) ->
-                {cowboy_websocket, Req#{own => 2}, State, #{req_filter => fun(#{headers := #{<<"host">> := Host}} = R) ->
+                {cowboy_websocket, Req#{own => 2}, State, #{req_filter => fun(#{host := Host} = R) ->
                     {filtered, Host, maps:get(own, R)}
                 end}}
             end

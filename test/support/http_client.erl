@@ -41,9 +41,10 @@ connect_to(Address, Port, Options, Header) ->
 connected(Address, Port, Options, Header, IsTls) ->
     {ok, Socket} = gen_tcp:connect(Address, Port, [binary, {active, false} | Options], ?TIMEOUT),
     ok = gen_tcp:send(Socket, Header),
-    case IsTls of
-        true -> tls_tunnel:through(Socket, Options);
-        false -> Socket
+    case {IsTls, same_test:is_http2()} of
+        {true, _} -> tls_tunnel:through(Socket, Options);
+        {false, true} -> http2_tunnel:through(Socket, Options);
+        {false, false} -> Socket
     end.
 
 -spec send(gen_tcp:socket(), iodata()) -> ok | {error, term()}.

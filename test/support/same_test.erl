@@ -20,11 +20,13 @@
 %% that nothing that is still under way can be missed.
 %%
 %% With the environment variable OUTRIDER_TEST_TLS=true all of it runs over TLS: start_tls/3 in the place of start_clear/3, and
-%% clients by way of tls_tunnel. The environment variable OUTRIDER_TEST_SERVERS narrows the run to `cowboy' or `outrider'.
+%% clients by way of tls_tunnel. With OUTRIDER_TEST_HTTP2=true it runs over HTTP/2, clients by way of http2_tunnel. The environment
+%% variable OUTRIDER_TEST_SERVERS narrows the run to `cowboy' or `outrider'.
 -module(same_test).
 
 -export([cases/1, same/2, differ/4, differ_before/5, improves/4, label/3, rows/3, servers/0, version/1]).
--export([not_over_tls/1, is_tls/0, is_tls/1, scheme/0, start/1, start_listener/4, child_spec/3, stop_listener/1, ranch_api/1]).
+-export([not_over_tls/1, is_tls/0, is_tls/1, is_http2/0, scheme/0, handshake/0, start/1, start_listener/4, child_spec/3]).
+-export([stop_listener/1, ranch_api/1]).
 
 -export_type([server/0, setup/0, transcript/0, version/0]).
 
@@ -48,7 +50,11 @@
 %% The cases of a suite: its exported functions of arity 1.
 -spec cases(module()) -> [atom()].
 cases(Suite) ->
-    [Case || {Case, 1} <- Suite:module_info(exports), Case =/= module_info].
+    Cases = [Case || {Case, 1} <- Suite:module_info(exports), Case =/= module_info],
+    case is_http2() of
+        true -> Cases -- http2_tunnel:without(Suite);
+        false -> Cases
+    end.
 
 %% These cases where the suites run over TLS, for what is left out then; else none.
 -spec not_over_tls([atom()]) -> [atom()].
@@ -221,7 +227,11 @@ protocol(Setup, Probe) ->
     Dispatch = cowboy_router:compile([{'_', [{Path, Module, with_probe(Options, Probe)}
         || {Path, Module, Options} <- Routes]}]),
     Env = maps:merge(#{dispatch => Dispatch, probe => Probe}, maps:get(env, Protocol, #{})),
-    Protocol#{env => Env}.
+    Protocol1 = Protocol#{env => Env},
+    case is_http2() of
+        true -> maps:merge(#{enable_connect_protocol => true}, Protocol1);
+        false -> Protocol1
+    end.
 
 with_probe(Options, Probe) when is_map(Options) -> Options#{probe => Probe};
 with_probe(Options, _) -> Options.
@@ -257,12 +267,24 @@ is_tls() ->
 is_tls(Transport) ->
     has_certificate(Transport) orelse is_tls().
 
+-spec is_http2() -> boolean().
+is_http2() ->
+    os:getenv("OUTRIDER_TEST_HTTP2") =:= "true".
+
 %% What Req says of it, and the port that goes with it.
 -spec scheme() -> {binary(), 80 | 443}.
 scheme() ->
     case is_tls() of
         true -> {<<"https">>, 443};
         false -> {<<"http">>, 80}
+    end.
+
+%% What Req says of a WebSocket's handshake.
+-spec handshake() -> {binary(), cowboy:http_version()}.
+handshake() ->
+    case is_http2() of
+        true -> {<<"CONNECT">>, 'HTTP/2'};
+        false -> {<<"GET">>, 'HTTP/1.1'}
     end.
 
 with_certificate(Transport = #{socket_opts := SocketOpts}) ->

@@ -32,39 +32,36 @@ execute(Req, Env = #{handler := Handler, handler_opts := HandlerOpts}) ->
             {ok, cowboy_req:reply(501, Req2), Env};
         {cowboy_websocket, Req2 = #{version := 'HTTP/1.0'}, _State, _Opts} ->
             {ok, cowboy_req:reply(501, Req2), Env};
-        {cowboy_websocket, Req2 = #{version := 'HTTP/2', protocol := _}, State} ->
-            extended_connect(Req2, Env, Handler, State, #{});
-        {cowboy_websocket, Req2 = #{version := 'HTTP/2', protocol := _}, State, Opts} ->
-            extended_connect(Req2, Env, Handler, State, Opts);
         {Module, Req2, State} ->
-            Module:upgrade(Req2, Env, Handler, State);
-        {cowboy_websocket, Req2, State, Opts = #{compress := _}} ->
-            upgrade(Req2, Env, Handler, State, Opts);
+            Module:upgrade(shown(Module, Req2), Env, Handler, State);
+        {cowboy_websocket, Req2, State, Opts} ->
+            upgrade(shown(cowboy_websocket, Req2), Env, Handler, State, filter(Req2, Opts));
         {Module, Req2, State, Opts} ->
-            Module:upgrade(Req2, Env, Handler, State, Opts)
+            Module:upgrade(shown(Module, Req2), Env, Handler, State, Opts)
     catch
         Class:Reason:Stacktrace ->
             _ = cowboy_handler:terminate({crash, Class, Reason}, Req, HandlerOpts, Handler),
             erlang:raise(Class, Reason, Stacktrace)
     end.
 
-%% A WebSocket over HTTP/2 (RFC 8441). Where Cowboy finds one, the request's process becomes it, and never comes back: so it is
-%% shown the handshake of HTTP/1.1 that means the same, and the stream's process becomes the WebSocket, as ever.
-extended_connect(Req = #{protocol := Protocol, headers := Headers}, Env, Handler, State, Opts) ->
+%% A WebSocket over HTTP/2 (RFC 8441). Where Cowboy's upgrade finds one, the request's process becomes it, and never comes back: so it
+%% is shown the handshake of HTTP/1.1 that means the same, and the stream's process becomes the WebSocket, as ever. Modules that call
+%% it themselves get what it is to be shown.
+shown(Module, Req = #{version := 'HTTP/2', protocol := Protocol, headers := Headers}) when
+    Module =/= cowboy_rest, Module =/= cowboy_loop
+->
     case cowboy_bstr:to_lower(Protocol) of
         <<"websocket">> ->
-            Shown = Req#{
-                version := 'HTTP/1.1', method := <<"GET">>,
-                headers := Headers#{
-                    <<"connection">> => <<"upgrade">>, <<"upgrade">> => <<"websocket">>, <<"sec-websocket-key">> => <<>>
-                }
-            },
-            upgrade(Shown, Env, Handler, State, filter(Req, Opts#{outrider_http2 => maps:with([method, version], Req)}));
+            Own = #{<<"connection">> => <<"upgrade">>, <<"upgrade">> => <<"websocket">>, <<"sec-websocket-key">> => <<>>},
+            Req#{version := 'HTTP/1.1', method := <<"GET">>, headers := maps:merge(Headers, Own)};
         _ ->
-            cowboy_websocket:upgrade(Req, Env, Handler, State, Opts)
-    end.
+            Req
+    end;
+shown(_, Req) ->
+    Req.
 
-filter(Req, Opts = #{req_filter := Filter}) -> Opts#{req_filter := fun(_) -> Filter(Req) end};
+%% The filter gets the request as it is.
+filter(Req = #{version := 'HTTP/2'}, Opts = #{req_filter := Filter}) -> Opts#{req_filter := fun(_) -> Filter(Req) end};
 filter(_, Opts) -> Opts.
 
 %% Cowboy's type of these options names its own keys only.

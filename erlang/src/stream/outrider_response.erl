@@ -74,8 +74,8 @@ command({headers, Status, Headers}, R = #response{state = unsent}) ->
     stream(cow_http:status_to_integer(Status), Status, te(Headers, R), R);
 command({data, IsFin, Data}, R) ->
     data(IsFin, Data, data_size(Data), R);
-command({trailers, Trailers}, R = #response{state = open}) ->
-    case accepts_trailers(R) of
+command({trailers, Trailers}, R = #response{state = open, te = Te}) ->
+    case accepts_trailers(Te) of
         true -> send(0, {trailers, headers(Trailers, R)}, R#response{state = done});
         false -> command({data, fin, <<>>}, R)
     end;
@@ -263,18 +263,17 @@ headers(Headers) ->
     [{Name, iolist_to_binary(Value)} || {Name, Value} <- maps:to_list(Others), is_binary(Name)] ++
         [{<<"set-cookie">>, iolist_to_binary(Value)} || Value <- Cookies].
 
-te(Headers, R) ->
-    case accepts_trailers(R) of
+te(Headers, #response{version = 'HTTP/2'}) ->
+    Headers;
+te(Headers, #response{te = Te}) ->
+    case accepts_trailers(Te) of
         true -> Headers;
         false -> maps:remove(<<"trailer">>, Headers)
     end.
 
-%% In HTTP/2 everybody does.
-accepts_trailers(#response{version = 'HTTP/2'}) ->
-    true;
-accepts_trailers(#response{te = undefined}) ->
+accepts_trailers(undefined) ->
     false;
-accepts_trailers(#response{te = Te}) ->
+accepts_trailers(Te) ->
     try cow_http_hd:parse_te(Te) of
         {Trailers, _} -> Trailers =:= trailers
     catch

@@ -250,15 +250,9 @@ terminate_chain(Reason, Stream = #stream{id = Id, chain = Chain}) ->
             log(cowboy_stream:make_error_log(terminate, [Id, Reason, Chain], Class, Exception, Stacktrace), Stream)
     end.
 
-%% The upgrade: 101, or 200 in HTTP/2, then the end of everything that belongs to the request. What is not from our handler in HTTP/2
-%% is of a module that has called Cowboy's upgrade: its process has become Cowboy's WebSocket, whose bytes are the bodies.
+%% The upgrade: 101, or 200 in HTTP/2, then the end of everything that belongs to the request.
 
-upgrade(Headers, Module, InitialState, Stream = #stream{version = 'HTTP/2'}) ->
-    case Module =:= cowboy_websocket andalso outrider_upgrade:is_ours(InitialState) of
-        true -> websocket(Headers, InitialState, Stream);
-        false -> info({headers, 200, Headers}, Stream)
-    end;
-upgrade(Headers, cowboy_websocket, InitialState, Stream) ->
+upgrade(Headers, cowboy_websocket, InitialState, Stream) when is_map_key(<<"sec-websocket-accept">>, Headers) ->
     websocket(Headers, InitialState, Stream);
 upgrade(_, Module, _, Stream) ->
     log(error, "Outrider cannot switch to the protocol ~p: it has no socket to give to ~p:takeover/7.~n",
@@ -266,7 +260,7 @@ upgrade(_, Module, _, Stream) ->
     finish({internal_error, {unsupported, Module}, 'Unsupported protocol.'}, Stream).
 
 websocket(Headers0, InitialState, Stream0 = #stream{response = Response, id = Id, version = Version}) ->
-    {Init, Options} = outrider_upgrade:read(InitialState, Id),
+    {Init, Options} = outrider_upgrade:read(InitialState, Version, Id),
     case outrider_response:is_unsent(Response) of
         true ->
             %% The chain sees the answer, a 101 as an interim one, and may change its headers. Nothing of it is sent yet.
@@ -284,10 +278,10 @@ inform(Headers0, Stream0 = #stream{id = Id, chain = Chain0, version = Version}) 
             _ -> {inform, 101, Headers0}
         end,
     {Commands, Chain} = cowboy_stream:info(Id, Answer, Chain0),
-    {Informs, Others} = lists:partition(fun(Command) -> element(1, Command) =:= element(1, Answer) end, Commands),
+    {Answers, Others} = lists:partition(fun(Command) -> element(1, Command) =:= element(1, Answer) end, Commands),
     Headers =
-        case Informs of
-            [{inform, _, H} | _] -> H;
+        case Answers of
+            [{_, _, H} | _] -> H;
             [] -> Headers0
         end,
     {Headers, commands(Others, Stream0#stream{chain = Chain})}.

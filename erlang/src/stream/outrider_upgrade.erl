@@ -6,7 +6,7 @@
 %%% negotiates anew by the same rules. What the sidecar could not decode fails here, in this stream alone.
 -module(outrider_upgrade).
 
--export([read/2, is_ours/1, headers/2, is_told/1, set_options/1]).
+-export([read/3, headers/2, is_told/1, set_options/1]).
 -export_type([init/0]).
 
 %% The handler, its state, and the request that terminate/3 gets.
@@ -17,8 +17,8 @@
 -define(EXTENSIONS_FROM_END, 2).
 -define(REQ_FROM_END, 1).
 
--spec read({tuple(), term()}, cowboy_stream:streamid()) -> {init(), Options :: map()}.
-read({Record, HandlerState}, StreamId) when element(1, Record) =:= state ->
+-spec read({tuple(), term()}, cowboy:http_version(), cowboy_stream:streamid()) -> {init(), Options :: map()}.
+read({Record, HandlerState}, Version, StreamId) when element(1, Record) =:= state ->
     Size = tuple_size(Record),
     Opts = element(?OPTS, Record),
     ok = close_zlib(element(Size - ?EXTENSIONS_FROM_END, Record)),
@@ -26,18 +26,12 @@ read({Record, HandlerState}, StreamId) when element(1, Record) =:= state ->
         case {Opts, element(Size - ?REQ_FROM_END, Record)} of
             {#{req_filter := _}, Filtered} -> Filtered;
             %% As Cowboy 2.14 and newer.
-            {_, Partial} -> shared(Partial#{streamid => StreamId})
+            {_, Partial} -> as_it_was(Version, shared(Partial#{streamid => StreamId}))
         end,
-    {{element(?HANDLER, Record), HandlerState, as_it_was(Opts, Req)}, options(Opts)}.
-
-%% Whether our handler has called the upgrade, over HTTP/2.
--spec is_ours(term()) -> boolean().
-is_ours({Record, _}) -> is_map_key(outrider_http2, element(?OPTS, Record));
-is_ours(_) -> false.
+    {{element(?HANDLER, Record), HandlerState, Req}, options(Opts)}.
 
 %% Over HTTP/2 Cowboy has been shown another request; see outrider_handler.
-as_it_was(#{outrider_http2 := _, req_filter := _}, Filtered) -> Filtered;
-as_it_was(#{outrider_http2 := Own}, Partial) -> maps:merge(Partial, Own);
+as_it_was('HTTP/2', Partial) -> Partial#{method := <<"CONNECT">>, version := 'HTTP/2'};
 as_it_was(_, Partial) -> Partial.
 
 %% The same map. Its keys, and the values that most have, are this module's literals instead of the process's own: a tenth

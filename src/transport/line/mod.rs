@@ -39,6 +39,8 @@ pub struct Line {
     state: RefCell<State>,
     /// Bytes that h2 has of the streams.
     handed: Cell<usize>,
+    /// Why its streams fail, where h2 does not know.
+    failure: Cell<Option<io::ErrorKind>>,
 }
 
 struct State {
@@ -78,6 +80,7 @@ impl Line {
                 waiting: Vec::new(),
             }),
             handed: Cell::new(0),
+            failure: Cell::new(None),
         }
     }
 
@@ -181,6 +184,11 @@ impl Line {
     /// Whether the client has taken nothing for so long.
     pub fn is_silent(&self, timeout: Option<Duration>, now: Instant) -> bool {
         self.state.borrow_mut().output.is_silent(&self.socket.borrow(), timeout, now)
+    }
+
+    /// The connection is about to be given up, and its streams with it.
+    pub fn fail(&self, kind: io::ErrorKind) {
+        self.failure.set(Some(kind));
     }
 
     /// Bytes that wait for the client: in h2, and in TLS.

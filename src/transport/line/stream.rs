@@ -125,7 +125,7 @@ impl Stream {
                 }
                 // Both come again when they are asked for again.
                 _ if n > 0 => break,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(lost(&error))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.lost(&error))),
                 Poll::Ready(None) => return Poll::Ready(Ok(0)),
                 Poll::Pending => return Poll::Pending,
             }
@@ -139,7 +139,7 @@ impl Stream {
         while let Some(bytes) = ready!(self.recv.poll_data(cx)) {
             match bytes {
                 Ok(bytes) => self.held.extend_from_slice(&bytes),
-                Err(error) => return Poll::Ready(lost(&error)),
+                Err(error) => return Poll::Ready(self.lost(&error)),
             }
         }
         Poll::Pending
@@ -181,11 +181,9 @@ impl Stream {
     pub fn unsent(&self) -> Option<u64> {
         self.sender.unsent()
     }
-}
 
-fn lost(error: &h2::Error) -> io::Error {
-    match error.get_io() {
-        Some(error) => error.kind().into(),
-        None => io::ErrorKind::ConnectionReset.into(),
+    fn lost(&self, error: &h2::Error) -> io::Error {
+        let kind = self.sender.line.failure.get().or(error.get_io().map(io::Error::kind));
+        kind.unwrap_or(io::ErrorKind::ConnectionReset).into()
     }
 }

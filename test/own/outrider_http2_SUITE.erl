@@ -1,0 +1,164 @@
+%% HTTP/2 where Outrider does more than Cowboy, or has nothing to be compared with: clients that take nothing, small frames that nobody
+%% reads, drains.
+-module(outrider_http2_SUITE).
+
+-import(own_case, [server/1]).
+-import(http2_client, [open/1, open/2, send/2, head/4, connect_to/1]).
+
+-export([all/0, init_per_testcase/2, end_per_testcase/2]).
+-export([a_response_that_the_client_gives_no_window_is_given_up/1, a_websocket_that_the_client_gives_no_window_is_given_up/1]).
+-export([small_frames_wait_for_a_handler_that_is_slow/1, one_slow_handler_does_not_hold_up_the_others_of_its_client/1]).
+-export([a_drained_connection_goes_away_when_its_streams_have_ended/1, a_listener_that_stops_closes_websockets_with_1001/1]).
+-export([a_module_that_calls_cowboys_upgrade_itself/1, options_that_are_refused/1]).
+
+all() ->
+    same_test:cases(?MODULE).
+
+init_per_testcase(options_that_are_refused, Config) ->
+    same_test:start([outrider]),
+    Config;
+init_per_testcase(Case, Config) ->
+    own_case:init(Case, #{routes => routes(), transport => transport(Case), protocol => #{enable_connect_protocol => true}}, Config).
+
+end_per_testcase(options_that_are_refused, _) ->
+    ok;
+end_per_testcase(Case, _) ->
+    own_case:stop(Case).
+
+transport(Case) when
+    Case =:= a_response_that_the_client_gives_no_window_is_given_up;
+    Case =:= a_websocket_that_the_client_gives_no_window_is_given_up
+->
+    #{socket_opts => [{port, 0}, {send_timeout, 300}]};
+transport(_) ->
+    #{}.
+
+routes() ->
+    [
+        {"/", ws_script_h, #{silent => true, websocket_handle => fun handle/2, websocket_info => fun handle/2}},
+        {"/upgrade", upgrade_h, #{silent => true, websocket_handle => fun handle/2}},
+        {"/large", http_script_h, #{init => fun(Req, State) ->
+            {ok, cowboy_req:reply(200, #{}, binary:copy(<<0>>, 1000000), Req), State}
+        end}},
+        {"/wait", http_script_h, #{silent => true, init => fun(Req, #{probe := Probe} = State) ->
+            register(?MODULE, self()),
+            probe:note(Probe, waits),
+            receive go -> {ok, cowboy_req:reply(200, Req), State} end
+        end}}
+    ].
+
+handle({text, <<"large">>}, State) -> {[{binary, binary:copy(<<0>>, 1000000)}], State};
+handle({text, <<"stop reading">>}, #{probe := Probe} = State) ->
+    probe:note(Probe, stops),
+    _ = catch register(?MODULE, self()),
+    {[{active, false}], State};
+handle(read, State) -> {[{active, true}], State};
+handle(Frame, State) -> {[Frame], State}.
+
+opened(Socket, Stream) ->
+    ok = send(Socket, connect_to(Stream)),
+    http2_client:until(Socket, fun(Event) -> element(1, Event) =:= headers end),
+    ok.
+
+frames(Socket, Stream, Frames) ->
+    ok = send(Socket, cow_http2:data(Stream, nofin, ws_client:bytes(Frames))).
+
+%% So many bytes of a stream, whose windows are given back.
+payload(_, _, Size, Bytes) when byte_size(Bytes) >= Size ->
+    Bytes;
+payload(Socket, Stream, Size, Bytes) ->
+    case http2_client:next(Socket) of
+        {data, Stream, _, More} ->
+            ok = send(Socket, [cow_http2:window_update(Id, byte_size(More)) || Id <- [Stream], More =/= <<>>]),
+            ok = send(Socket, [cow_http2:window_update(byte_size(More)) || More =/= <<>>]),
+            payload(Socket, Stream, Size, <<Bytes/binary, More/binary>>);
+        Event when is_tuple(Event) ->
+            payload(Socket, Stream, Size, Bytes)
+    end.
+
+a_response_that_the_client_gives_no_window_is_given_up(Config) ->
+    Socket = open(server(Config), #{initial_window_size => 0}),
+    ok = send(Socket, head(1, fin, <<"GET">>, <<"/large">>)),
+    {reset, cancel} = http2_client:response(Socket, 1),
+    %% The connection goes on.
+    ok = send(Socket, head(3, fin, <<"GET">>, <<"/none">>)),
+    #{status := 404} = http2_client:response(Socket, 3).
+
+a_websocket_that_the_client_gives_no_window_is_given_up(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Socket = open(Server, #{initial_window_size => 0}),
+    ok = opened(Socket, 1),
+    frames(Socket, 1, {text, <<"large">>}),
+    probe:await(Probe, {terminate, {error, timeout}}).
+
+%% 3000 messages of one byte: h2 alone would close the connection for them.
+small_frames_wait_for_a_handler_that_is_slow(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Socket = open(Server),
+    ok = opened(Socket, 1),
+    frames(Socket, 1, {text, <<"stop reading">>}),
+    probe:await(Probe, stops),
+    _ = [frames(Socket, 1, {text, <<"x">>}) || _ <- lists:seq(1, 3000)],
+    %% All of it has come by then.
+    ok = send(Socket, head(3, fin, <<"GET">>, <<"/none">>)),
+    #{status := 404} = http2_client:response(Socket, 3),
+    ?MODULE ! read,
+    9000 = byte_size(payload(Socket, 1, 9000, <<>>)).
+
+one_slow_handler_does_not_hold_up_the_others_of_its_client(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Socket = open(Server),
+    _ = [begin
+        ok = opened(Socket, Stream),
+        frames(Socket, Stream, {text, <<"stop reading">>}),
+        probe:await(Probe, stops),
+        %% All that its window has, but for what was said already.
+        _ = [frames(Socket, Stream, {binary, <<0:(8 * 16000)>>}) || _ <- lists:seq(1, 4)]
+    end || Stream <- lists:seq(1, 40, 2)],
+    ok = opened(Socket, 101),
+    frames(Socket, 101, {text, <<"x">>}),
+    <<129, 1, "x">> = payload(Socket, 101, 3, <<>>).
+
+a_drained_connection_goes_away_when_its_streams_have_ended(Config) ->
+    #{probe := Probe, ref := Ref} = Server = server(Config),
+    Socket = open(Server),
+    ok = send(Socket, head(1, fin, <<"GET">>, <<"/wait">>)),
+    probe:await(Probe, waits),
+    {Drainer, Monitor} = spawn_monitor(fun() -> outrider:drain(Ref, #{}) end),
+    [{goaway, no_error} | _] = lists:reverse(http2_client:until(Socket, fun(Event) -> element(1, Event) =:= goaway end)),
+    ?MODULE ! go,
+    Rest = http2_client:all(Socket),
+    true = lists:any(fun(Event) -> is_tuple(Event) andalso element(1, Event) =:= headers end, Rest),
+    closed = lists:last(Rest),
+    receive {'DOWN', Monitor, process, Drainer, _} -> ok end.
+
+a_listener_that_stops_closes_websockets_with_1001(Config) ->
+    #{ref := Ref} = Server = server(Config),
+    Socket = open(Server),
+    ok = opened(Socket, 1),
+    ok = opened(Socket, 3),
+    ok = outrider:stop_listener(Ref),
+    Events = http2_client:all(Socket),
+    [<<136, 2, 1001:16>>, <<136, 2, 1001:16>>] = [Bytes || {data, _, _, Bytes} <- Events, Bytes =/= <<>>].
+
+%% Its process becomes Cowboy's own WebSocket, as in Cowboy.
+a_module_that_calls_cowboys_upgrade_itself(Config) ->
+    Socket = open(server(Config)),
+    ok = send(Socket, http2_client:head(1, nofin, <<"CONNECT">>, <<"/upgrade">>, [
+        {<<":protocol">>, <<"websocket">>}, {<<"sec-websocket-version">>, <<"13">>}
+    ])),
+    [{headers, 1, nofin, [{<<":status">>, <<"200">>} | _]} | _] =
+        lists:reverse(http2_client:until(Socket, fun(Event) -> element(1, Event) =:= headers end)),
+    frames(Socket, 1, {text, <<"x">>}),
+    <<129, 1, "x">> = payload(Socket, 1, 3, <<>>).
+
+options_that_are_refused(_) ->
+    _ = [{error, {bad_option, Key}} = outrider:start_clear(?MODULE, [{port, 0}], #{Key => Value})
+        || {Key, Value} <- [
+            {protocols, []}, {protocols, [spdy]}, {alpn_default_protocol, spdy}, {max_concurrent_streams, -1},
+            {initial_stream_window_size, 16#80000000}, {initial_connection_window_size, 65534},
+            {max_frame_size_received, 16383}, {max_frame_size_received, 16777216},
+            {max_fragmented_header_block_size, 16383}, {max_received_frame_rate, 10}, {max_reset_stream_rate, {0, 10}},
+            {max_cancel_stream_rate, {10, -1}}, {enable_connect_protocol, 1}, {goaway_initial_timeout, x}
+        ]],
+    ok.
