@@ -108,8 +108,8 @@ test-suites: build
 	rebar3 ct
 
 # The suites that talk to a listener, with TLS between: what is in the clear elsewhere.
-TLS_SUITES := both/listener both/http_req both/http_body both/http_reply both/http_connection both/http_stream both/ws_callbacks \
-    both/ws_close both/ws_handshake both/ws_deflate own/outrider_backlog own/outrider_broadcast own/outrider_drain \
+TLS_SUITES := both/listener both/http_req both/http_body both/http_reply both/http_connection both/ws_callbacks \
+    both/ws_close both/ws_handshake own/outrider_backlog own/outrider_broadcast own/outrider_drain \
     own/outrider_refused own/outrider_sidecars faults/outrider_failures faults/outrider_hostile faults/outrider_in_flight
 comma := ,
 empty :=

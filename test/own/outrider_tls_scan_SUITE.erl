@@ -16,7 +16,7 @@ init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(outrider),
     Pair = fun(Kind) -> maps:with([cert, key], tls_case:chain("localhost", Kind)) end,
     Dispatch = cowboy_router:compile([{'_', []}]),
-    {ok, Pid} = outrider:start_tls(?MODULE, [{port, 0}, {certs_keys, [Pair({namedCurve, secp256r1}), Pair({rsa, 2048, 65537})]},
+    {ok, Pid} = outrider:start_tls(?MODULE, [{port, 0}, {certs_keys, [Pair(ec), Pair(rsa)]},
         {log_alert, false}], #{env => #{dispatch => Dispatch}}),
     %% Else it would end with this process.
     true = is_pid(Pid),
