@@ -43,14 +43,19 @@ def cowboy_differs(defect):
 
 @contextmanager
 def echo_server(*options):
-    """An echo server with the given handler options (`key=ErlangTerm`); gives its URL, ends it by closing its stdin."""
-    server = subprocess.Popen(
-        [HERE / "echo_server", SERVER, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    """An echo server with the given handler options (`key=ErlangTerm`); gives its URL."""
+    with served("echo_server", SERVER, *options) as port:
+        yield f"{'wss://localhost' if set(TLS) <= set(options) else 'ws://127.0.0.1'}:{port}/"
+
+
+@contextmanager
+def served(script, *arguments):
+    """A server that says its port; gives that, ends it by closing its stdin."""
+    server = subprocess.Popen([HERE / script, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         line = server.stdout.readline()
-        assert line.startswith("port "), f"the echo server said {line!r}"
-        yield f"{'wss://localhost' if set(TLS) <= set(options) else 'ws://127.0.0.1'}:{int(line.split()[1])}/"
+        assert line.startswith("port "), f"{script} said {line!r}"
+        yield int(line.split()[1])
     finally:
         server.stdin.close()
         try:
@@ -90,11 +95,21 @@ class Example:
 
 @pytest.fixture
 def browser(tmp_path):
+    yield from chromium(tmp_path)
+
+
+@pytest.fixture
+def trusting_browser(tmp_path):
+    """One that takes the certificates of tests."""
+    yield from chromium(tmp_path, "--ignore-certificate-errors")
+
+
+def chromium(tmp_path, *flags):
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     trust = f"--ignore-certificate-errors-spki-list={PUBLIC_KEY_HASH}"
-    for flag in [*FLAGS, trust, f"--user-data-dir={tmp_path}", "--window-size=1100,720"]:
+    for flag in [*FLAGS, trust, *flags, f"--user-data-dir={tmp_path}", "--window-size=1100,720"]:
         options.add_argument(flag)
     driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
     yield driver
