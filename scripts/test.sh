@@ -10,7 +10,7 @@
 set -u
 cd "$(dirname "$0")/.."
 
-steps='format clippy floors deny test-rust build xref dialyzer test-units test-suites test-tls test-clients test-metrics test-taskboard test-dependency test-package
+steps='format clippy floors deny test-rust build xref dialyzer test-units test-suites test-tls test-http2 test-clients test-metrics test-taskboard test-dependency test-package
     test-elixir test-ranch test-newest autobahn-quick autobahn-tls soak-quick fuzz'
 log=_build/log
 mkdir -p $log
