@@ -7,10 +7,12 @@
 //! Nothing is unbounded: above the window of events that the application has not used up, or of frames that the client
 //! has not taken, the socket is not read (docs/port-protocol.md, "Credit").
 
+mod deadlines;
 mod keepalive;
 mod outgoing;
 mod oversize;
 mod session;
+mod stream;
 mod trace;
 mod traffic;
 
@@ -22,35 +24,24 @@ use std::io;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::gate::Permit;
 use crate::metrics::{Limit, Opcode, Side, count, reached};
-use crate::port::message::{Command, OVERHEAD, Reason, State, StreamId, TraceOptions, Traffic};
+use crate::port::message::{OVERHEAD, Reason, StreamId};
 use crate::port::protocol_error;
 use crate::streams::alarms::Alarm;
 use crate::streams::application::Direction;
-use crate::streams::broadcast::Broadcast;
 use crate::streams::client::{Client, Peer};
-use crate::streams::status::{End, Status};
-use crate::streams::{Delivered, Stream, Streams};
+use crate::streams::status::End;
+use crate::streams::{Stream, Streams};
 use crate::transport::stall::Stall;
 use crate::transport::{Channel, scratch};
 use crate::ws::{Error, Event};
-use keepalive::Due;
 use outgoing::Outgoing;
-use session::{Misplaced, NO_CLOSE, NO_CODE, Phase};
-use trace::{Tap, Trace};
+use session::{NO_CLOSE, NO_CODE, Phase};
 use traffic::{received, sent};
-
-/// A shorter idle timeout would be over again before anything else had its turn.
-const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
-
-/// The close code of a client that has not answered a ping (RFC 6455, 7.4.1): as far as we know it has gone away. Clients take 1000
-/// for an order not to come back.
-const NO_ANSWER: u16 = 1001;
 
 /// One WebSocket, shared by its task, the table of streams, and the list of those to be flushed.
 pub struct Websocket {
@@ -129,163 +120,7 @@ fn end(websocket: Rc<Websocket>, phase: Phase) {
     }
 }
 
-impl Stream for Websocket {
-    fn command(&self, command: Command<'_>) -> bool {
-        let mut state = self.state.borrow_mut();
-        let was_open = state.phase == Phase::Open;
-        if let Err(Misplaced) = state.command(command) {
-            tracing::error!(stream = self.id, "a command that is not allowed here");
-            self.lost(&mut state, &io::ErrorKind::Other.into());
-        } else if was_open && state.phase != Phase::Open {
-            self.note(&state, End::Stop(state.closed_with));
-        }
-        self.tell_stats(&mut state);
-        !self.dirty.replace(true)
-    }
-
-    fn deliver(&self, broadcast: &Broadcast<'_>) -> Delivered {
-        match self.state.borrow_mut().deliver(broadcast) {
-            Delivered::Queued if self.dirty.replace(true) => Delivered::Nothing,
-            delivered => delivered,
-        }
-    }
-
-    /// Writes what there is, and has the task look at what the commands have changed.
-    fn flush(&self) {
-        self.dirty.set(false);
-        let mut state = self.state.borrow_mut();
-        self.write(&mut state);
-        // While all is well the task waits for the client and has nothing to do with what was just written.
-        let undisturbed = state.phase == Phase::Open
-            && self.writable(&state) == 0
-            && state.reading(self.streams.options.window) == state.waits_for_client
-            && !state.rearm;
-        if !undisturbed {
-            drop(state);
-            self.wake();
-        }
-    }
-
-    fn traffic(&self) -> Option<Traffic> {
-        Some(self.state.borrow().traffic())
-    }
-
-    fn blocked_since(&self) -> Option<Instant> {
-        let state = self.state.borrow();
-        state.stall.as_ref().filter(|_| state.phase != Phase::Gone).map(|stall| stall.since())
-    }
-
-    fn give_up(&self) {
-        self.lost(&mut self.state.borrow_mut(), &io::ErrorKind::TimedOut.into());
-        self.wake();
-    }
-
-    /// Closes with 1001.
-    fn go_away(&self) {
-        let mut state = self.state.borrow_mut();
-        if matches!(state.phase, Phase::Open | Phase::Closing(_)) {
-            if state.phase == Phase::Open {
-                self.note(&state, End::Stop(Some(1001)));
-            }
-            state.close(Some((1001, b"")));
-            drop(state);
-            self.wake();
-        }
-    }
-
-    fn status(&self) -> Option<Status> {
-        Some(self.describe(&self.state.borrow()))
-    }
-
-    fn kick(&self, code: u16, text: &[u8]) -> bool {
-        let mut state = self.state.borrow_mut();
-        if state.phase != Phase::Open {
-            return false;
-        }
-        self.streams.app.closed(self.id, &Reason::Kicked);
-        self.note(&state, End::Stop(Some(code)));
-        state.cut(code, text);
-        drop(state);
-        self.wake();
-        true
-    }
-
-    fn trace(&self, number: u64, options: &TraceOptions) -> Result<(), &'static str> {
-        let mut state = self.state.borrow_mut();
-        match (state.phase, &state.trace) {
-            (Phase::Ending | Phase::Gone, _) => return Err("not_found"),
-            (_, Some(_)) => return Err("traced"),
-            _ => {}
-        }
-        let (left, head) = state.decoder.place();
-        let (incoming, outgoing) = (Tap::new(left, head), Tap::new(state.to_boundary(), &[]));
-        let mut trace = Trace::new(number, options, incoming, outgoing);
-        trace.pass(Direction::In, &state.unread, &*self.streams.app);
-        state.trace = Some(trace);
-        Ok(())
-    }
-
-    fn untrace(&self, number: u64) {
-        let mut state = self.state.borrow_mut();
-        if state.trace.as_ref().is_some_and(|trace| trace.number == number) {
-            self.end_trace(&mut state, "stopped");
-        }
-    }
-
-    /// The task looks at its deadlines.
-    fn ring(&self) {
-        self.alarm.has_rung();
-        self.wake();
-    }
-
-    /// Gives back what compression keeps between messages.
-    fn rest(&self, now: Instant) {
-        let mut state = self.state.borrow_mut();
-        state.encoder.rest(now.into());
-    }
-}
-
 impl Websocket {
-    fn describe(&self, state: &Session) -> Status {
-        Status {
-            stream: self.id,
-            client: self.client.clone(),
-            state: match state.phase {
-                Phase::Open if state.stall.is_some() => State::Blocked,
-                Phase::Open => State::Open,
-                _ => State::Closing,
-            },
-            received: state.received,
-            traffic: state.traffic,
-            backlog: (state.waiting() + self.socket.borrow().pending()) as u64,
-            blocked: state.stall.as_ref().map(|stall| stall.since()),
-            credit_in: state.unused as u64,
-            credit_out: (state.queued + state.credit) as u64,
-            round_trip: state.keepalive.as_ref().and_then(|keepalive| keepalive.round_trip()),
-            compress: state.encoder.is_compressing(),
-            tls: self.socket.borrow().cipher(),
-        }
-    }
-
-    fn end_trace(&self, state: &mut Session, reason: &'static str) {
-        if let Some(trace) = state.trace.take() {
-            self.streams.app.traced(trace.number, reason, trace.missed);
-            self.streams.traces.set(self.streams.traces.get() - 1);
-        }
-    }
-
-    /// It is over when it has told enough.
-    fn look_at_trace(&self, state: &mut Session) {
-        if let Some(reason) = state.trace.as_ref().and_then(|trace| trace.is_over()) {
-            self.end_trace(state, reason);
-        }
-    }
-
-    /// It has ended, for this reason: for whoever asks later.
-    fn note(&self, state: &Session, end: End) {
-        self.streams.recent.add(self.describe(state), end);
-    }
-
     fn wake(&self) {
         if let Some(task) = self.task.take() {
             task.wake();
@@ -512,92 +347,6 @@ impl Websocket {
     /// Bytes that the client could take now: frames, and what TLS has made of them.
     fn writable(&self, state: &Session) -> usize {
         state.out.writable() + self.socket.borrow().pending()
-    }
-
-    /// Ready when a deadline has passed and something was done about it.
-    fn poll_deadline(&self, state: &mut Session) -> Poll<()> {
-        state.rearm = false;
-        loop {
-            let idle = match (state.phase, state.idle_timeout) {
-                (Phase::Open, Some(timeout)) => Some(state.received + timeout.max(LEAST_TIMEOUT)),
-                _ => None,
-            };
-            let mut send = state.stall.as_mut().zip(self.streams.options.send_timeout);
-            let look = send.as_ref().map(|(stall, timeout)| stall.deadline(*timeout));
-            let ping = match (state.phase, &state.keepalive) {
-                (Phase::Open, Some(keepalive)) => Some(keepalive.deadline(state.received)),
-                _ => None,
-            };
-            let Some(deadline) = idle.into_iter().chain(look).chain(ping).min() else { return Poll::Pending };
-            // A deadline moves with every byte; the alarm is set anew only when it has rung, or would ring too late.
-            if self.streams.alarms.rings_by(&self.alarm, deadline) {
-                return Poll::Pending;
-            }
-            let now = Instant::now();
-            if let Some((stall, timeout)) = send.take_if(|_| look.is_some_and(|deadline| deadline <= now)) {
-                if stall.is_over(self.socket.borrow().unsent(), timeout, now) {
-                    reached(Limit::SendTimeout);
-                    self.lost(state, &io::ErrorKind::TimedOut.into());
-                    return Poll::Ready(());
-                }
-                continue;
-            }
-            if idle.is_some_and(|deadline| deadline <= now) {
-                // We may be the ones who do not read, or have not yet.
-                let unread = !state.reading(self.streams.options.window) || self.streams.app.is_congested();
-                if state.active && (unread || (!state.spared && self.socket.borrow().has_news())) {
-                    state.spared = !unread;
-                    state.received = now;
-                    continue;
-                }
-                reached(Limit::IdleTimeout);
-                self.end(state, Reason::Timeout, Some(1000));
-                return Poll::Ready(());
-            }
-            if ping.is_some_and(|deadline| deadline <= now) {
-                match self.keep_alive(state, now) {
-                    ControlFlow::Continue(()) => continue,
-                    ControlFlow::Break(()) => return Poll::Ready(()),
-                }
-            }
-            self.streams.alarms.set(&self.alarm, self.id, deadline);
-            return Poll::Pending;
-        }
-    }
-
-    /// Pings the client, or ends one that has not answered. Breaks where there is something to be written, or it has ended.
-    fn keep_alive(&self, state: &mut Session, now: Instant) -> ControlFlow<()> {
-        let Some(keepalive) = &mut state.keepalive else { return ControlFlow::Continue(()) };
-        let timeout = keepalive.timeout();
-        match keepalive.due(state.received, now) {
-            Due::Ping if self.writable(state) == 0 => {
-                state.ping(now);
-                if state.out.is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            }
-            Due::Silent if !self.is_excused(state) => {
-                reached(Limit::PongTimeout);
-                self.socket.borrow().give_up_after(timeout);
-                self.end(state, Reason::Timeout, Some(NO_ANSWER));
-                ControlFlow::Break(())
-            }
-            Due::Silent => {
-                state.keepalive.iter_mut().for_each(|keepalive| keepalive.excuse(now));
-                ControlFlow::Continue(())
-            }
-            Due::Nothing | Due::Ping => ControlFlow::Continue(()),
-        }
-    }
-
-    /// Whether it is ours that nothing of the client was received since its last ping.
-    fn is_excused(&self, state: &mut Session) -> bool {
-        if state.reading(self.streams.options.window) && !self.streams.app.is_congested() {
-            // The event loop may be about to say that there is something.
-            let is_excused = !state.spared && self.socket.borrow().has_news();
-            state.spared = is_excused;
-            return is_excused;
-        }
-        // It is not read. Its system says whether it has got the ping; where much waits for it, that is `send_timeout`'s to judge.
-        state.stall.is_some() || self.socket.borrow().unsent().is_none_or(|unsent| unsent == 0)
     }
 }
 
