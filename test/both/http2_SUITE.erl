@@ -4,7 +4,7 @@
 
 -compile([export_all, nowarn_export_all]).
 
--import(http2_client, [open/1, open/2, send/2, head/4, head/5, request/3, response/2, frame/4, connect_to/1]).
+-import(http2_client, [open/1, open/2, send/2, head/4, head/5, request/3, response/2, connect_to/1]).
 
 all() ->
     same_test:cases(?MODULE).
