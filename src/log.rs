@@ -9,6 +9,7 @@ use std::rc::Rc;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -20,10 +21,11 @@ thread_local! {
     static PORT: RefCell<Option<Rc<Port>>> = const { RefCell::new(None) };
 }
 
-/// Sends events of this thread, from `level` on, to the VM.
+/// Sends events of this thread, from `level` on, to the VM: our own, for those of others have in them what clients have sent.
 pub fn to_vm(port: Rc<Port>, level: LevelFilter) {
     PORT.set(Some(port));
-    tracing_subscriber::registry().with(ToVm.with_filter(level)).init();
+    let own = Targets::new().with_target("outrider", level);
+    tracing_subscriber::registry().with(ToVm.with_filter(own)).init();
 }
 
 /// Writes events to stderr; those that it does not take are lost.

@@ -66,7 +66,7 @@ pub async fn serve(
     let mut timer = pin!(sleep_until(connection.began + NEVER));
     let mut greeting = pin!(builder.handshake(io));
     let greeted = poll_fn(|cx| match greeting.as_mut().poll(cx) {
-        Poll::Ready(h2) => Poll::Ready(h2.map_err(|error| debug!(%error, "no HTTP/2")).ok()),
+        Poll::Ready(h2) => Poll::Ready(h2.map_err(|error| log(&error)).ok()),
         Poll::Pending if connection.line.violation().is_some() => Poll::Ready(None),
         Poll::Pending => connection.poll_timer(cx, timer.as_mut()).map(|_| None),
     });
@@ -99,7 +99,7 @@ impl Connection {
                         continue;
                     }
                     Poll::Ready(Some(Err(error))) => {
-                        debug!(%error, "connection failed");
+                        log(&error);
                         return Poll::Ready(());
                     }
                     Poll::Ready(None) => return Poll::Ready(()),
@@ -175,4 +175,9 @@ impl Connection {
         streams.app.request(id, &head);
         None
     }
+}
+
+/// Says why a connection has failed, without what the client has to say of it.
+fn log(error: &h2::Error) {
+    debug!(reason = ?error.reason(), io = ?error.get_io().map(std::io::Error::kind), "connection failed");
 }

@@ -103,7 +103,7 @@ pub async fn serve(reception: Rc<Reception>, mut socket: Plain, mut permits: Per
     let (http, http2) = (Rc::clone(http), Rc::clone(http2));
     drop(reception);
     if first == Protocol::Http2 {
-        return http2::serve(http, http2, info, socket, received, permits).await;
+        return Box::pin(http2::serve(http, http2, info, socket, received, permits)).await; // The larger by far.
     }
     let served = http::serve(Rc::clone(&http), Rc::clone(&info), socket, received, permits, may_change).await;
     if let Some(Preface { socket, received, permits }) = served {

@@ -100,17 +100,6 @@ limits_that_cannot_be_kept(_) ->
         {max_request_line_length, 67108864}, {max_header_value_length, 67108864},
         {max_cookie_header_value_length, 67108864}, {max_authorization_header_value_length, 67108864}]].
 
-%% HTTP/1.1 is all that there is.
-protocols(_) ->
-    compatibility:must_name(protocols),
-    same_test:start([outrider]),
-    _ = [begin
-        Started = outrider:start_clear(?REF, [{port, 0}], #{protocols => Protocols}),
-        Expected = element(1, Started),
-        [outrider:stop_listener(?REF) || ok <- [Expected]]
-    end || {Protocols, Expected} <- [{[http], ok}, {[http2, http], ok}, {[http2], error}, {[], error}, {http, error}]],
-    ok.
-
 %% Cowboy's error is that of the process that failed; Outrider's names the option.
 an_unknown_socket_option(_) ->
     compatibility:must_name(unknown_socket_option),

@@ -148,6 +148,18 @@ nothing_of_a_client_reaches_a_log(Config) ->
             {text, <<255, ?SECRET>>}, {raw, ?SECRET}, {close, 1, <<?SECRET>>}, {close, 4000, <<?SECRET>>},
             {raw, ws_client:frame(0, 0, 9, <<?SECRET>>)}
         ]],
+        %% The same over HTTP/2: a path and fields that are none, a body, frames out of place.
+        _ = [begin
+            Socket = http2_client:open(Server),
+            ok = http2_client:send(Socket, Bytes),
+            http2_client:response(Socket, 1)
+        end || Bytes <- [
+            http2_client:head(1, fin, <<"GET">>, <<"/ " ?SECRET>>),
+            http2_client:head(1, fin, <<"GET">>, <<"/">>, [{<<?SECRET " x">>, <<"x">>}, {<<"x">>, <<?SECRET "\n">>}]),
+            http2_client:head(1, fin, <<"GET">>, <<"/">>, [{<<":authority">>, <<?SECRET " x">>}, {<<"cookie">>, <<?SECRET>>}]),
+            [http2_client:head(1, nofin, <<"POST">>, <<"/body">>), cow_http2:data(1, fin, <<?SECRET>>)],
+            http2_client:frame(0, 0, 1, <<?SECRET>>), http2_client:frame(7, 0, 0, <<0:32, 1:32, ?SECRET>>)
+        ]],
         %% What is logged of these comes after what was logged before.
         says_it_everywhere(Server)
     end).
