@@ -89,6 +89,7 @@ impl Stream for Websocket {
         self.streams.app.closed(self.id, &Reason::Kicked);
         self.note(&state, End::Stop(Some(code)));
         state.cut(code, text);
+        self.tell_stats(&mut state);
         drop(state);
         self.wake();
         true

@@ -6,7 +6,7 @@
 -export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([a_listener_starts_and_stops/1, a_websocket_starts_and_stops_with_its_counts_and_code/1, a_crash_is_a_reason/1]).
 -export([frames_for_many_are_counted_and_no_frame_is_an_event/1, a_sidecar_is_lost_and_back/1, a_limit_is_reached/1]).
--export([without_telemetry_there_is_nothing/1]).
+-export([one_that_is_kicked_is_told_with_its_code/1, without_telemetry_there_is_nothing/1]).
 -export([heard/4]).
 
 -import(own_case, [server/1]).
@@ -94,6 +94,17 @@ ended(Server, {Target, Frames, Reason, Side, Code, {Received, More, Sent}}) ->
         }, #{listener := Ref, handler := ws_script_h, req := #{}, reason := Reason, side := Side, code := Code}} when Duration > 0 -> ok;
         _ -> {Measurements, maps:remove(req, Metadata)}
     end.
+
+one_that_is_kicked_is_told_with_its_code(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Socket = ws_client:open(Server),
+    ws_client:send(Socket, {text, <<"abc">>}),
+    {text, <<"abc">>} = ws_client:recv(Socket),
+    [Pid] = outrider:procs(?FUNCTION_NAME, connections),
+    ok = outrider:kick(Pid, 4002, <<>>),
+    [{close, 4002, <<>>}, closed] = ws_client:recv_all(Socket),
+    {#{messages_received := 1, messages_sent := 1}, #{reason := stop, code := 4002, side := server}} = next([websocket, stop]),
+    [_] = [stop || {terminate, stop} <- probe:calls(Probe)].
 
 a_crash_is_a_reason(Config) ->
     Socket = ws_client:open(server(Config)),
