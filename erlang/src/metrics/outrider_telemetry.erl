@@ -18,7 +18,7 @@
 -spec init() -> ok.
 init() ->
     case code:ensure_loaded(telemetry) of
-        {module, telemetry} -> persistent_term:put(?EXECUTE, erlang:make_fun(telemetry, execute, 3));
+        {module, Telemetry} -> persistent_term:put(?EXECUTE, fun Telemetry:execute/3);
         {error, _} -> _ = persistent_term:erase(?EXECUTE)
     end,
     ok.
