@@ -26,7 +26,9 @@ impl Websocket {
         state.rearm = false;
         loop {
             let idle = match (state.phase, state.idle_timeout) {
-                (Phase::Open, Some(timeout)) => Some(state.received + timeout.max(LEAST_TIMEOUT)),
+                (Phase::Open, Some(timeout)) => {
+                    Some(state.received + Duration::from_millis(timeout.into()).max(LEAST_TIMEOUT))
+                }
                 _ => None,
             };
             let mut send = state.stall.as_mut().zip(self.streams.options.send_timeout);

@@ -378,7 +378,7 @@ mod tests {
         fn size<F: Future>(_: fn(Rc<Websocket>) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(size_of::<Websocket>() <= 528, "{}", size_of::<Websocket>());
+        assert!(size_of::<Websocket>() <= 584, "{}", size_of::<Websocket>());
         assert!(size(run) <= 24, "{}", size(run));
     }
 }

@@ -64,7 +64,8 @@ pub struct Session {
     /// A pong that must wait for the end of a frame whose payload is still coming.
     pub(super) pong: Option<Box<[u8]>>,
     pub(super) active: bool,
-    pub(super) idle_timeout: Option<Duration>,
+    /// In milliseconds: the options have no more than fits.
+    pub(super) idle_timeout: Option<u32>,
     /// There if somebody looks at the client's frames.
     pub(super) trace: Option<Box<Trace>>,
     /// There if the client is to be pinged.
@@ -155,7 +156,7 @@ impl Session {
             ended: Ended { by: (Side::Server, NO_CODE), is_stream: false },
             pong: None,
             active: options.active,
-            idle_timeout: options.idle_timeout.map(Duration::from_millis),
+            idle_timeout: options.idle_timeout.map(saturated),
             trace: None,
             keepalive: keepalive(options.ping_interval, Duration::from_millis(options.pong_timeout)),
             received: Instant::now(),
@@ -234,7 +235,7 @@ impl Session {
 
     fn set_options(&mut self, options: &SetOptions) {
         if let Some(timeout) = options.idle_timeout {
-            self.idle_timeout = timeout.map(Duration::from_millis);
+            self.idle_timeout = timeout.map(saturated);
             self.received = Instant::now();
             self.rearm = true;
         }
@@ -431,6 +432,10 @@ impl Drop for Session {
             }
         });
     }
+}
+
+fn saturated(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// None without an interval, in milliseconds.
