@@ -5,7 +5,8 @@ usage: floors.py [FOLDER]
 
 A room is a module of src/lib.rs with what lies below it, or a folder of erlang/src; what lies beside them is the roof. The floors
 of the Rust rooms are the groups of `pub mod` in src/lib.rs, from the roof down; those of the Erlang rooms are the rows of
-the table in docs/architecture.md that begin with `erlang/src/ROOM/`.
+the table in docs/architecture.md that begin with `erlang/src/ROOM/`. A row before that of `erlang/src/` is a room on the roof: it is
+built on the API, as an application is, and nothing of ours calls it.
 
 What counts as an import, tests left out:
 - in Rust a path, in a `use` or in the code, that begins with `crate`, `self`, `super` or a name that a `use` or a `mod`
@@ -104,7 +105,9 @@ def erlang(root):
     top = root / "erlang" / "src"
     files = {file.stem: file for file in top.rglob("*.erl")}
     page = (root / "docs" / "architecture.md").read_text()
-    order = {room: floor for floor, room in enumerate(re.findall(r"^\| `erlang/src/(\w+)/`", page, re.MULTILINE))}
+    rows = re.findall(r"^\| `erlang/src/(?:(\w+)/)?`", page, re.MULTILINE)
+    roof = rows.index("") if "" in rows else -1
+    order = {room: floor - roof - 1 for floor, room in enumerate(rows) if room}
     imports, rooms = {}, {}
     for name, file in files.items():
         code = ERLANG_NOISE.sub('""', file.read_text())

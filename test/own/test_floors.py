@@ -9,8 +9,9 @@ from pathlib import Path
 
 FLOORS = Path(__file__).parents[2] / "scripts" / "floors.py"
 RUST = {"lib.rs": "pub mod high;\n\n// The ground.\npub mod low;\n", "high.rs": "", "low.rs": ""}
-ERLANG = {"outrider.erl": "", "high/outrider_a.erl": "", "low/outrider_b.erl": ""}
-PAGE = "| room | |\n|---|---|\n| `erlang/src/high/` | |\n| `erlang/src/low/` | |\n"
+ERLANG = {"outrider.erl": "", "house/outrider_h.erl": "", "high/outrider_a.erl": "", "low/outrider_b.erl": ""}
+ROOMS = ["house/", "", "high/", "low/"]
+PAGE = "| room | |\n|---|---|\n" + "".join(f"| `erlang/src/{room}` | |\n" for room in ROOMS)
 
 
 class Floors(unittest.TestCase):
@@ -88,6 +89,11 @@ class Floors(unittest.TestCase):
         api = self.complaints(erlang={"low/outrider_b.erl": "f() -> outrider:f()."})
         self.assertEqual(api, ["erlang/src/low/outrider_b.erl imports erlang/src/outrider.erl, upwards"])
         self.assertEqual(self.complaints(erlang={"low/outrider_b.erl": "f() -> application:get_env(outrider, key)."}), [])
+
+    def test_erlang_rooms_on_the_roof_call_the_api_and_are_called_by_none(self):
+        self.assertEqual(self.complaints(erlang={"house/outrider_h.erl": "outrider:f(), outrider_a:f()."}), [])
+        wrong = ["erlang/src/outrider.erl imports erlang/src/house/outrider_h.erl, upwards"]
+        self.assertEqual(self.complaints(erlang={"outrider.erl": "outrider_h:f()."}), wrong)
 
     def test_erlang_circles_of_two(self):
         pair = {"low/outrider_b.erl": "outrider_c:f().", "low/outrider_c.erl": "outrider_b:f()."}
