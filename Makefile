@@ -1,7 +1,7 @@
 # The verbs of this repository; `make help` lists them. CI calls them by these names.
 #
 # Each sets up what it needs (scripts/setup.sh: nothing to do on a machine that has it all) and can be run alone.
-# What is built, fetched and reported stays in _build/, target/ and priv/.
+# What is built, fetched and reported stays in _build/, target/ and priv/bin/.
 
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
@@ -69,7 +69,7 @@ bench-quick: build ## the same in less than three minutes
 
 clean: ## remove what was built, not what was fetched
 	cargo clean --quiet
-	rm -rf _build/default _build/test _build/autobahn/*-* _build/log _build/screenshots priv examples/*/_build
+	rm -rf _build/default _build/test _build/autobahn/*-* _build/log _build/screenshots priv/bin examples/*/_build
 
 # What `test` runs, each a promise of its own.
 

@@ -1,12 +1,13 @@
 %%% The top supervisor. Its children are the listeners started with outrider:start_clear/3 or start_tls/3, the drains of
-%%% listeners, and what all listeners have in common: outrider_keeper, outrider_nodes and outrider_relay.
+%%% listeners, the feeds of dashboards that somebody looks at, and what all listeners have in common: outrider_keeper,
+%%% outrider_nodes and outrider_relay.
 %%%
-%%% The first two are temporary, so that the end of none can end the others; outrider_keeper has listeners started again. This
+%%% The first three are temporary, so that the end of none can end the others; outrider_keeper has listeners started again. This
 %%% process owns the registry's table, so that the table lives as long as any listener of the application.
 -module(outrider_sup).
 -behaviour(supervisor).
 
--export([start_link/0, start_listener/3, stop_listener/1, start_drain/1]).
+-export([start_link/0, start_listener/3, stop_listener/1, start_drain/1, start_feed/2]).
 -export([init/1]).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
@@ -31,6 +32,11 @@ stop_listener(Ref) ->
 -spec start_drain({module(), atom(), [term()]}) -> supervisor:startchild_ret().
 start_drain(Start) ->
     supervisor:start_child(?MODULE, #{id => {drain, make_ref()}, start => Start, restart => temporary}).
+
+%% What the viewers of a listener's dashboard are sent; one for each listener.
+-spec start_feed(ranch:ref(), {module(), atom(), [term()]}) -> supervisor:startchild_ret().
+start_feed(Ref, Start) ->
+    supervisor:start_child(?MODULE, #{id => {feed, Ref}, start => Start, restart => temporary}).
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->

@@ -14,6 +14,7 @@ start(_Type, _Args) ->
             {"/", cowboy_static, {priv_file, chat, "index.html"}},
             {"/assets/[...]", cowboy_static, {priv_dir, chat, "assets"}},
             {"/rooms/:room", chat_handler, Server}
+            | dashboard(Server)
         ]}
     ]),
     Port = list_to_integer(os:getenv("PORT", "8080")),
@@ -21,6 +22,13 @@ start(_Type, _Args) ->
         {ok, _Listener} -> {ok, Sup, Server};
         {error, Reason} -> {error, Reason}
     end.
+
+%% Everybody may look at /dashboard; who sits at this machine may do more.
+dashboard(outrider) -> [{"/dashboard/[...]", outrider_dashboard, #{may => fun may/2}}];
+dashboard(cowboy) -> [].
+
+may(look, _Req) -> true;
+may(_Action, #{peer := {Ip, _}, host := Host}) -> Ip =:= {127, 0, 0, 1} andalso lists:member(Host, [<<"localhost">>, <<"127.0.0.1">>]).
 
 %% The listener goes before the rooms do.
 prep_stop(Server) ->

@@ -19,8 +19,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent.parent
 SERVER = os.environ.get("SERVER", "outrider")
 
-# The first starts the example on both by itself, the second is for Outrider alone.
-collect_ignore = [] if SERVER == "outrider" else ["test_chat.py", "test_ticker.py"]
+# The first starts the example on both by itself, the others are for Outrider alone.
+collect_ignore = [] if SERVER == "outrider" else ["test_chat.py", "test_dashboard.py", "test_ticker.py"]
 
 # The certificate of servers with TLS, for localhost, which vouches for itself: Python trusts it by this variable, Chromium by a
 # hash of its public key.
