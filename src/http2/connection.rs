@@ -67,6 +67,9 @@ impl Connection {
                 self.line.excuse(); // We are the ones who do not read.
                 continue;
             }
+            if reason == Reason::NO_ERROR {
+                reached(Limit::IdleTimeout);
+            }
             self.end.replace(message::Reason::Timeout);
             return Poll::Ready(Some(reason));
         }

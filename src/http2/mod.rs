@@ -32,7 +32,7 @@ use crate::http::exchange::Exchange;
 use crate::http::head::Refusal;
 use crate::http::request::{ConnectionInfo, Http2, RequestHead};
 use crate::http::{GRACE, NEVER, Permits, Server};
-use crate::metrics::count;
+use crate::metrics::{Limit, count, reached};
 use crate::port::message;
 use crate::streams::Stream;
 use crate::transport::Socket;
@@ -154,7 +154,10 @@ impl Connection {
                 respond.send_reset(reason);
                 return None;
             }
-            Verdict::GoAway(reason) => return Some(reason),
+            Verdict::GoAway(reason) => {
+                reached(Limit::MaxHeaders);
+                return Some(reason);
+            }
         }
         let protocol = parts.extensions.remove::<Protocol>();
         let streams = &self.server.streams;

@@ -21,6 +21,7 @@ use crate::http::exchange::{End, Exchange, Next};
 use crate::http::files::Part;
 use crate::http::response::{self, header_map};
 use crate::http::{NEVER, Server};
+use crate::metrics::{Limit, reached};
 use crate::port::message::{self, Body, CHUNK, Headers, Status};
 use crate::streams::application::ready;
 use crate::transport::Channel;
@@ -356,6 +357,7 @@ impl Download<'_> {
                 (Poll::Pending, Some(stall)) => {
                     let unsent = self.sender.unsent();
                     if timeout.is_some_and(|timeout| stall.is_over(unsent, timeout, Instant::now())) {
+                        reached(Limit::SendTimeout);
                         return Err(Outcome::Late);
                     }
                     blocked.set(Some(stall.since()));
