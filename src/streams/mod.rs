@@ -38,6 +38,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(5);
 /// WebSockets that are traced at a time.
 const MOST_TRACES: usize = 16;
 
+/// What is sent to many goes to so many times fewer streams in a turn of the loop than may be written to for their own commands.
+const SHARED_PART: usize = 4;
+
 /// What commands can be sent to. Each call is short: it changes the stream's state, and wakes its task if that has to act.
 pub trait Stream {
     /// Carries out a command. Says whether the stream has something to be written: it is then flushed at its turn.
@@ -46,8 +49,8 @@ pub trait Stream {
     /// Sends frames that others are sent, too.
     fn deliver(&self, broadcast: &Broadcast<'_>) -> Delivered;
 
-    /// Writes what the commands have left to be written.
-    fn flush(&self) {}
+    /// Writes what is left to be written, now that it is its turn.
+    fn flush(&self, _turn: Turn) {}
 
     /// What a WebSocket's client has sent and was sent.
     fn traffic(&self) -> Option<Traffic> {
@@ -87,6 +90,15 @@ pub trait Stream {
 
     /// Gives back what is kept for a client that is idle.
     fn rest(&self, _now: Instant) {}
+}
+
+/// Why a stream is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// For a command of its own.
+    Own,
+    /// For what is sent to many.
+    Shared,
 }
 
 /// What has become of frames for many at one stream.
@@ -134,8 +146,9 @@ pub struct Streams {
     of_process: RefCell<FxHashMap<Pid, StreamId>>,
     topics: RefCell<Topics>,
     last_id: Cell<StreamId>,
-    /// Streams with something of the commands that no write has been tried for, in the order of their first one.
-    dirty: RefCell<VecDeque<Rc<dyn Stream>>>,
+    /// Streams with something that no write has been tried for: of commands of their own, and of what is sent to many; each in the
+    /// order of their first one.
+    dirty: [RefCell<VecDeque<Rc<dyn Stream>>>; 2],
     /// Waits for the table to become empty.
     farewell: Cell<Option<Waker>>,
 }
@@ -162,7 +175,7 @@ impl Streams {
             table: RefCell::default(),
             of_process: RefCell::default(),
             last_id: Cell::new(0),
-            dirty: RefCell::default(),
+            dirty: Default::default(),
             farewell: Cell::default(),
         })
     }
@@ -209,7 +222,7 @@ impl Streams {
                 if let Some(Entry { stream, .. }) = self.table.borrow().get(&id) // Else it crossed the stream's end.
                     && stream.command(command)
                 {
-                    self.dirty.borrow_mut().push_back(Rc::clone(stream));
+                    self.dirty[Turn::Own as usize].borrow_mut().push_back(Rc::clone(stream));
                 }
             }
         }
@@ -313,20 +326,21 @@ impl Streams {
     }
 
     fn deliver(&self, broadcast: &Broadcast<'_>, ids: impl Iterator<Item = StreamId>) {
-        let (table, mut dirty) = (self.table.borrow(), self.dirty.borrow_mut());
+        let table = self.table.borrow();
         for (id, Entry { stream, .. }) in ids.filter_map(|id| Some((id, table.get(&id)?))) {
-            let is_to_flush = match stream.deliver(broadcast) {
-                Delivered::Queued => true,
-                Delivered::Nothing => false,
+            let turn = match stream.deliver(broadcast) {
+                Delivered::Queued => Turn::Shared,
+                Delivered::Nothing => continue,
                 Delivered::TooMuch => {
                     tracing::debug!(stream = id, "closed: it has not taken what was sent to many");
                     self.app.closed(id, &Reason::Socket("backlog"));
-                    stream.command(Command::Cut(1013))
+                    if !stream.command(Command::Cut(1013)) {
+                        continue;
+                    }
+                    Turn::Own
                 }
             };
-            if is_to_flush {
-                dirty.push_back(Rc::clone(stream));
-            }
+            self.dirty[turn as usize].borrow_mut().push_back(Rc::clone(stream));
         }
     }
 
@@ -345,14 +359,17 @@ impl Streams {
         self.topics.borrow().names().map(Rc::clone).collect()
     }
 
-    /// Has at most `most` streams write what the commands have left. Says whether others have to wait for the next call.
+    /// Has at most `most` streams write what their commands have left, and fewer what is sent to many: an answer does not wait for
+    /// thousands who are written to anyhow. Says whether others have to wait for the next call.
     pub fn flush(&self, most: usize) -> bool {
-        for _ in 0..most {
-            let Some(stream) = self.dirty.borrow_mut().pop_front() else { break };
-            stream.flush();
+        for (turn, most) in [(Turn::Own, most), (Turn::Shared, most / SHARED_PART)] {
+            for _ in 0..most {
+                let Some(stream) = self.dirty[turn as usize].borrow_mut().pop_front() else { break };
+                stream.flush(turn);
+            }
         }
         self.shed();
-        !self.dirty.borrow().is_empty()
+        self.dirty.iter().any(|dirty| !dirty.borrow().is_empty())
     }
 
     /// Where more waits for the clients than may: closes those that have taken nothing for longest, until it is less.
@@ -416,3 +433,6 @@ pub async fn keep_house(streams: Rc<Streams>) {
         streams.each(|stream| stream.rest(now));
     }
 }
+
+#[cfg(test)]
+mod tests;

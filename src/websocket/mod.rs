@@ -50,8 +50,8 @@ pub struct Websocket {
     socket: RefCell<Channel>,
     state: RefCell<Session>,
     task: Cell<Option<Waker>>,
-    /// In the list of those to be flushed.
-    dirty: Cell<bool>,
+    /// In which lists of those to be flushed it is, by their turn.
+    dirty: Cell<[bool; 2]>,
     /// What this client has in the sum of what waits for all of them.
     share: Cell<usize>,
     /// Where its backlog is counted.
@@ -82,7 +82,7 @@ pub fn start(
         socket: RefCell::new(socket),
         state: RefCell::new(session),
         task: Cell::default(),
-        dirty: Cell::new(false),
+        dirty: Cell::default(),
         share: Cell::default(),
         backlog: Cell::default(),
         alarm: Alarm::default(),
@@ -136,7 +136,7 @@ impl Websocket {
             self.write(&mut state);
             if state.phase == Phase::Gone || (state.phase == Phase::Ending && self.writable(&state) == 0) {
                 // In the list of those to be flushed it is still held; the flush wakes us.
-                return if self.dirty.get() { Poll::Pending } else { Poll::Ready(state.phase) };
+                return if self.dirty.get() != [false; 2] { Poll::Pending } else { Poll::Ready(state.phase) };
             }
             let mut again = false;
             if self.writable(&state) > 0 {

@@ -11,7 +11,7 @@ use crate::port::message::{Command, Reason, State, TraceOptions, Traffic};
 use crate::streams::application::Direction;
 use crate::streams::broadcast::Broadcast;
 use crate::streams::status::{End, Status};
-use crate::streams::{Delivered, Stream};
+use crate::streams::{Delivered, Stream, Turn};
 
 impl Stream for Websocket {
     fn command(&self, command: Command<'_>) -> bool {
@@ -24,19 +24,21 @@ impl Stream for Websocket {
             self.note(&state, End::Stop(state.closed_with));
         }
         self.tell_stats(&mut state);
-        !self.dirty.replace(true)
+        !self.set_dirty(Turn::Own, true)
     }
 
     fn deliver(&self, broadcast: &Broadcast<'_>) -> Delivered {
         match self.state.borrow_mut().deliver(broadcast) {
-            Delivered::Queued if self.dirty.replace(true) => Delivered::Nothing,
+            Delivered::Queued if self.dirty.get()[Turn::Own as usize] || self.set_dirty(Turn::Shared, true) => {
+                Delivered::Nothing
+            }
             delivered => delivered,
         }
     }
 
     /// Writes what there is, and has the task look at what the commands have changed.
-    fn flush(&self) {
-        self.dirty.set(false);
+    fn flush(&self, turn: Turn) {
+        self.set_dirty(turn, false);
         let mut state = self.state.borrow_mut();
         self.write(&mut state);
         // While all is well the task waits for the client and has nothing to do with what was just written.
@@ -131,6 +133,14 @@ impl Stream for Websocket {
 }
 
 impl Websocket {
+    /// In that list of those to be flushed from now on, or no longer. Says whether it was before.
+    fn set_dirty(&self, turn: Turn, is_dirty: bool) -> bool {
+        let mut dirty = self.dirty.get();
+        let before = std::mem::replace(&mut dirty[turn as usize], is_dirty);
+        self.dirty.set(dirty);
+        before
+    }
+
     pub(super) fn describe(&self, state: &Session) -> Status {
         Status {
             stream: self.id,
