@@ -108,6 +108,7 @@ the_header_of_the_proxy_protocol_is_known(_) ->
 %% Large cookies are the classic, and their users cannot tell. The line names the option, the peer and the status, and nothing of
 %% what was sent; of many for the same reason there is one.
 each_reason_leaves_a_line_in_the_log(_) ->
+    compatibility:must_name(refused_requests_in_the_log),
     ok = logger:add_handler(?MODULE, ?MODULE, #{level => notice, config => #{to => self()}}),
     Server = listener(#{request_timeout => 300}),
     Socket = http_client:connect(Server),
