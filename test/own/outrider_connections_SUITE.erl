@@ -188,7 +188,7 @@ bad_options_are_refused(Config) ->
     {error, {bad_option, state}} = outrider:kick(Ref, #{state => closed}, 1000, <<>>, #{}),
     {error, {bad_option, rate}} = outrider:kick(Ref, #{}, 1000, <<>>, #{rate => 0}),
     {error, {bad_option, speed}} = outrider:kick(Ref, #{}, 1000, <<>>, #{speed => 1}),
-    {'EXIT', {badarg, _}} = (catch outrider:connections(nobody)),
+    badarg = try outrider:connections(nobody) catch error:Reason -> Reason end,
     ok.
 
 the_last_ones_that_ended_and_why(Config) ->
