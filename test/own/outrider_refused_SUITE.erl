@@ -111,7 +111,7 @@ the_header_of_the_proxy_protocol_is_known(_) ->
 %% what was sent; of many for the same reason there is one.
 each_reason_leaves_a_line_in_the_log(_) ->
     compatibility:must_name(refused_requests_in_the_log),
-    ok = logger:add_handler(?MODULE, ?MODULE, #{level => notice, config => #{to => self()}}),
+    ok = log_as_by_default(),
     Server = listener(#{request_timeout => 300}),
     Socket = http_client:connect(Server),
     {ok, {_, Port}} = inet:sockname(Socket),
@@ -134,7 +134,7 @@ each_reason_leaves_a_line_in_the_log(_) ->
 
 %% While accepting pauses the clients wait, and nobody else would know why.
 a_limit_that_keeps_clients_out_leaves_a_line(_) ->
-    ok = logger:add_handler(?MODULE, ?MODULE, #{level => notice, config => #{to => self()}}),
+    ok = log_as_by_default(),
     Server = listener(#{}),
     ok = outrider:set_max_connections(?REF, 1),
     _ = [http_client:connect(Server) || _ <- lists:seq(1, 3)],
@@ -151,8 +151,18 @@ line(Expected) ->
     after 20000 -> error({no_line, Expected})
     end.
 
+%% A handler that is told what kernel's default handler prints.
+log_as_by_default() ->
+    logger:add_handler(?MODULE, ?MODULE, #{
+        level => notice, config => #{to => self()}, filter_default => stop,
+        filters => [
+            {domain, {fun logger_filters:domain/2, {log, super, [otp, sasl]}}},
+            {no_domain, {fun logger_filters:domain/2, {log, undefined, []}}}
+        ]
+    }).
+
 %% Logger's callback.
-log(#{meta := #{domain := [outrider], limit := _} = Meta} = Event, #{config := #{to := To}}) ->
+log(#{meta := #{listener := _, limit := _} = Meta} = Event, #{config := #{to := To}}) ->
     To ! {line, Meta, iolist_to_binary(logger_formatter:format(Event, #{single_line => true}))};
 log(_, _) ->
     ok.

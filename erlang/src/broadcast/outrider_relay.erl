@@ -77,7 +77,7 @@ warn(State = #relay{warned = Warned, dropped = Dropped}) ->
         true ->
             logger:warning(
                 "Outrider drops what other nodes send to clients: ~b messages so far, because its sidecars do not take them fast enough",
-                [Dropped], #{domain => [outrider]}
+                [Dropped]
             ),
             State#relay{warned = Now};
         false ->

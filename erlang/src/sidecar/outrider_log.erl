@@ -21,7 +21,7 @@ said(Ref, Level, Target, Text) ->
     log(Ref, Level, Target, Text).
 
 log(Ref, Level, Target, Text) ->
-    logger:log(Level, "~ts", [Text], #{domain => [outrider], target => Target, listener => Ref}).
+    logger:log(Level, "~ts", [Text], #{target => Target, listener => Ref}).
 
 -spec not_started(ranch:ref(), outrider_launch:reason()) -> ok.
 not_started(Ref, Reason) ->
@@ -95,4 +95,4 @@ is_told(Limit) ->
     is_map_key(Limit, ?LEVELS).
 
 metadata(Ref, Number, More) ->
-    More#{domain => [outrider], listener => Ref, sidecar => Number}.
+    More#{listener => Ref, sidecar => Number}.
