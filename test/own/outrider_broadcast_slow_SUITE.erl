@@ -135,8 +135,8 @@ what_waits_is_held_once_although_the_clients_are_closed(Config) ->
     Large = rand:bytes(1000000),
     Before = most_memory(Ref),
     ok = outrider:publish(Ref, ?TOPIC, {binary, Large}),
-    %% Answered in a turn of its own each: after the first, some of it has been written.
-    [100, 100] = [outrider:subscribers(Ref, ?TOPIC) || _ <- [1, 2]],
+    %% Answered in a turn of its own each: after some turns, some of it has been written to each.
+    [100] = lists:usort([outrider:subscribers(Ref, ?TOPIC) || _ <- lists:seq(1, 10)]),
     ok = outrider:publish(Ref, ?TOPIC, {text, <<"one more">>}),
     ok = probe:await_exits(Probe, 100),
     Growth = most_memory(Ref) - Before,
