@@ -139,6 +139,7 @@ case ${1:-} in
 *)
     [ "$(id -u)" = 0 ] || fail "must be root, to make a root of another Debian release and to run in it"
     command -v debootstrap >/dev/null || fail "no debootstrap; on Debian, scripts/setup.sh test installs it"
+    [ "${1:-}" != --all ] || packages="$packages tshark"
     make_root
     case ${1:-} in
     '') set -- scripts/newest.sh --checks ;;

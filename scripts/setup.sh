@@ -5,7 +5,7 @@
 #
 # `demo` is Erlang, rebar3 and Cowboy: enough for `make build` and `make demo`, which need no Rust where OUTRIDER_EXECUTABLE or
 # OUTRIDER_PREBUILT says where the sidecar comes from (docs/packaging.md), or where it is in priv. `test` adds what the tests need: the rest
-# of Erlang, Chromium, tools to break the network and the clock, debootstrap for the newest Erlang, and the Python packages
+# of Erlang, Chromium, tools to break the network and the clock, tshark, debootstrap for the newest Erlang, and the Python packages
 # of test/requirements.txt in _build/venv, and promtool. Does nothing, and says nothing, when all is there. Packages are Debian's and need
 # root; who cannot install them is told what to install.
 set -eu
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 demo_packages='ca-certificates curl gcc libc6-dev xz-utils erlang-base erlang-dev erlang-tools erlang-ssl erlang-inets
     erlang-crypto erlang-public-key erlang-asn1 erlang-runtime-tools erlang-parsetools erlang-syntax-tools
     erlang-common-test erlang-eunit erlang-edoc erlang-xmerl rebar3'
-test_packages='erlang-dialyzer g++ git python3 python3-venv chromium chromium-driver iproute2 libfaketime debootstrap elixir'
+test_packages='erlang-dialyzer g++ git python3 python3-venv chromium chromium-driver iproute2 libfaketime debootstrap elixir tshark'
 
 fail() {
     echo "setup: $*" >&2
@@ -106,7 +106,7 @@ demo)
     cowboy
     ;;
 test)
-    have erl erlc ct_run dialyzer rebar3 curl xz cc c++ git python3 chromium chromedriver ip debootstrap mix && libfaketime &&
+    have erl erlc ct_run dialyzer rebar3 curl xz cc c++ git python3 chromium chromedriver ip debootstrap mix tshark && libfaketime &&
         python3 -c 'import venv, ensurepip' 2>/dev/null || packages $demo_packages $test_packages
     cowboy
     python

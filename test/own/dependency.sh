@@ -15,17 +15,8 @@ finish() {
 }
 trap finish EXIT
 
-mkdir "$work/outrider" "$work/project" "$work/project/src"
-cd "$root"
-git ls-files -z --cached --others --exclude-standard |
-    tar --create --null --ignore-failed-read --files-from - 2>/dev/null | tar --extract --directory "$work/outrider"
-git() {
-    command git -C "$work/outrider" -c user.name=test -c user.email=test@localhost -c init.defaultBranch=main "$@"
-}
-git init --quiet
-git add --all
-git commit --quiet --message "The tree under test"
-
+. "$root/test/own/copy.sh"
+mkdir "$work/project" "$work/project/src"
 cd "$work/project"
 cat >rebar.config <<END
 {deps, [{outrider, {git, "file://$work/outrider", {branch, "main"}}}]}.

@@ -16,17 +16,8 @@ finish() {
 }
 trap finish EXIT
 
-mkdir "$work/outrider" "$work/project" "$work/project/lib"
-cd "$root"
-git ls-files -z --cached --others --exclude-standard |
-    tar --create --null --ignore-failed-read --files-from - 2>/dev/null | tar --extract --directory "$work/outrider"
-git() {
-    command git -C "$work/outrider" -c user.name=test -c user.email=test@localhost -c init.defaultBranch=main "$@"
-}
-git init --quiet
-git add --all
-git commit --quiet --message "The tree under test"
-
+. "$root/test/own/copy.sh"
+mkdir "$work/project" "$work/project/lib"
 cd "$work/project"
 cat >mix.exs <<END
 defmodule Project.MixProject do

@@ -62,16 +62,7 @@ without(_) -> [].
 %% A connection whose requests go to the other end of the one that is given, to which it belongs from here on.
 -spec through(gen_tcp:socket(), [gen_tcp:connect_option()]) -> gen_tcp:socket().
 through(Outside, Options) ->
-    {ok, Listener} = gen_tcp:listen(0, [binary, {active, false}, {nodelay, true}, {ip, {127, 0, 0, 1}}]),
-    {ok, Entry} = inet:port(Listener),
-    Own = [Option || Option <- Options, Option =/= inet6],
-    {ok, Client} = gen_tcp:connect({127, 0, 0, 1}, Entry, [binary, {active, false}, {nodelay, true} | Own]),
-    {ok, Inside} = gen_tcp:accept(Listener),
-    gen_tcp:close(Listener),
-    Pid = spawn(fun() ->
-        receive
-            go -> ok
-        end,
+    tunnel:through(Outside, Options, fun(Inside) ->
         {ok, Preface, Machine} = cow_http2_machine:init(client, #{
             initial_stream_window_size => 16#7fffffff, initial_connection_window_size => 16#7fffffff
         }),
@@ -79,10 +70,7 @@ through(Outside, Options) ->
         ok = inet:setopts(Inside, [{exit_on_close, false}, {active, once}]),
         ok = inet:setopts(Outside, [{active, once}]),
         loop(#tunnel{inside = Inside, outside = Outside, machine = Machine})
-    end),
-    [ok = gen_tcp:controlling_process(Socket, Pid) || Socket <- [Inside, Outside]],
-    Pid ! go,
-    Client.
+    end).
 
 loop(T = #tunnel{inside = Inside, outside = Outside}) ->
     receive

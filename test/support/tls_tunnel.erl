@@ -23,24 +23,12 @@ certificate() ->
 %% fails shows as a server that closes.
 -spec through(gen_tcp:socket(), [gen_tcp:connect_option()]) -> gen_tcp:socket().
 through(Raw, Options) ->
-    {ok, Listener} = gen_tcp:listen(0, [binary, {active, false}, {nodelay, true}, {ip, {127, 0, 0, 1}}]),
-    {ok, Entry} = inet:port(Listener),
-    Own = [Option || Option <- Options, Option =/= inet6],
-    {ok, Client} = gen_tcp:connect({127, 0, 0, 1}, Entry, [binary, {active, false}, {nodelay, true} | Own]),
-    {ok, Inside} = gen_tcp:accept(Listener),
-    gen_tcp:close(Listener),
-    Pid = spawn(fun() ->
-        receive
-            go -> ok
-        end,
+    tunnel:through(Raw, Options, fun(Inside) ->
         case ssl:connect(Raw, [{verify, verify_none}]) of
             {ok, Outside} -> carry(Inside, Outside);
             {error, _} -> gen_tcp:close(Inside)
         end
-    end),
-    [ok = gen_tcp:controlling_process(Socket, Pid) || Socket <- [Raw, Inside]],
-    Pid ! go,
-    Client.
+    end).
 
 %% A process for each direction, since either may wait for its reader.
 carry(Inside, Outside) ->
