@@ -61,10 +61,10 @@ package: setup-demo ## the sidecar for machines without Rust: a static binary, w
 fuzz: setup-test ## every fuzz target; SECONDS=60 for each
 	scripts/fuzz.sh $(SECONDS)
 
-bench: build ## Outrider and Cowboy side by side, into bench/results (about 35 minutes)
+bench: build ## Outrider and Cowboy side by side, into bench/results (an hour or so)
 	bench/run full
 
-bench-quick: build ## the same in less than three minutes
+bench-quick: build ## the main rows, roughly, in some minutes
 	bench/run quick
 
 clean: ## remove what was built, not what was fetched

@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 demo_packages='ca-certificates curl gcc libc6-dev xz-utils erlang-base erlang-dev erlang-tools erlang-ssl erlang-inets
     erlang-crypto erlang-public-key erlang-asn1 erlang-runtime-tools erlang-parsetools erlang-syntax-tools
     erlang-common-test erlang-eunit erlang-edoc erlang-xmerl rebar3'
-test_packages='erlang-dialyzer g++ git python3 python3-venv chromium chromium-driver iproute2 libfaketime debootstrap elixir tshark'
+test_packages='erlang-dialyzer g++ git python3 python3-venv chromium chromium-driver iproute2 libfaketime debootstrap elixir tshark openssl'
 
 fail() {
     echo "setup: $*" >&2
@@ -85,9 +85,10 @@ prometheus() {
     fi
     echo "setup: taking promtool from Debian's prometheus" >&2
     work=$(mktemp -d)
-    (cd "$work" && apt-get -q download prometheus && dpkg-deb -x prometheus_*.deb .) >_build/apt.log 2>&1 || {
+    (cd "$work" && apt-get -q update && apt-get -q download prometheus && dpkg-deb -x prometheus_*.deb .) >_build/apt.log 2>&1 || {
         tail -n 20 _build/apt.log >&2
-        fail "promtool could not be had"
+        rm -rf "$work"
+        fail "promtool could not be had; put it on the PATH (Debian's package: prometheus)"
     }
     mv "$work/usr/bin/promtool" _build/promtool
     rm -rf "$work"
@@ -106,7 +107,7 @@ demo)
     cowboy
     ;;
 test)
-    have erl erlc ct_run dialyzer rebar3 curl xz cc c++ git python3 chromium chromedriver ip debootstrap mix tshark && libfaketime &&
+    have erl erlc ct_run dialyzer rebar3 curl xz cc c++ git python3 chromium chromedriver ip debootstrap mix tshark openssl && libfaketime &&
         python3 -c 'import venv, ensurepip' 2>/dev/null || packages $demo_packages $test_packages
     cowboy
     python

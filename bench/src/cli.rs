@@ -21,9 +21,9 @@ pub struct Cli {
 /// What to do.
 #[derive(Subcommand)]
 pub enum What {
-    /// Every row of the table: 5 rounds of 3 s each, about 45 minutes.
+    /// Every row of the table: 5 rounds of 3 s each: an hour or so.
     Full,
-    /// The rows with goals, 2 rounds of 1 s, 2,000 idle connections: under 3 minutes, and rough.
+    /// The rows with goals, 2 rounds of 1 s, 2,000 idle connections: some minutes, and rough.
     Quick,
     /// The same load on more and more connections, up to the limit of open files.
     Growth,

@@ -9,7 +9,8 @@
 
 -export([through/2, without/1]).
 
-%% The cases that are about what HTTP/1.1 alone has: its syntax, versions and codings, keep-alive, the answer 101.
+%% The cases that are about what HTTP/1.1 alone has: its syntax, versions and codings, keep-alive, the answer 101. Some wait for the
+%% connection to end with the answer, as it does not here; some look at a handshake's way through the chain, which is another one.
 -spec without(module()) -> [atom()].
 without(ws_handshake_SUITE) -> [
     the_101, connection_upgrade_and_accept_cannot_be_set_in_init, connection_and_upgrade, the_accept_of_two_keys,
@@ -36,6 +37,7 @@ without(http_body_SUITE) -> [
     an_unread_body_that_is_too_long_ends_the_connection, an_unread_chunked_body_ends_the_connection
 ];
 without(http_process_SUITE) -> [
+    %% A request has no idle timeout of its own.
     a_form_that_does_not_come, idle_timeout_of_a_request_by_cast, sys_terminate, the_listener_stops_while_a_request_runs
 ];
 %% The tunnel takes much, now and then.

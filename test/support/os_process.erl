@@ -2,7 +2,7 @@
 -module(os_process).
 
 -export([sidecar/1, status/2, limit/2, environment/1, descriptors/1, directory/1]).
--export([collector/1, signal/2, while_stopped/2, is_gone/1, is_replaced/2, until/1]).
+-export([collector/1, signal/2, while_stopped/2, is_gone/1, is_replaced/2, until/1, something/1]).
 
 %% Far longer than anything here takes, even on a busy machine.
 -define(PATIENCE_MS, 20000).
@@ -94,6 +94,18 @@ until(Condition, Deadline) ->
             erlang:monotonic_time(millisecond) < Deadline orelse error(too_late),
             receive after 10 -> until(Condition, Deadline) end
     end.
+
+%% What it returns once that is something.
+-spec something(fun(() -> [Something])) -> [Something, ...].
+something(Fun) ->
+    Self = self(),
+    ok = until(fun() ->
+        case Fun() of
+            [] -> false;
+            Something -> Self ! {something, Something}, true
+        end
+    end),
+    receive {something, Something} -> Something end.
 
 lines(OsPid, File, Separator) ->
     {ok, Text} = file:read_file(path(OsPid, File)),
