@@ -30,7 +30,8 @@ use crate::{config, log, report, rights, streams, watchdog};
 const FAREWELL: Duration = Duration::from_secs(2);
 /// The window of `outrider echo`, in bytes; that of `outrider serve` is a flag.
 const ECHO_WINDOW: usize = 1 << 18;
-/// So many clients are written to between two looks at what else is to be done.
+/// So many clients are written to for their own commands between two looks at what else is to be done, and a fourth of that for
+/// what is sent to many.
 const FLUSHED_AT_ONCE: usize = 128;
 /// Stack of a thread that reads files, in bytes: more than opening and reading takes. It counts for the memory limit as a
 /// whole; with the defaults, 512 and 2 MiB, clients who ask for files would use up 1 GB of it.

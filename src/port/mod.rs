@@ -221,7 +221,7 @@ impl Port {
 
     /// Waits until the VM has been sent everything so far.
     pub async fn flushed(&self) {
-        while self.outgoing.borrow().in_flight + self.outgoing.borrow().bytes.len() > 0 {
+        while self.waiting() > 0 {
             tokio::task::yield_now().await;
         }
     }

@@ -13,8 +13,8 @@ use crate::transport::Endpoint;
 /// Bytes of a path that are kept.
 const MAX_PATH: usize = 255;
 
-/// Paths of which it is not looked whether they are in use.
-const FEW_PATHS: usize = 64;
+/// Paths of which it is not looked whether they are in use: twice as many as those that have ended hold.
+const FEW_PATHS: usize = 512;
 
 /// A WebSocket's client.
 #[derive(Clone)]

@@ -37,7 +37,7 @@ pub struct Status {
     pub tls: Option<(&'static str, &'static str)>,
 }
 
-/// Why a WebSocket has ended, as `terminate/3` gets it, but for texts.
+/// Why a WebSocket has ended, without texts: as `terminate/3` gets it, but `Stop` for whatever our side has closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The client's close frame, with its code.

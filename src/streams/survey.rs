@@ -57,7 +57,6 @@ pub async fn numbers(streams: Rc<Streams>, port: Rc<Port>, question: u64, filter
     }
 }
 
-#[derive(Clone)]
 enum Found {
     There(Status),
     Ended(Ended),

@@ -43,7 +43,7 @@ use outgoing::Outgoing;
 use session::{NO_CLOSE, NO_CODE, Phase};
 use traffic::{received, sent};
 
-/// One WebSocket, shared by its task, the table of streams, and the list of those to be flushed.
+/// One WebSocket, shared by its task, the table of streams, and the lists of those to be flushed.
 pub struct Websocket {
     id: StreamId,
     streams: Rc<Streams>,
@@ -90,7 +90,13 @@ pub fn start(
         permit,
     });
     streams.insert(id, Rc::clone(&websocket) as Rc<dyn Stream>);
-    websocket.tell_stats(&mut websocket.state.borrow_mut()); // It may be over already.
+    {
+        let mut state = websocket.state.borrow_mut();
+        if state.phase != Phase::Open {
+            websocket.note(&state, state.stopped()); // Its handler has ended it already.
+        }
+        websocket.tell_stats(&mut state);
+    }
     count(|metrics| metrics.handshakes.add(1));
     tokio::task::spawn_local(run(websocket));
 }
@@ -135,7 +141,7 @@ impl Websocket {
             self.task.set(Some(cx.waker().clone()));
             self.write(&mut state);
             if state.phase == Phase::Gone || (state.phase == Phase::Ending && self.writable(&state) == 0) {
-                // In the list of those to be flushed it is still held; the flush wakes us.
+                // In a list of those to be flushed it is still held; the last flush wakes us.
                 return if self.dirty.get() != [false; 2] { Poll::Pending } else { Poll::Ready(state.phase) };
             }
             let mut again = false;
@@ -145,9 +151,12 @@ impl Websocket {
             state.waits_for_client = state.reading(self.streams.options.window);
             if state.waits_for_client && !self.streams.app.poll_congested(cx) {
                 again |= self.read(&mut state, cx);
-            } else if let Poll::Ready(error) = self.socket.borrow_mut().poll_hold(cx) {
-                self.lost(&mut state, &error);
-                again = true;
+            } else {
+                let held = self.socket.borrow_mut().poll_hold(cx); // Given back: `lost` looks at the socket.
+                if let Poll::Ready(error) = held {
+                    self.lost(&mut state, &error);
+                    again = true;
+                }
             }
             if !again && self.poll_deadline(&mut state).is_pending() {
                 return Poll::Pending;
@@ -194,6 +203,7 @@ impl Websocket {
         let Session { decoder, encoder, out, unused, pong, phase, paused, keepalive, traffic, ended, .. } = state;
         let window = self.streams.options.window;
         let result = decoder.decode(input, &mut |event| {
+            received(traffic, &event);
             match event {
                 Event::Ping(payload) if encoder.is_within_frame() => *pong = Some(payload.into()),
                 Event::Ping(payload) => {
@@ -204,13 +214,11 @@ impl Websocket {
                 Event::Pong(payload) => {
                     if let Some(took) = keepalive.as_mut().and_then(|k| k.answers(payload, Instant::now())) {
                         count(|metrics| took.iter().for_each(|took| metrics.round_trips.add(*took)));
-                        received(traffic, &event);
                         return ControlFlow::Continue(());
                     }
                 }
                 _ => {}
             }
-            received(traffic, &event);
             let cost = OVERHEAD + payload(&event).len();
             *unused += cost;
             count(|metrics| metrics.credit_received_bytes.add(cost as u64));

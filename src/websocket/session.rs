@@ -22,6 +22,7 @@ use crate::metrics::{Limit, Opcode, Side, count, reached};
 use crate::port::message::{Command, OVERHEAD, OnBacklog, PONG_TIMEOUT, SetOptions, Traffic, WebsocketOptions};
 use crate::streams::Delivered;
 use crate::streams::broadcast::Broadcast;
+use crate::streams::status::End;
 use crate::transport::stall::Stall;
 use crate::ws::{self, Decoder, Encoder};
 
@@ -56,8 +57,6 @@ pub struct Session {
     /// Frames for many that were not sent, and the VM has not been told.
     dropped: u32,
     pub(super) traffic: Traffic,
-    /// The code of the close frame that was ours.
-    pub(super) closed_with: Option<u16>,
     /// The application wants to know of it at the end, and has not been told.
     pub(super) tells_stats: bool,
     pub(super) ended: Ended,
@@ -151,7 +150,6 @@ impl Session {
             on_backlog: options.on_backlog,
             dropped: 0,
             traffic: Traffic::default(),
-            closed_with: None,
             tells_stats: options.stats,
             ended: Ended { by: (Side::Server, NO_CODE), is_stream: false },
             pong: None,
@@ -192,6 +190,11 @@ impl Session {
             self.ended.is_stream = true;
             count(|metrics| metrics.websocket_streams.add(1));
         }
+    }
+
+    /// How it was ended by our side: with the code of the close frame, if it had one.
+    pub(super) fn stopped(&self) -> End {
+        End::Stop(Some(self.ended.by.1).filter(|code| ![NO_CODE, NO_CLOSE].contains(code)))
     }
 
     /// What the client has sent and was sent.
@@ -329,7 +332,6 @@ impl Session {
             self.out.release();
         }
         self.encoder.close(close, self.out.own(0));
-        self.closed_with = close.map(|(code, _)| code);
         self.leave(Phase::Ending, Side::Server, close.map_or(NO_CODE, |(code, _)| code));
         self.unread = Vec::new();
     }

@@ -8,7 +8,6 @@ use super::Websocket;
 use super::session::{Misplaced, Phase, Session};
 use super::trace::{Tap, Trace};
 use crate::port::message::{Command, Reason, State, TraceOptions, Traffic};
-use crate::streams::application::Direction;
 use crate::streams::broadcast::Broadcast;
 use crate::streams::status::{End, Status};
 use crate::streams::{Delivered, Stream, Turn};
@@ -21,7 +20,7 @@ impl Stream for Websocket {
             tracing::error!(stream = self.id, "a command that is not allowed here");
             self.lost(&mut state, &io::ErrorKind::Other.into());
         } else if was_open && state.phase != Phase::Open {
-            self.note(&state, End::Stop(state.closed_with));
+            self.note(&state, state.stopped());
         }
         self.tell_stats(&mut state);
         !self.set_dirty(Turn::Own, true)
@@ -105,10 +104,9 @@ impl Stream for Websocket {
             _ => {}
         }
         let (left, head) = state.decoder.place();
-        let (incoming, outgoing) = (Tap::new(left, head), Tap::new(state.to_boundary(), &[]));
-        let mut trace = Trace::new(number, options, incoming, outgoing);
-        trace.pass(Direction::In, &state.unread, &*self.streams.app);
-        state.trace = Some(trace);
+        let (mut incoming, outgoing) = (Tap::new(left, head), Tap::new(state.to_boundary(), &[]));
+        incoming.follow(&state.unread); // It has passed.
+        state.trace = Some(Trace::new(number, options, incoming, outgoing));
         Ok(())
     }
 

@@ -54,6 +54,11 @@ impl Tap {
         Self { skip, head: head.to_vec(), frame: None }
     }
 
+    /// Takes the next bytes, of which nothing is told.
+    pub fn follow(&mut self, bytes: &[u8]) {
+        self.feed(bytes, 0, |_| ());
+    }
+
     /// Takes the next bytes, and gives away each frame of which enough has come.
     fn feed(&mut self, mut bytes: &[u8], content: usize, mut sink: impl FnMut(Frame)) {
         loop {

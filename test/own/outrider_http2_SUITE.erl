@@ -9,6 +9,7 @@
 -export([a_response_that_the_client_gives_no_window_is_given_up/1, a_websocket_that_the_client_gives_no_window_is_given_up/1]).
 -export([small_frames_wait_for_a_handler_that_is_slow/1, one_slow_handler_does_not_hold_up_the_others_of_its_client/1]).
 -export([a_drained_connection_goes_away_when_its_streams_have_ended/1, a_listener_that_stops_closes_websockets_with_1001/1]).
+-export([a_client_that_resets_a_websocket_that_nobody_reads/1]).
 -export([a_module_that_calls_cowboys_upgrade_itself/1, options_that_are_refused/1]).
 
 all() ->
@@ -105,6 +106,19 @@ small_frames_wait_for_a_handler_that_is_slow(Config) ->
     #{status := 404} = http2_client:response(Socket, 3),
     ?MODULE ! read,
     9000 = byte_size(payload(Socket, 1, 9000, <<>>)).
+
+a_client_that_resets_a_websocket_that_nobody_reads(Config) ->
+    #{probe := Probe, ref := Ref} = Server = server(Config),
+    Socket = open(Server),
+    ok = opened(Socket, 1),
+    frames(Socket, 1, {text, <<"stop reading">>}),
+    probe:await(Probe, stops),
+    ok = send(Socket, cow_http2:rst_stream(1, cancel)),
+    probe:await(Probe, {terminate, {error, closed}}),
+    os_process:until(fun() -> outrider:connections(Ref) =:= [] end),
+    [#{reason := {error, closed}}] = outrider:connections(Ref, #{filter => #{state => closed}}),
+    %% Its sidecar has forgotten it, too: else this would wait for it.
+    ok = outrider:stop_listener(Ref).
 
 one_slow_handler_does_not_hold_up_the_others_of_its_client(Config) ->
     #{probe := Probe} = Server = server(Config),
