@@ -319,21 +319,16 @@ backlog() ->
 
 %% In a callback of a WebSocket: what its client has sent and was sent so far, in messages (pings and pongs too) and in the bytes of
 %% their payloads, not compressed; with what others have sent to many, and what waits for the client. For what used inet:getstat/1.
-%% It is a question to the listener's sidecars, some 100 µs while nobody is busy: for now and then, not for each message. badarg in
-%% any other process, {error, timeout} where no sidecar answers within five seconds.
+%% It is a question to its sidecar, which crosses the port twice: for now and then, not for each message. badarg in any other
+%% process, {error, timeout} where the sidecar does not answer within five seconds.
 -spec stats() -> stats() | {error, timeout}.
 stats() ->
-    Ref =
-        case [Ref || [Parent | _] <- [get('$ancestors')], Ref <- outrider_registry:refs(), outrider_registry:streams_sup(Ref) =:= Parent] of
-            [Found] -> Found;
-            [] -> error(badarg)
-        end,
-    Sidecars = outrider_listener_sup:sidecars(outrider_registry:supervisor(Ref)),
-    Answers = outrider_sidecar:ask_sidecars(Sidecars, {stats, self()}),
-    case [Stats || Stats = #{} <- Answers] of
-        [Stats] -> Stats;
-        [] when length(Answers) < length(Sidecars) -> {error, timeout};
-        [] -> error(badarg)
+    {parent, Sidecar} = process_info(self(), parent),
+    lists:member(Sidecar, [outrider_collector:owner(Collector) || Collector <- outrider_registry:collectors()]) orelse error(badarg),
+    case outrider_sidecar:ask_sidecars([Sidecar], {stats, self()}) of
+        [Stats = #{}] -> Stats;
+        [] -> {error, timeout};
+        [_] -> error(badarg)
     end.
 
 %% Send frames to the WebSockets of these processes (pg, gproc, Phoenix.PubSub or a list of one's own may know them), here and

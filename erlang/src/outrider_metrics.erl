@@ -36,8 +36,7 @@ listeners(Refs) ->
 asked(Ref) ->
     try
         Supervisor = outrider_registry:supervisor(Ref),
-        Sidecars = outrider_options:sidecars(outrider_registry:transport_options(Ref)),
-        [{Sidecars, outrider_sidecar:ask_metrics(outrider_listener_sup:sidecars(Supervisor))}]
+        [{outrider_registry:sidecars(Ref), outrider_sidecar:ask_metrics(outrider_listener_sup:sidecars(Supervisor))}]
     catch
         %% It does not run, or has just ended.
         error:badarg -> [];
@@ -48,7 +47,7 @@ listener(Ref, Sidecars, Answers0) ->
     Answers = maps:from_list(Answers0),
     #{
         listener => Ref,
-        sidecars => [sidecar(Ref, Number, maps:get(Number, Answers, no_answer)) || Number <- lists:seq(1, Sidecars)]
+        sidecars => [sidecar(Ref, Number, maps:get(Number, Answers, no_answer)) || Number <- Sidecars]
     }.
 
 sidecar(Ref, Number, {ok, OsPid, Metrics0}) ->

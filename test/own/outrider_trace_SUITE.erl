@@ -3,12 +3,15 @@
 
 -include_lib("common_test/include/ct.hrl").
 
+-import(os_process, [something/1]).
+
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([each_frame_is_told_and_nothing_of_its_content/1, content_is_told_if_asked_for/1, compressed_frames_are_told_as_they_are/1]).
 -export([what_is_sent_to_many_is_told/1, it_begins_within_a_large_message_both_ways/1, it_is_so_over_tls/1]).
 -export([it_ends_after_its_frames/1, it_ends_after_its_time/1, it_ends_with_the_websocket/1, it_ends_with_who_gets_it/1]).
 -export([it_can_be_stopped/1, it_ends_with_the_sidecar/1, one_is_traced_once_and_a_sidecar_has_16_at_most/1]).
 -export([bad_options_are_refused/1, others_are_not_told_of/1]).
+-export([frames_that_wait_for_the_handler_are_not_told/1]).
 -export([a_file_has_the_frames_and_tshark_reads_it/1, a_file_that_exists_is_left_alone/1]).
 
 all() ->
@@ -99,6 +102,31 @@ it_begins_within_a_large_message_both_ways(Config) ->
     {pong, <<"22">>} = ws_client:recv(Socket),
     {Frames, #{reason := frames}} = told(Second),
     {[{ping, true, 0, 2}], [{pong, true, 0, 2}]} = {short(in, Frames), short(out, Frames)}.
+
+%% They have passed before.
+frames_that_wait_for_the_handler_are_not_told(Config) ->
+    #{probe := Probe} = Server = own_case:listen(proplists:get_value(listener, Config), #{
+        transport => #{window => 20000},
+        routes => [{"/", ws_script_h, #{silent => true, websocket_handle => fun
+            ({text, <<"wait">>}, State) -> receive go -> {[], State} end;
+            (_, State) -> {[], State}
+        end}}]
+    }),
+    Socket = ws_client:open(Server),
+    Pid = probe:process(Probe),
+    Sent = fun(Number) -> something(fun() -> [C || #{messages_in := N} = C <- [outrider:connection(Pid)], N >= Number] end) end,
+    ok = ws_client:send(Socket, [{text, <<"wait">>} | [{text, <<"12345">>} || _ <- lists:seq(1, 2000)]]),
+    %% The window is full, in the midst of what was read.
+    [#{messages_in := Decoded}] = Sent(100),
+    true = Decoded < 1000,
+    {ok, Trace} = outrider:trace(Pid, #{frames => 100000}),
+    Pid ! go,
+    _ = Sent(2001),
+    ok = ws_client:send(Socket, {text, <<"last">>}),
+    _ = Sent(2002),
+    ok = outrider:stop_trace(Trace),
+    {Frames, #{reason := stopped}} = told(Trace),
+    #{opcode := text, size := 4} = lists:last(Frames).
 
 it_is_so_over_tls(Config) ->
     Ref = proplists:get_value(listener, Config),

@@ -7,6 +7,9 @@
 -export([list/2, find/1, kick/3, kick/5, ask/2]).
 -export_type([options/0, filter/0, connection/0, id/0, kick_options/0]).
 
+%% Numbers of streams as the sidecar has them.
+-define(IS_STREAM(Stream), is_integer(Stream), Stream > 0, Stream =< 16#ffffffffffffffff).
+
 -define(DEFAULT_LIMIT, 20).
 -define(MAX_LIMIT, 1000).
 %% Clients closed per second.
@@ -96,8 +99,10 @@ measure(Key, Connection) -> -maps:get(Key, Connection).
 
 %% One of this node; undefined if it is no WebSocket, or one no more.
 -spec find(pid() | id()) -> connection() | undefined.
-find({Sidecar, Stream}) when is_pid(Sidecar), is_integer(Stream) ->
+find({Sidecar, Stream}) when is_pid(Sidecar), ?IS_STREAM(Stream) ->
     find(#{stream => Stream}, [Sidecar]);
+find({_, _}) ->
+    undefined;
 find(Pid) when is_pid(Pid), node(Pid) =:= node() ->
     find(#{pid => Pid}, sidecars());
 find(Pid) when is_pid(Pid) ->
@@ -105,7 +110,7 @@ find(Pid) when is_pid(Pid) ->
 
 find(Filter, Sidecars) ->
     Query = #{closed => false, sort => backlog, limit => 1, filter => Filter},
-    case [Connection || {ok, [Connection]} <- outrider_sidecar:ask_sidecars(Sidecars, {connections, Query})] of
+    case [Connection || {ok, [Connection]} <- outrider_sidecar:ask_sidecars(Sidecars, {one, Query})] of
         [Connection | _] -> Connection;
         [] -> undefined
     end.
@@ -123,11 +128,13 @@ listeners_sidecars(Ref) ->
 
 %% What the sidecar of a WebSocket answers to this order about it.
 -spec ask(pid() | id(), fun((Stream :: pos_integer()) -> term())) -> {id(), Answer :: term()} | {error, not_found}.
-ask(Id = {Sidecar, Stream}, Order) when is_pid(Sidecar), is_integer(Stream) ->
+ask(Id = {Sidecar, Stream}, Order) when is_pid(Sidecar), ?IS_STREAM(Stream) ->
     case outrider_sidecar:ask_sidecars([Sidecar], Order(Stream)) of
         [Answer] -> {Id, Answer};
         [] -> {error, not_found}
     end;
+ask({_, _}, _) ->
+    {error, not_found};
 ask(Pid, Order) when is_pid(Pid) ->
     case find(Pid) of
         #{id := Id} -> ask(Id, Order);

@@ -47,6 +47,8 @@
     stream :: pos_integer(),
     to :: {pid, pid(), reference()} | {file, file:io_device(), Tags :: #{in | out => binary()}},
     content :: non_neg_integer(),
+    %% Why it is to end, where this process has ordered it.
+    ending = stopped :: stopped | time,
     frames = 0 :: non_neg_integer()
 }).
 
@@ -140,6 +142,8 @@ handle_cast(_Message, Trace) ->
 handle_info({seen, Number, Direction, Time, Header, Size, Content}, Trace = #trace{number = Number, frames = Frames}) ->
     ok = frame({Direction, Time, Header, Size, Content}, Trace),
     {noreply, Trace#trace{frames = Frames + 1}};
+handle_info({traced, Number, stopped, Missed}, Trace = #trace{number = Number, ending = Ending}) ->
+    finish(Ending, Missed, Trace);
 handle_info({traced, Number, Reason, Missed}, Trace = #trace{number = Number}) ->
     finish(Reason, Missed, Trace);
 %% No frame has come for it to notice that its time is over.
@@ -163,7 +167,7 @@ ending(Trace) ->
 ending(Trace = #trace{sidecar = Sidecar, number = Number, stream = Stream}, Reason) ->
     ok = outrider_sidecar:untrace(Sidecar, Number, Stream),
     _ = erlang:send_after(?GRACE_MS, self(), {ended, Reason}),
-    Trace.
+    Trace#trace{ending = Reason}.
 
 finish(Reason, Missed, Trace = #trace{to = {pid, Pid, _}, frames = Frames}) ->
     Pid ! {outrider, trace_end, self(), #{reason => Reason, frames => Frames, missed => Missed}},

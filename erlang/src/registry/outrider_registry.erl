@@ -13,7 +13,7 @@
 -export([address/1, last_address/1, set_address/2, status/1, set_status/2]).
 -export([keep/3, forget/1, is_kept/1, is_kept/2, kept/0, last_options/1, set_started/2, has_started/1]).
 -export([streams_sup/1, set_streams_sup/2, certificates/1, set_certificates/2, share/3]).
--export([collectors/0, collectors/1, collector/2, set_collector/3, restarted/2, restarts/2]).
+-export([collectors/0, collectors/1, collector/2, sidecars/1, set_collector/3, restarted/2, restarts/2]).
 -export([drain/1, set_drain/3, remove_drain/1]).
 
 -define(TABLE, ?MODULE).
@@ -187,6 +187,11 @@ collectors() ->
 -spec collectors(ranch:ref()) -> [outrider_collector:collector()].
 collectors(Ref) ->
     maps:values(ets:lookup_element(?TABLE, {collectors, Ref}, 2)).
+
+%% The numbers of those that there are, or were and will be again.
+-spec sidecars(ranch:ref()) -> [pos_integer()].
+sidecars(Ref) ->
+    lists:sort(maps:keys(ets:lookup_element(?TABLE, {collectors, Ref}, 2))).
 
 %% The way to one of them, or to its predecessor.
 -spec collector(ranch:ref(), pos_integer()) -> outrider_collector:collector() | undefined.

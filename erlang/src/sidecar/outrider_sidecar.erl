@@ -25,10 +25,6 @@
 %% How long nothing is said again of requests that are refused for the same reason, and of the same limit.
 -define(REFUSED_PAUSE_MS, 10000).
 -define(LIMIT_PAUSE_MS, 60000).
-%% Questions that a sidecar which stands still may be asked before nobody waits for it any more.
--define(MOST_QUESTIONS, 100).
-%% Questions at a time for which a sidecar looks at all of its WebSockets.
--define(MOST_SURVEYS, 8).
 
 -record(sidecar, {
     ref :: ranch:ref(),
@@ -44,11 +40,7 @@
     telling = 0 :: non_neg_integer(),
     %% What the log has had lines of.
     seldom = outrider_seldom:new() :: outrider_seldom:seldom(),
-    %% Questions that the sidecar has been asked since its start; who waits for its answer to which, and what has come of it.
-    asked = 0 :: non_neg_integer(),
-    questions = #{} :: #{pos_integer() => {gen_server:from(), [term()]}},
-    %% Who gets the frames of the trace of that number.
-    tracers = #{} :: #{pos_integer() => pid()}
+    questions = outrider_questions:new() :: outrider_questions:questions()
 }).
 
 %% Has not been started yet.
@@ -95,10 +87,7 @@ set_max_connections(Pids, Max) ->
     ok.
 
 %% What each of them answers; nothing where it ends meanwhile, or takes too long.
--spec ask_sidecars([pid()], Question) -> [term()] when
-    Question ::
-        {subscribers, binary()} | {stats, pid()} | topics | {connections, map()} | {streams, map()}
-        | {kick, [pos_integer()], pos_integer(), binary()} | {trace, pid(), pos_integer(), map()}.
+-spec ask_sidecars([pid()], outrider_questions:question()) -> [term()].
 ask_sidecars(Pids, Question) ->
     [Answer || {reply, Answer} <- ask(Pids, Question), Answer =/= starting].
 
@@ -112,6 +101,7 @@ ask_metrics(Pids) ->
     Answer :: starting | no_answer | {ok, OsPid :: pos_integer(), #{atom() => term()}}.
 answers(Requests, Deadline) ->
     [Answer || Id <- Requests, {reply, Answer} <- [gen_server:receive_response(Id, Deadline)]].
+
 %% End a trace of that number.
 -spec untrace(pid(), pos_integer(), pos_integer()) -> ok.
 untrace(Pid, Number, Stream) ->
@@ -202,35 +192,23 @@ handle_call({tell, Drain}, _From, State = #sidecar{streams = Streams}) ->
     {reply, outrider_streams:pids(Streams), State#sidecar{streams = outrider_streams:tell(Drain, Streams)}};
 handle_call({max_connections, _} = Order, _From, State) ->
     {reply, order(Order, State), State};
-handle_call({tls, _} = Question, From, State) ->
-    {noreply, ask_sidecar(Question, From, State)};
-handle_call({subscribers, _} = Question, From, State) ->
-    {noreply, ask_sidecar(Question, From, State)};
-handle_call(topics = Question, From, State) ->
-    {noreply, ask_sidecar(Question, From, State)};
-handle_call(metrics, _From, State = #sidecar{number = Number, questions = Questions}) when map_size(Questions) >= ?MOST_QUESTIONS ->
-    {reply, {Number, no_answer}, State};
-handle_call({stats, _} = Question, From, State) ->
-    {noreply, ask_sidecar(Question, From, State)};
-handle_call(metrics = Question, From, State) ->
-    {noreply, ask_sidecar(Question, From, State)};
-handle_call({Survey, _}, _From, State = #sidecar{questions = Questions}) when
-    (Survey =:= connections orelse Survey =:= streams), map_size(Questions) >= ?MOST_SURVEYS
-->
-    {reply, {error, busy}, State};
-handle_call({connections, _} = Question, From, State) ->
-    {noreply, ask_sidecar(Question, From, State)};
-handle_call({streams, _} = Question, From, State) ->
-    {noreply, ask_sidecar(Question, From, State)};
-handle_call({trace, _, _, _} = Order, From, State) ->
-    {noreply, ask_sidecar(Order, From, State)};
-handle_call({kick, _, _, _} = Order, From, State) ->
-    {noreply, ask_sidecar(Order, From, State)};
 handle_call(info, _From, State = #sidecar{number = Number, hello = Hello, streams = Streams, refused = Refused}) ->
     Info = (maps:with([vsn, os_pid], Hello))#{number => Number, refused => Refused},
     {reply, maps:merge(Info, outrider_streams:count(Streams)), State};
-handle_call(_Request, _From, State) ->
-    {reply, {error, ?MODULE}, State}.
+handle_call(Question, From, State = #sidecar{number = Number, questions = Questions0}) ->
+    case outrider_questions:ask(Question, From, Questions0) of
+        {order, Order, Questions} ->
+            ok = order(Order, State),
+            {noreply, State#sidecar{questions = Questions}};
+        full when Question =:= metrics ->
+            {reply, {Number, no_answer}, State};
+        full ->
+            {reply, starting, State};
+        busy ->
+            {reply, {error, busy}, State};
+        unknown ->
+            {reply, {error, ?MODULE}, State}
+    end.
 
 -spec handle_cast(term(), State) -> {noreply, State} when State :: #starting{} | #sidecar{}.
 handle_cast({untrace, Number, Stream}, State = #sidecar{}) ->
@@ -286,96 +264,21 @@ own({refused, Count, Status, Known}, State = #sidecar{refused = Refused}) ->
     tell_handlers(Status, Known, log_refused(Count, Status, Known, State#sidecar{refused = Refused + Count}));
 own({limits, Reached}, State) ->
     maps:fold(fun limit/3, State, Reached);
-own({stats, Question, Stats}, State) ->
-    answered(Question, Stats, State);
-own({tls, Question, Result}, State) ->
-    answered(Question, settled(Result), State);
 own({host, Name}, State = #sidecar{ref = Ref, context = #{collector := Collector}}) ->
     Answer = fun(Answer) -> outrider_collector:order(0, {host, Name, Answer}, Collector) end,
     ok = outrider_certificates:host(Ref, Name, Answer),
     State;
-own({subscribers, Question, Count}, State) ->
-    answered(Question, Count, State);
-own({topics, Question, []}, State = #sidecar{questions = Questions}) ->
-    #{Question := {_, Topics}} = Questions,
-    answered(Question, Topics, State);
-own({topics, Question, More}, State = #sidecar{questions = Questions}) ->
-    #{Question := {From, Topics}} = Questions,
-    State#sidecar{questions = Questions#{Question := {From, More ++ Topics}}};
-own({metrics, Question, Counted}, State = #sidecar{number = Number, hello = Hello, streams = Streams}) ->
-    #{all_connections := All, active_connections := Active} = outrider_streams:count(Streams),
-    Metrics = Counted#{streams => #{request => Active, websocket => All - Active}},
-    answered(Question, {Number, {ok, maps:get(os_pid, Hello), Metrics}}, State);
-own({connections, Question, []}, State = #sidecar{questions = Questions, number = Number, streams = Streams}) ->
-    #{Question := {_, Found}} = Questions,
-    Connections = [connection(Number, Streams, Told) || Told <- lists:append(lists:reverse(Found))],
-    answered(Question, {ok, Connections}, State);
-own({streams, Question, []}, State = #sidecar{questions = Questions}) ->
-    #{Question := {_, Numbers}} = Questions,
-    answered(Question, {ok, [{self(), Stream} || Stream <- lists:append(lists:reverse(Numbers))]}, State);
-own({Survey, Question, More}, State = #sidecar{questions = Questions}) when Survey =:= connections; Survey =:= streams ->
-    #{Question := {From, Found}} = Questions,
-    State#sidecar{questions = Questions#{Question := {From, [More | Found]}}};
-own({tracing, Number, ok}, State = #sidecar{questions = Questions, tracers = Tracers}) ->
-    #{Number := {_, [Tracer]}} = Questions,
-    answered(Number, {ok, Number}, State#sidecar{tracers = Tracers#{Number => Tracer}});
-own({tracing, Number, {error, _} = Error}, State) ->
-    answered(Number, Error, State);
-own({seen, Number, _, _, _, _, _} = Seen, State = #sidecar{tracers = Tracers}) ->
-    #{Number := Tracer} = Tracers,
-    Tracer ! Seen,
-    State;
-own({traced, Number, _, _} = End, State = #sidecar{tracers = Tracers}) ->
-    {Tracer, Rest} = maps:take(Number, Tracers),
-    Tracer ! End,
-    State#sidecar{tracers = Rest};
-own({kicked, Question, Count}, State) ->
-    answered(Question, Count, State);
 %% For the watchdog, which has seen it come.
 own(pong, State) ->
     State;
 %% It listens again: it has not been stopped after a drain.
 own({listening, [_ | _]} = Event, State = #sidecar{listening = Listening, streams = Streams}) ->
     State#sidecar{listening = outrider_listening:event(Event, Listening), streams = outrider_streams:untell(Streams)};
-own(Event, State = #sidecar{listening = Listening}) ->
-    State#sidecar{listening = outrider_listening:event(Event, Listening)}.
-
-%% What the sidecar tells of a WebSocket, and what only the VM knows.
-connection(Number, Streams, Told0) ->
-    {Stream, Told} = maps:take(stream, Told0),
-    Connection = Told#{id => {self(), Stream}, sidecar => Number, pid => outrider_streams:pid(Stream, Streams)},
-    case Connection of
-        #{closed := _} -> Connection#{state := closed};
-        #{} -> Connection
+own(Event, State = #sidecar{number = Number, hello = #{os_pid := OsPid}, listening = Listening, streams = Streams, questions = Questions0}) ->
+    case outrider_questions:event(Event, #{number => Number, os_pid => OsPid, streams => Streams}, Questions0) of
+        {ok, Questions} -> State#sidecar{questions = Questions};
+        none -> State#sidecar{listening = outrider_listening:event(Event, Listening)}
     end.
-
-settled(ok) -> ok;
-settled({error, Text}) -> {error, {options, {tls, Text, {error, refused}}}}.
-
-%% The sidecar's answer comes back with the question's number.
-ask_sidecar(Question, From, State = #sidecar{asked = Asked, questions = Questions}) ->
-    Number = Asked + 1,
-    Order =
-        case Question of
-            topics -> {topics, Number};
-            metrics -> {metrics, Number};
-            {tls, Settings} -> {tls, Number, outrider_secret:open(Settings)};
-            {trace, _, Stream, Options} -> {trace, Number, Stream, Options};
-            {kick, Streams, Code, Text} -> {kick, Number, Streams, Code, Text};
-            {Name, Argument} -> {Name, Number, Argument}
-        end,
-    Begun =
-        case Question of
-            {trace, Tracer, _, _} -> [Tracer];
-            _ -> []
-        end,
-    ok = order(Order, State),
-    State#sidecar{asked = Number, questions = Questions#{Number => {From, Begun}}}.
-
-answered(Question, Answer, State = #sidecar{questions = Questions}) ->
-    {{From, _}, Rest} = maps:take(Question, Questions),
-    ok = gen_server:reply(From, Answer),
-    State#sidecar{questions = Rest}.
 
 log_refused(Count, Status, Known, State = #sidecar{ref = Ref, number = Number, seldom = Seldom0}) ->
     case outrider_seldom:happened({refused, Status, maps:get(limit, Known)}, Count, now_ms(), ?REFUSED_PAUSE_MS, Seldom0) of
