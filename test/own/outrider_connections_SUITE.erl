@@ -1,6 +1,8 @@
 %% What operators ask and order about single WebSockets: outrider:connections/1,2, connection/1, kick/3,5.
 -module(outrider_connections_SUITE).
 
+-import(os_process, [something/1]).
+
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([each_key_says_what_it_means/1, the_backlog_and_the_credit_of_a_slow_client/1, tls_and_compression/1]).
 -export([a_round_trip_is_measured_by_pings/1, the_client_behind_a_proxy_is_meant/1]).

@@ -10,7 +10,7 @@
 -export([pages_of_others_cannot_open_the_socket/1, a_hostile_path_stays_text/1]).
 -export([where_nobody_looks_nothing_is_gathered/1, two_viewers_are_gathered_for_once/1, each_sort_is_a_message_of_its_own/1]).
 -export([a_plain_cowboy_serves_it_too/1, viewers_beyond_the_hundredth_are_told/1]).
--export([viewers_of_a_feed_that_crashed_come_again/1]).
+-export([viewers_of_a_feed_that_crashed_come_again/1, its_socket_opens_over_http_2/1]).
 -import(own_case, [server/1]).
 
 all() ->
@@ -200,6 +200,18 @@ pages_of_others_cannot_open_the_socket(Config) ->
         || Origin <- [none, "http://localhost", "https://localhost", "http://localhost:81", "http://evil.example", "null", "localhost.evil",
             "http://localhost.evil"]],
     own_case:stop(elsewhere).
+
+its_socket_opens_over_http_2(_) ->
+    Server = own_case:listen(http2, #{routes => routes(http2), protocol => #{enable_connect_protocol => true}}),
+    Socket = http2_client:open(Server),
+    Fields = [{<<":protocol">>, <<"websocket">>}, {<<"sec-websocket-version">>, <<"13">>}, {<<"origin">>, <<"http://localhost">>}],
+    ok = http2_client:send(Socket, http2_client:head(1, nofin, <<"CONNECT">>, <<"/dashboard/socket">>, Fields)),
+    [{headers, 1, nofin, Answer} | _] = lists:reverse(http2_client:until(Socket, fun(Event) -> element(1, Event) =:= headers end)),
+    {_, <<"200">>} = lists:keyfind(<<":status">>, 1, Answer),
+    %% Only the socket is opened so.
+    ok = http2_client:send(Socket, http2_client:head(3, nofin, <<"CONNECT">>, <<"/dashboard/">>, Fields)),
+    #{status := 405} = http2_client:response(Socket, 3),
+    own_case:stop(http2).
 
 %% Markup, quotes, bytes that are no UTF-8: in the message all of it is escaped, and the message is UTF-8. Cowboy's router lets
 %% none of these in; an application without it may.

@@ -66,6 +66,8 @@ init(Req = #{method := Method}, Options) ->
     case may(look, Req, Options) of
         false -> reply(403, Req, Options);
         true when Method =:= <<"GET">>; Method =:= <<"HEAD">> -> get(cowboy_req:path_info(Req), Req, Options);
+        %% Over HTTP/2 (RFC 8441). What it is a handshake of, Cowboy looks at.
+        true when Method =:= <<"CONNECT">>, map_get(path_info, Req) =:= [<<"socket">>] -> get([<<"socket">>], Req, Options);
         true -> reply(405, #{<<"allow">> => <<"GET, HEAD">>}, <<>>, Req, Options)
     end.
 

@@ -8,13 +8,15 @@
 -behaviour(gen_server).
 
 -export([look/2, sorts/0, id/2]).
--export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([start_link/1, init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([look/0, sort/0]).
 
 %% Between the end of one gathering and the next, and before the first, which tells of what happened since the start.
 -define(PAUSE_MS, 1000).
 -define(FIRST_MS, 250).
 -define(MOST_VIEWERS, 100).
+%% A viewer waits so long for its place.
+-define(LOOK_MS, 10000).
 -define(CLIENTS, 20).
 %% A viewer that gets Erlang messages and has so many unread misses the next.
 -define(UNREAD, 4).
@@ -29,7 +31,7 @@
 
 -record(feed, {
     ref :: ranch:ref(),
-    last :: outrider_sample:sample(),
+    last :: outrider_sample:sample() | undefined,
     viewers = #{} :: #{pid() => look()}
 }).
 
@@ -42,8 +44,10 @@ look(Ref, Look) ->
             {error, {already_started, Pid}} -> Pid
         end,
     try
-        gen_server:call(Feed, {look, self(), Look}, infinity)
+        gen_server:call(Feed, {look, self(), Look}, ?LOOK_MS)
     catch
+        %% It waits for sidecars that stand still.
+        exit:{timeout, _} -> {error, too_many};
         %% It has just ended with its last viewer.
         exit:{Reason, _} when Reason =:= normal; Reason =:= noproc -> look(Ref, Look)
     end.
@@ -71,10 +75,15 @@ pid_text(Pid) ->
 start_link(Ref) ->
     gen_server:start_link(?MODULE, Ref, []).
 
--spec init(ranch:ref()) -> {ok, #feed{}}.
+%% Not here: outrider_sup waits for this, and starts and stops listeners.
+-spec init(ranch:ref()) -> {ok, #feed{}, {continue, begin_with}}.
 init(Ref) ->
+    {ok, #feed{ref = Ref}, {continue, begin_with}}.
+
+-spec handle_continue(begin_with, #feed{}) -> {noreply, #feed{}}.
+handle_continue(begin_with, Feed = #feed{ref = Ref}) ->
     _ = erlang:send_after(?FIRST_MS, self(), gather),
-    {ok, #feed{ref = Ref, last = outrider_sample:take(Ref)}}.
+    {noreply, Feed#feed{last = outrider_sample:take(Ref)}}.
 
 -spec handle_call({look, pid(), look()}, gen_server:from(), #feed{}) -> {reply, {ok, pid()} | {error, too_many}, #feed{}}.
 handle_call({look, Pid, Look}, _From, Feed = #feed{viewers = Viewers}) when is_map_key(Pid, Viewers) ->
@@ -107,15 +116,18 @@ handle_info(_Message, Feed) ->
 
 tell(Ref, View, Viewers) ->
     Numbers = outrider_json:encode(shown(View)),
-    lists:foreach(
-        fun(Sort) ->
-            Clients = clients(Ref, Sort, View),
-            lists:foreach(fun(Peers) -> tell(Numbers, Sort, Clients, Peers, Viewers) end, [true, false])
-        end,
-        lists:usort([Sort || {_, #{sort := Sort}} <- Viewers])
-    ).
+    Sorts = lists:usort([Sort || {_, #{sort := Sort}} <- Viewers]),
+    tell(Sorts, Ref, Numbers, View, Viewers).
 
-tell(Numbers, Sort, Clients, Peers, Viewers) ->
+tell([], _, _, _, _) ->
+    ok;
+tell([Sort | Sorts], Ref, Numbers, View, Viewers) ->
+    Clients = clients(Ref, Sort, View),
+    _ = [ok = tell_those(Numbers, Sort, Clients, Peers, Viewers) || Peers <- [true, false]],
+    %% Who has not told of these tells of no others now.
+    tell(Sorts, Ref, Numbers, case Clients of undefined -> View#{status := stopped}; _ -> View end, Viewers).
+
+tell_those(Numbers, Sort, Clients, Peers, Viewers) ->
     case [{By, Pid} || {Pid, #{sort := S, peers := P, by := By}} <- Viewers, S =:= Sort, P =:= Peers] of
         [] ->
             ok;
