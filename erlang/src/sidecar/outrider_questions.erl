@@ -12,7 +12,7 @@
 -define(MOST_SURVEYS, 8).
 
 -type question() ::
-    topics | metrics | {subscribers, binary()} | {stats, pid()} | {tls, outrider_secret:secret(map())}
+    topics | metrics | {subscribers, binary()} | {stats, pid()} | {tls, outrider_secret:sealed()}
     | {connections | one | streams, map()} | {kick, [pos_integer()], pos_integer(), binary()}
     | {trace, Tracer :: pid(), Stream :: pos_integer(), map()}.
 
