@@ -2,11 +2,13 @@
 %% reads, drains.
 -module(outrider_http2_SUITE).
 
+-import(os_process, [until/1]).
 -import(own_case, [server/1]).
 -import(http2_client, [open/1, open/2, send/2, head/4, connect_to/1]).
 
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([a_response_that_the_client_gives_no_window_is_given_up/1, a_websocket_that_the_client_gives_no_window_is_given_up/1]).
+-export([a_stream_that_waits_for_the_line_ends_with_its_connection/1, a_stream_that_waits_for_the_line_ends_with_its_reset/1]).
 -export([small_frames_wait_for_a_handler_that_is_slow/1, one_slow_handler_does_not_hold_up_the_others_of_its_client/1]).
 -export([a_drained_connection_goes_away_when_its_streams_have_ended/1, a_listener_that_stops_closes_websockets_with_1001/1]).
 -export([a_client_that_resets_a_websocket_that_nobody_reads/1]).
@@ -19,7 +21,7 @@ init_per_testcase(options_that_are_refused, Config) ->
     same_test:start([outrider]),
     Config;
 init_per_testcase(Case, Config) ->
-    own_case:init(Case, #{routes => routes(), transport => transport(Case), protocol => #{enable_connect_protocol => true}}, Config).
+    own_case:init(Case, #{routes => routes(), transport => transport(Case), protocol => protocol(Case)}, Config).
 
 end_per_testcase(options_that_are_refused, _) ->
     ok;
@@ -31,8 +33,21 @@ transport(Case) when
     Case =:= a_websocket_that_the_client_gives_no_window_is_given_up
 ->
     #{socket_opts => [{port, 0}, {send_timeout, 300}]};
+transport(Case) when
+    Case =:= a_stream_that_waits_for_the_line_ends_with_its_connection;
+    Case =:= a_stream_that_waits_for_the_line_ends_with_its_reset
+->
+    #{socket_opts => [{port, 0}, {send_timeout, infinity}, {sndbuf, 65536}]};
 transport(_) ->
     #{}.
+
+protocol(Case) when
+    Case =:= a_stream_that_waits_for_the_line_ends_with_its_connection;
+    Case =:= a_stream_that_waits_for_the_line_ends_with_its_reset
+->
+    #{stream_handlers => [chain_stream_h, cowboy_stream_h]};
+protocol(_) ->
+    #{enable_connect_protocol => true}.
 
 routes() ->
     [
@@ -41,12 +56,21 @@ routes() ->
         {"/large", http_script_h, #{init => fun(Req, State) ->
             {ok, cowboy_req:reply(200, #{}, binary:copy(<<0>>, 1000000), Req), State}
         end}},
+        {"/endless", http_script_h, #{init => fun(Req, _) -> endless(cowboy_req:stream_reply(200, Req)) end}},
+        {"/part", http_script_h, #{init => fun(Req, _) ->
+            ok = cowboy_req:stream_body(<<"part">>, nofin, cowboy_req:stream_reply(200, Req)),
+            receive never -> ok end
+        end}},
         {"/wait", http_script_h, #{silent => true, init => fun(Req, #{probe := Probe} = State) ->
             register(?MODULE, self()),
             probe:note(Probe, waits),
             receive go -> {ok, cowboy_req:reply(200, Req), State} end
         end}}
     ].
+
+endless(Req) ->
+    ok = cowboy_req:stream_body(binary:copy(<<0>>, 65536), nofin, Req),
+    endless(Req).
 
 handle({text, <<"large">>}, State) -> {[{binary, binary:copy(<<0>>, 1000000)}], State};
 handle({text, <<"stop reading">>}, #{probe := Probe} = State) ->
@@ -92,6 +116,37 @@ a_websocket_that_the_client_gives_no_window_is_given_up(Config) ->
     ok = opened(Socket, 1),
     frames(Socket, 1, {text, <<"large">>}),
     probe:await(Probe, {terminate, {error, timeout}}).
+
+a_stream_that_waits_for_the_line_ends_with_its_connection(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Socket = waiting(Server),
+    ok = gen_tcp:close(Socket),
+    {socket_error, closed, _} = ended(Probe, 3).
+
+a_stream_that_waits_for_the_line_ends_with_its_reset(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Socket = waiting(Server),
+    ok = send(Socket, cow_http2:rst_stream(3, cancel)),
+    cancel = ended(Probe, 3).
+
+%% A client with windows for all there is, which reads nothing: when its connection and stream 1 are blocked, stream 3 is, too.
+waiting(#{ref := Ref} = Server) ->
+    Socket = open(Server, #{initial_window_size => 16#7fffffff}),
+    ok = send(Socket, [cow_http2:window_update(16#7fff0000 - 65535), head(1, fin, <<"GET">>, <<"/endless">>)]),
+    until(fun() -> blocked(Ref) =:= 2 end),
+    ok = send(Socket, head(3, fin, <<"GET">>, <<"/part">>)),
+    until(fun() -> blocked(Ref) =:= 3 end),
+    Socket.
+
+blocked(Ref) ->
+    #{sidecars := [#{metrics := #{clients_blocked := Blocked}}]} = outrider:metrics(Ref),
+    Blocked.
+
+ended(Probe, Stream) ->
+    {terminate, Stream, Reason} = probe:await(Probe, fun(Event) ->
+        is_tuple(Event) andalso element(1, Event) =:= terminate andalso element(2, Event) =:= Stream
+    end),
+    Reason.
 
 %% 3000 messages of one byte: h2 alone would close the connection for them.
 small_frames_wait_for_a_handler_that_is_slow(Config) ->

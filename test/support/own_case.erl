@@ -29,7 +29,7 @@ listen(Ref, Setup = #{routes := Routes}) ->
 %% The protocol options with these routes.
 -spec protocol([{iodata(), module(), term()}], probe:probe() | none) -> cowboy:opts().
 protocol(Routes, Probe) ->
-    #{env => #{dispatch => cowboy_router:compile([{'_', [{Path, Handler, with(Probe, Options)}
+    #{env => #{probe => Probe, dispatch => cowboy_router:compile([{'_', [{Path, Handler, with(Probe, Options)}
         || {Path, Handler, Options} <- Routes]}])}}.
 
 with(Probe, Options) when is_map(Options) -> Options#{probe => Probe};

@@ -2,23 +2,24 @@
 //!
 //! ```text
 //!  stream.rs   one end for each stream ◄─► h2 ◄─► Line (its handle in http2/io.rs) ◄─► the client's socket
-//!                                                          └ frames.rs: what a client may ask for, and how often
+//!                                                          ├ frames.rs: what a client may ask for, and how often
+//!                                                          └ handed.rs: what h2 has of each stream
 //! ```
 //!
 //! A [`Line`] knows what the streams have given to h2 and the client's socket has not taken: no more than [`MOST_HANDED`], and a
 //! piece, whatever the client's windows allow.
 
 pub mod frames;
+mod handed;
 mod stream;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use h2::Reason;
-use rustc_hash::FxHashMap;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
@@ -26,7 +27,8 @@ use super::output::Output;
 use super::plain::Endpoint;
 use super::scratch;
 use super::socket::Socket;
-use frames::{DATA, END_STREAM, Frame, Limits, RST_STREAM, Watch};
+use frames::{Limits, Watch};
+use handed::Handed;
 pub use stream::{Sender, Stream};
 
 /// Bytes that the streams may have given to h2 before they wait until the socket has taken some.
@@ -37,8 +39,8 @@ pub struct Line {
     socket: RefCell<Socket>,
     secure: bool,
     state: RefCell<State>,
-    /// Bytes that h2 has of the streams.
-    handed: Cell<usize>,
+    /// What h2 has of the streams.
+    handed: RefCell<Handed>,
     /// Why its streams fail, where h2 does not know.
     failure: Cell<Option<io::ErrorKind>>,
 }
@@ -54,10 +56,6 @@ struct State {
     violation: Option<Reason>,
     /// When bytes were last received.
     received: Instant,
-    /// What h2 has of each stream.
-    of_streams: FxHashMap<u32, usize>,
-    /// Who waits until h2 has less.
-    waiting: Vec<Waker>,
 }
 
 impl Line {
@@ -76,10 +74,8 @@ impl Line {
                 watch,
                 violation,
                 received: now,
-                of_streams: FxHashMap::default(),
-                waiting: Vec::new(),
             }),
-            handed: Cell::new(0),
+            handed: RefCell::default(),
             failure: Cell::new(None),
         }
     }
@@ -99,8 +95,8 @@ impl Line {
                 let n = ready!(self.socket.borrow_mut().poll_read(cx, &mut buffer[..most]))?;
                 let direct = n.min(buf.remaining());
                 let now = Instant::now();
-                let State { watch, of_streams, unread, .. } = state;
-                let watched = watch.received(&buffer[..n], now, |stream| self.forget(of_streams, stream));
+                let State { watch, unread, .. } = state;
+                let watched = watch.received(&buffer[..n], now, |stream| self.discard(stream));
                 if n > 0 {
                     state.received = now;
                 }
@@ -129,17 +125,15 @@ impl Line {
     pub fn poll_write(&self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
         let written = ready!(state.output.poll_write(&mut self.socket.borrow_mut(), cx, bufs))?;
-        let State { watch, of_streams, violation, .. } = state;
+        let State { watch, violation, .. } = state;
+        let handed = &mut *self.handed.borrow_mut();
         let mut left = written;
         for buf in bufs {
             let bytes = &buf[..left.min(buf.len())];
             left -= bytes.len();
-            if let Err(reason) = watch.sent(bytes, Instant::now(), |frame| self.has_sent(of_streams, frame)) {
+            if let Err(reason) = watch.sent(bytes, Instant::now(), |frame| handed.sent(frame)) {
                 violation.get_or_insert(reason);
             }
-        }
-        if self.has_room() {
-            state.waiting.drain(..).for_each(Waker::wake);
         }
         Poll::Ready(Ok(written))
     }
@@ -193,7 +187,7 @@ impl Line {
 
     /// Bytes that wait for the client: in h2, and in TLS.
     pub fn waiting(&self) -> usize {
-        self.handed.get() + self.socket.borrow().pending()
+        self.handed.borrow().sum() + self.socket.borrow().pending()
     }
 
     /// As [`Socket::linger`], when h2 has gone.
@@ -207,48 +201,12 @@ impl Line {
     }
 
     fn has_room(&self) -> bool {
-        self.handed.get() < MOST_HANDED
-    }
-
-    /// Ready when a stream may give h2 more.
-    fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.has_room() {
-            return Poll::Ready(());
-        }
-        let waiting = &mut self.state.borrow_mut().waiting;
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-
-    /// A stream has given h2 so many bytes.
-    fn hand(&self, stream: u32, bytes: usize) {
-        *self.state.borrow_mut().of_streams.entry(stream).or_default() += bytes;
-        self.handed.set(self.handed.get() + bytes);
+        self.handed.borrow().has_room()
     }
 
     /// Nothing more of this stream will be sent.
     fn discard(&self, stream: u32) {
-        self.forget(&mut self.state.borrow_mut().of_streams, stream);
-    }
-
-    fn forget(&self, of_streams: &mut FxHashMap<u32, usize>, stream: u32) {
-        self.handed.set(self.handed.get() - of_streams.remove(&stream).unwrap_or(0));
-    }
-
-    fn has_sent(&self, of_streams: &mut FxHashMap<u32, usize>, frame: Frame) {
-        if frame.kind == DATA
-            && let Some(handed) = of_streams.get_mut(&frame.stream)
-        {
-            let sent = frame.length.min(*handed);
-            *handed -= sent;
-            self.handed.set(self.handed.get() - sent);
-        }
-        // The flag means the same in HEADERS, and is not there in other frames of a stream.
-        if frame.kind == RST_STREAM || (frame.kind <= 1 && frame.flags & END_STREAM != 0) {
-            self.forget(of_streams, frame.stream);
-        }
+        self.handed.borrow_mut().forget(stream);
     }
 
     fn has_news(&self) -> bool {
@@ -260,7 +218,7 @@ impl Line {
         self.socket.borrow().endpoints()
     }
 
-    /// What the client has not taken where [`Line::poll_room`] is what a stream waits for.
+    /// What the client has not taken where [`Handed::poll_room`] is what a stream waits for.
     fn unsent(&self) -> Option<u64> {
         if self.has_room() { Some(0) } else { self.socket.borrow().unsent() }
     }

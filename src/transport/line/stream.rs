@@ -29,16 +29,23 @@ impl Sender {
 
     /// How many of `wanted` bytes, which are not 0, may be sent now; ready when that is not nothing, or the stream is over.
     pub fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
-        ready!(self.line.poll_room(cx));
-        self.send.reserve_capacity(wanted);
-        let room = match self.send.capacity() {
-            0 => match ready!(self.send.poll_capacity(cx)) {
-                Some(room) => room.map_err(io::Error::other),
-                None => Err(io::ErrorKind::ConnectionReset.into()),
-            },
-            room => Ok(room),
+        let room = if self.line.handed.borrow_mut().poll_room(self.id, cx).is_pending() {
+            let _ = ready!(self.send.poll_reset(cx)); // h2 wakes only who has asked it.
+            Err(io::ErrorKind::ConnectionReset.into())
+        } else {
+            self.send.reserve_capacity(wanted);
+            match self.send.capacity() {
+                0 => match ready!(self.send.poll_capacity(cx)) {
+                    Some(room) => room.map_err(io::Error::other),
+                    None => Err(io::ErrorKind::ConnectionReset.into()),
+                },
+                room => Ok(room),
+            }
         };
-        self.ended |= room.is_err();
+        if room.is_err() {
+            self.ended = true;
+            self.line.discard(self.id);
+        }
         Poll::Ready(room.map(|room| room.min(wanted)))
     }
 
@@ -58,7 +65,7 @@ impl Sender {
     pub fn send(&mut self, bytes: Bytes, end: bool) -> io::Result<()> {
         let length = bytes.len();
         self.send.send_data(bytes, end).map_err(io::Error::other)?;
-        self.line.hand(self.id, length);
+        self.line.handed.borrow_mut().add(self.id, length);
         self.ended |= end;
         Ok(())
     }
@@ -88,6 +95,7 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
+        self.line.handed.borrow_mut().leave(self.id);
         if !self.ended {
             self.line.discard(self.id); // h2 resets it.
         }
