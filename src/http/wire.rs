@@ -48,7 +48,7 @@ pub struct Wire {
     injected: Vec<u8>,
     output: Output,
     refusal: Option<Refusal>,
-    /// The preface of HTTP/2 may come in the place of a head.
+    /// The preface of HTTP/2 may come in the place of the first head.
     http2: bool,
     /// It has come.
     preface: bool,
@@ -310,6 +310,7 @@ impl Wire {
                         Verdict::Complete { body, .. } => {
                             let (target, left) = check.hide_target(&mut self.unread);
                             self.target = target;
+                            self.http2 = false;
                             self.framing = Framing::Accepted { left, body };
                         }
                         Verdict::Refused(refusal) => {

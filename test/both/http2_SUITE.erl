@@ -296,6 +296,17 @@ protocols(_) ->
         false -> ok
     end.
 
+%% Only a connection begins with a preface.
+a_preface_behind_a_request(_) ->
+    #{wire := {200, true, closed}} = served(body(), fun(Server) ->
+        Socket = http2_client:connect(Server),
+        ok = http_client:send(Socket, "GET / HTTP/1.1\r\nhost: a\r\n\r\n"),
+        #{status := First} = http_client:response(Socket, <<"GET">>),
+        ok = http_client:send(Socket, [<<"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n">>, cow_http2:settings(#{})]),
+        #{status := Second} = http_client:response(Socket, <<"GET">>),
+        {First, lists:member(Second, [400, 501]), http_client:response(Socket, <<"GET">>)}
+    end).
+
 by_alpn(_) ->
     #{wire := {{ok, <<"h2">>}, {ok, <<"http/1.1">>}}} = same_test:same(#{
         transport => [{port, 0} | tls_tunnel:certificate()], handler => {http_script_h, #{}}
