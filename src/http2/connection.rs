@@ -21,7 +21,8 @@ pub struct Connection {
     pub options: Rc<Options>,
     pub info: Rc<ConnectionInfo>,
     pub line: Rc<Line>,
-    pub began: Instant,
+    /// Since when its client could have sent its settings, and taken ours.
+    pub began: Cell<Instant>,
     /// It is to begin no other request.
     pub last: Cell<bool>,
     /// How its streams end if it ends before them.
@@ -65,6 +66,7 @@ impl Connection {
             }
             if self.line.blocked_since().is_none() && self.server.streams.app.poll_congested(cx) {
                 self.line.excuse(); // We are the ones who do not read.
+                self.began.set(now);
                 continue;
             }
             if reason == Reason::NO_ERROR {
@@ -82,8 +84,8 @@ impl Connection {
         let (received, sent) = self.line.last_bytes();
         let since = if options.reset_idle_timeout_on_send { received.max(sent) } else { received };
         let (has_settings, is_settled) = self.line.settled();
-        let greeting = |timeout| self.began + if has_settings { NEVER } else { timeout };
-        let settling = |timeout| self.began + if is_settled { NEVER } else { timeout };
+        let greeting = |timeout| self.began.get() + if has_settings { NEVER } else { timeout };
+        let settling = |timeout| self.began.get() + if is_settled { NEVER } else { timeout };
         let never = Instant::now() + NEVER;
         [
             (options.idle_timeout.map_or(never, |timeout| since + timeout), Reason::NO_ERROR),

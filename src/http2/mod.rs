@@ -56,14 +56,14 @@ pub async fn serve(
         line: Rc::new(Line::new(socket, received, &options.limits)),
         options,
         info,
-        began: Instant::now(),
+        began: Cell::new(Instant::now()),
         last: Cell::new(false),
         end: RefCell::new(message::Reason::Socket("closed")),
         task: Cell::default(),
         server,
     });
     let io = H2Io::new(Rc::clone(&connection.line), Rc::clone(&connection.server.streams));
-    let mut timer = pin!(sleep_until(connection.began + NEVER));
+    let mut timer = pin!(sleep_until(connection.began.get() + NEVER));
     let mut greeting = pin!(builder.handshake(io));
     let greeted = poll_fn(|cx| match greeting.as_mut().poll(cx) {
         Poll::Ready(h2) => Poll::Ready(h2.map_err(|error| log(&error)).ok()),

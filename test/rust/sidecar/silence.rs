@@ -62,6 +62,33 @@ fn a_client_that_is_not_read_is_not_idle() {
 }
 
 #[test]
+fn a_client_of_http2_that_is_not_read_is_not_late_with_its_settings() {
+    let mut vm = Vm::ready(&["--watchdog", "1000", "--vm-timeout", "infinity", "--preface-timeout", "3000"]);
+    let mut client = connect(vm.port);
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("the kernel takes it");
+    // Its connection has begun: our settings come.
+    assert_ne!(frame(&mut client), SETTINGS_ACK);
+    vm.line();
+    // Longer than the timeout: another listener's silence of that length has been said.
+    Vm::ready(&["--watchdog", "4000", "--vm-timeout", "infinity"]).line();
+    vm.command(0, [atom("ping")]);
+    assert_eq!(vm.event("pong").0, 0);
+    client.write_all(b"\0\0\0\x04\0\0\0\0\0").expect("the kernel takes it");
+    while frame(&mut client) != SETTINGS_ACK {}
+}
+
+/// The kind of a frame of HTTP/2 and its flags.
+const SETTINGS_ACK: [u8; 2] = [4, 1];
+
+fn frame(client: &mut impl Read) -> [u8; 2] {
+    let mut head = [0; 9];
+    client.read_exact(&mut head).expect("a frame");
+    let length = usize::from(u16::from_be_bytes([head[1], head[2]]));
+    client.read_exact(&mut vec![0; length]).expect("its payload");
+    [head[3], head[4]]
+}
+
+#[test]
 fn a_vm_that_is_silent_for_too_long_is_given_up_with_exit_code_7() {
     let mut vm = Vm::ready(&["--watchdog", "1000", "--vm-timeout", "2000"]);
     let (mut client, _) = upgraded(&mut vm);
