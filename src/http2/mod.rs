@@ -18,7 +18,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::ext::Protocol;
@@ -90,40 +90,35 @@ impl Connection {
                 h2.graceful_shutdown();
             }
             loop {
-                match h2.poll_accept(cx) {
-                    Poll::Ready(Some(Ok((request, respond)))) => {
-                        if let Some(reason) = self.begin(request, respond, cx) {
-                            closing = true;
-                            h2.abrupt_shutdown(reason);
-                        }
-                        continue;
-                    }
+                let begun = match h2.poll_accept(cx) {
+                    Poll::Ready(Some(Ok((request, respond)))) => Some(self.begin(request, respond, cx)),
                     Poll::Ready(Some(Err(error))) => {
                         log(&error);
                         return Poll::Ready(());
                     }
                     Poll::Ready(None) => return Poll::Ready(()),
-                    Poll::Pending => {}
-                }
-                share.set(self.line.waiting());
-                let reason = match self.line.violation() {
-                    Some(reason) => Some(reason),
-                    None => match self.poll_timer(cx, timer.as_mut()) {
-                        Poll::Ready(None) => return Poll::Ready(()),
-                        Poll::Ready(reason) => reason,
-                        Poll::Pending => return Poll::Pending,
-                    },
+                    Poll::Pending => None,
                 };
-                match reason.filter(|_| !closing) {
-                    Some(reason) => {
-                        closing = true;
-                        debug!(%reason, "a connection is closed");
-                        h2.abrupt_shutdown(reason);
-                        // What is on its way has this long to be taken.
-                        timer.as_mut().reset(Instant::now() + GRACE);
+                let reason = match begun {
+                    Some(None) => continue,
+                    Some(reason) => reason,
+                    None => {
+                        share.set(self.line.waiting());
+                        if closing {
+                            return timer.as_mut().poll(cx);
+                        }
+                        match self.line.violation() {
+                            None => ready!(self.poll_timer(cx, timer.as_mut())),
+                            reason => reason,
+                        }
                     }
-                    None if timer.is_elapsed() => return Poll::Ready(()),
-                    None => return timer.as_mut().poll(cx),
+                };
+                let Some(reason) = reason else { return Poll::Ready(()) };
+                if !std::mem::replace(&mut closing, true) {
+                    debug!(%reason, "a connection is closed");
+                    h2.abrupt_shutdown(reason);
+                    // What is on its way has this long to be taken.
+                    timer.as_mut().reset(Instant::now() + GRACE);
                 }
             }
         })

@@ -9,6 +9,7 @@
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([a_response_that_the_client_gives_no_window_is_given_up/1, a_websocket_that_the_client_gives_no_window_is_given_up/1]).
 -export([a_stream_that_waits_for_the_line_ends_with_its_connection/1, a_stream_that_waits_for_the_line_ends_with_its_reset/1]).
+-export([a_client_that_reads_late_is_told_why_its_connection_is_closed/1, a_client_that_reads_nothing_is_not_waited_for/1]).
 -export([small_frames_wait_for_a_handler_that_is_slow/1, one_slow_handler_does_not_hold_up_the_others_of_its_client/1]).
 -export([a_drained_connection_goes_away_when_its_streams_have_ended/1, a_listener_that_stops_closes_websockets_with_1001/1]).
 -export([a_client_that_resets_a_websocket_that_nobody_reads/1]).
@@ -34,6 +35,8 @@ transport(Case) when
 ->
     #{socket_opts => [{port, 0}, {send_timeout, 300}]};
 transport(Case) when
+    Case =:= a_client_that_reads_late_is_told_why_its_connection_is_closed;
+    Case =:= a_client_that_reads_nothing_is_not_waited_for;
     Case =:= a_stream_that_waits_for_the_line_ends_with_its_connection;
     Case =:= a_stream_that_waits_for_the_line_ends_with_its_reset
 ->
@@ -41,6 +44,10 @@ transport(Case) when
 transport(_) ->
     #{}.
 
+protocol(a_client_that_reads_late_is_told_why_its_connection_is_closed) ->
+    #{idle_timeout => 300, stream_handlers => [chain_stream_h, cowboy_stream_h]};
+protocol(a_client_that_reads_nothing_is_not_waited_for) ->
+    #{max_headers => 10, idle_timeout => infinity};
 protocol(Case) when
     Case =:= a_stream_that_waits_for_the_line_ends_with_its_connection;
     Case =:= a_stream_that_waits_for_the_line_ends_with_its_reset
@@ -147,6 +154,18 @@ ended(Probe, Stream) ->
         is_tuple(Event) andalso element(1, Event) =:= terminate andalso element(2, Event) =:= Stream
     end),
     Reason.
+
+a_client_that_reads_late_is_told_why_its_connection_is_closed(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Socket = waiting(Server),
+    _ = ended(Probe, 3),
+    [closed, {goaway, no_error} | _] = lists:reverse(http2_client:all(Socket)).
+
+a_client_that_reads_nothing_is_not_waited_for(Config) ->
+    #{ref := Ref} = Server = server(Config),
+    Socket = waiting(Server),
+    ok = send(Socket, http2_client:head(5, fin, <<"GET">>, <<"/">>, [{<<"a">>, integer_to_binary(N)} || N <- lists:seq(1, 20)])),
+    until(fun() -> #{sidecars := [#{metrics := #{connections := #{http := Http}}}]} = outrider:metrics(Ref), Http =:= 0 end).
 
 %% 3000 messages of one byte: h2 alone would close the connection for them.
 small_frames_wait_for_a_handler_that_is_slow(Config) ->
