@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::plain::Endpoint;
 use super::socket::Socket;
-use super::{line, scratch};
+use super::{line, scratch, within};
 
 /// One client's bytes.
 pub enum Channel {
@@ -109,9 +109,6 @@ impl Channel {
             }
             Poll::Ready(())
         });
-        match timeout {
-            Some(timeout) => drop(tokio::time::timeout(timeout, drained).await),
-            None => drained.await,
-        }
+        within(timeout, drained).await;
     }
 }

@@ -18,3 +18,13 @@ pub use channel::Channel;
 pub use listener::Listener;
 pub use plain::{Endpoint, Plain};
 pub use socket::Socket;
+
+use std::time::Duration;
+
+/// Waits for it, but no longer than this; `None` is infinity.
+async fn within(timeout: Option<Duration>, future: impl Future<Output = ()>) {
+    match timeout {
+        Some(timeout) => drop(tokio::time::timeout(timeout, future).await),
+        None => future.await,
+    }
+}

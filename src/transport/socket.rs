@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::plain::{Endpoint, Plain};
-use super::{scratch, tls};
+use super::{scratch, tls, within};
 
 /// The event loop's buffer is one for [`Socket::poll_read`].
 const _: () = assert!(scratch::SIZE >= tls::LEAST_BUFFER);
@@ -114,10 +114,7 @@ impl Socket {
     pub async fn linger(mut self, timeout: Option<Duration>) {
         let mut told = false;
         let drained = std::future::poll_fn(|cx| self.poll_linger(&mut told, cx));
-        match timeout {
-            Some(timeout) => drop(tokio::time::timeout(timeout, drained).await),
-            None => drained.await,
-        }
+        within(timeout, drained).await;
     }
 
     /// A step of that; `told` is false at first.

@@ -4,8 +4,10 @@ use std::task::{Context, Poll, Waker};
 
 use rustc_hash::FxHashMap;
 
-use super::MOST_HANDED;
 use super::frames::{DATA, END_STREAM, Frame, RST_STREAM};
+
+/// Bytes that the streams may have given to h2 before they wait until the socket has taken some.
+pub const MOST_HANDED: usize = 256 * 1024;
 
 /// Bytes that h2 has.
 #[derive(Default)]

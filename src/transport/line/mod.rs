@@ -25,14 +25,12 @@ use tokio::time::Instant;
 
 use super::output::Output;
 use super::plain::Endpoint;
-use super::scratch;
 use super::socket::Socket;
+use super::{scratch, within};
 use frames::{Limits, Watch};
 use handed::Handed;
+pub use handed::MOST_HANDED;
 pub use stream::{Sender, Stream};
-
-/// Bytes that the streams may have given to h2 before they wait until the socket has taken some.
-pub const MOST_HANDED: usize = 256 * 1024;
 
 /// One client's connection, shared by h2, the connection's task and its streams.
 pub struct Line {
@@ -89,7 +87,7 @@ impl Line {
         if state.given == state.unread.len() {
             state.unread.clear();
             state.given = 0;
-            let n = ready!(scratch::with(|buffer| {
+            return scratch::with(|buffer| {
                 // Records of TLS need all of the buffer to be decrypted in.
                 let most = if self.secure { buffer.len() } else { buf.remaining().min(buffer.len()) };
                 let n = ready!(self.socket.borrow_mut().poll_read(cx, &mut buffer[..most]))?;
@@ -106,10 +104,8 @@ impl Line {
                 }
                 buf.put_slice(&buffer[..direct]);
                 unread.extend_from_slice(&buffer[direct..n]);
-                Poll::Ready(Ok::<_, io::Error>(n))
-            }))?;
-            let _ = n;
-            return Poll::Ready(Ok(()));
+                Poll::Ready(Ok(()))
+            });
         }
         let n = buf.remaining().min(state.unread.len() - state.given);
         buf.put_slice(&state.unread[state.given..state.given + n]);
@@ -127,11 +123,12 @@ impl Line {
         let written = ready!(state.output.poll_write(&mut self.socket.borrow_mut(), cx, bufs))?;
         let State { watch, violation, .. } = state;
         let handed = &mut *self.handed.borrow_mut();
+        let now = Instant::now();
         let mut left = written;
         for buf in bufs {
             let bytes = &buf[..left.min(buf.len())];
             left -= bytes.len();
-            if let Err(reason) = watch.sent(bytes, Instant::now(), |frame| handed.sent(frame)) {
+            if let Err(reason) = watch.sent(bytes, now, |frame| handed.sent(frame)) {
                 violation.get_or_insert(reason);
             }
         }
@@ -194,10 +191,7 @@ impl Line {
     pub async fn linger(&self, timeout: Option<Duration>) {
         let mut told = false;
         let drained = poll_fn(|cx| self.socket.borrow_mut().poll_linger(&mut told, cx));
-        match timeout {
-            Some(timeout) => drop(tokio::time::timeout(timeout, drained).await),
-            None => drained.await,
-        }
+        within(timeout, drained).await;
     }
 
     fn has_room(&self) -> bool {
