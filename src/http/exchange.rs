@@ -9,17 +9,17 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::Version;
+use hyper::{HeaderMap, Version};
 use tokio::time::Instant;
 
 use super::request::RequestHead;
-use super::response::{is_interim, is_sendable, switching_protocols};
+use super::response::{self, Invalid, ResponseStatus, is_interim, is_sendable, switching_protocols};
 use crate::metrics::count;
-use crate::port::message::{Body, Command, Headers, OVERHEAD, Status, StreamId, Traffic};
+use crate::port::message::{Body, Command, Headers, OVERHEAD, Reason, Status, StreamId, Traffic};
 use crate::streams::application::Head;
 use crate::streams::broadcast::Broadcast;
 use crate::streams::queued::Share;
-use crate::streams::{Delivered, Stream};
+use crate::streams::{Delivered, Stream, Streams};
 use crate::websocket::Session;
 
 /// The header in which a WebSocket's extensions are offered and accepted (RFC 6455, 11.3.2).
@@ -290,20 +290,32 @@ impl Exchange {
         state.refusal.filter(|_| !state.begun)
     }
 
-    /// The VM's response cannot be sent: nothing of it, nor of what follows.
-    pub fn refuse_response(&self) {
-        let mut state = self.state.borrow_mut();
-        state.body = VecDeque::from([Body::Bytes(Bytes::new())]);
-        state.end = Some(End::Plain);
+    /// The head of the VM's response; a bare 500 where it cannot be sent: nothing of it, nor of what follows.
+    pub fn sendable(&self, status: Status, headers: Headers) -> Result<(ResponseStatus, HeaderMap), Invalid> {
+        response::head(status, headers).or_else(|_| {
+            tracing::error!(stream = self.id, "a response's status or headers cannot be sent");
+            let mut state = self.state.borrow_mut();
+            state.body = VecDeque::from([Body::Bytes(Bytes::new())]);
+            state.end = Some(End::Plain);
+            response::head(Status { code: 500, phrase: None }, Headers::new())
+        })
     }
 
-    /// hyper has done with the exchange. Says whether it came to the end that the VM ordered.
-    pub fn end(&self) -> bool {
+    /// Nobody has anything more to do with the exchange: unless it goes on as a WebSocket, it leaves the table. Where it has not
+    /// come to the end that the VM ordered, the VM is told why.
+    pub fn finish(&self, streams: &Streams, reason: impl FnOnce() -> Reason) {
+        if self.is_upgraded() {
+            return;
+        }
         let mut state = self.state.borrow_mut();
         let complete = state.complete || state.aborted;
         state.complete = true;
+        drop(state);
         self.wake_body_reader();
-        complete
+        streams.remove(self.id);
+        if !complete {
+            streams.app.closed(self.id, &reason());
+        }
     }
 
     /// Whether no more of the response's body comes than what is there.
@@ -338,11 +350,13 @@ impl Exchange {
         state.upgraded || state.upgrade.is_some()
     }
 
-    /// Adds what a piece gives back of the window; says the sum when it is worth a message to the VM.
-    pub fn credit(&self, cost: usize, worth: usize) -> Option<usize> {
+    /// A piece of the response has left: gives the VM its part of the window back, when that is worth a message.
+    pub fn taken(&self, cost: usize, streams: &Streams) {
         let mut state = self.state.borrow_mut();
         state.credit += cost;
-        (state.credit >= worth).then(|| std::mem::take(&mut state.credit))
+        if state.credit >= streams.options.window / 2 {
+            streams.app.credit(self.id, std::mem::take(&mut state.credit));
+        }
     }
 
     pub fn is_given_up(&self) -> bool {

@@ -28,10 +28,7 @@ impl Ongoing {
     /// A piece of the response has left: gives the VM its part of the window back.
     pub fn taken(&self, cost: usize) {
         self.hand(cost);
-        let streams = &self.connection.server.streams;
-        if let Some(credit) = self.exchange.credit(cost, streams.options.window / 2) {
-            streams.app.credit(self.id, credit);
-        }
+        self.exchange.taken(cost, &self.connection.server.streams);
     }
 }
 
@@ -54,15 +51,8 @@ impl Drop for Ongoing {
         if connection.last.get() {
             exchange.abandon_body();
         }
-        if exchange.is_upgraded() {
-            return; // The stream goes on as a WebSocket.
-        }
-        let complete = exchange.end();
-        let streams = &connection.server.streams;
-        streams.remove(exchange.id);
-        if !complete {
-            let reason = if exchange.is_given_up() { "timeout" } else { "closed" };
-            streams.app.closed(exchange.id, &Reason::Socket(reason));
-        }
+        exchange.finish(&connection.server.streams, || {
+            Reason::Socket(if exchange.is_given_up() { "timeout" } else { "closed" })
+        });
     }
 }

@@ -19,7 +19,7 @@ use super::ongoing::Ongoing;
 use super::request::RequestHead;
 use super::response;
 use crate::metrics::{Limit, count, reached};
-use crate::port::message::{CHUNK, Headers, Status};
+use crate::port::message::CHUNK;
 use crate::streams::Stream;
 use crate::streams::application::ready;
 
@@ -54,11 +54,7 @@ pub async fn answer(
     server.streams.app.request(id, &head);
 
     let (status, headers) = poll_fn(|cx| ongoing.poll_head(cx)).await;
-    let (status, mut headers) = response::head(status, headers).or_else(|invalid| {
-        tracing::error!(stream = ongoing.id, "a response's status or headers cannot be sent");
-        ongoing.refuse_response();
-        response::head(Status { code: 500, phrase: None }, Headers::new()).map_err(|_| invalid)
-    })?;
+    let (status, mut headers) = ongoing.sendable(status, headers)?;
     if ongoing.expects_continue() {
         headers.insert(CONNECTION, HeaderValue::from_static("close")); // RFC 9110, 10.1.1.
     }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::Connection;
 use crate::http::exchange::{End, Exchange, Next};
 use crate::http::files::Part;
-use crate::http::response::{self, header_map};
+use crate::http::response::header_map;
 use crate::http::{NEVER, Server};
 use crate::metrics::{Limit, reached};
 use crate::port::message::{self, Body, CHUNK, Headers, Status};
@@ -144,16 +144,8 @@ pub fn refuse(respond: &mut SendResponse<Bytes>, status: u16) {
 
 impl Drop for Ongoing {
     fn drop(&mut self) {
-        if self.exchange.is_upgraded() {
-            return; // The stream goes on as a WebSocket.
-        }
-        let complete = self.exchange.end();
-        let streams = &self.connection.server.streams;
-        streams.remove(self.exchange.id);
-        if !complete {
-            let reason = self.reason.take().unwrap_or(message::Reason::Socket("closed"));
-            streams.app.closed(self.exchange.id, &reason);
-        }
+        let reason = || self.reason.take().unwrap_or(message::Reason::Socket("closed"));
+        self.exchange.finish(&self.connection.server.streams, reason);
     }
 }
 
@@ -209,11 +201,7 @@ async fn answer(ongoing: &Ongoing, respond: &mut SendResponse<Bytes>) -> Result<
         }
     })
     .await?;
-    let (status, mut headers) = response::head(status, headers).or_else(|_| {
-        tracing::error!(stream = exchange.id, "a response's status or headers cannot be sent");
-        exchange.refuse_response();
-        response::head(Status { code: 500, phrase: None }, Headers::new()).map_err(|_| Outcome::Aborted)
-    })?;
+    let (status, mut headers) = exchange.sendable(status, headers).map_err(|_| Outcome::Aborted)?;
     strip(&mut headers);
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let mut response = Response::new(());
@@ -254,10 +242,7 @@ impl Ongoing {
 
     /// A piece of the response has left: gives the VM its part of the window back.
     fn taken(&self, cost: usize) {
-        let streams = &self.connection.server.streams;
-        if let Some(credit) = self.exchange.credit(cost, streams.options.window / 2) {
-            streams.app.credit(self.exchange.id, credit);
-        }
+        self.exchange.taken(cost, &self.connection.server.streams);
     }
 }
 
