@@ -12,7 +12,7 @@
 -export([a_client_that_reads_late_is_told_why_its_connection_is_closed/1, a_client_that_reads_nothing_is_not_waited_for/1]).
 -export([small_frames_wait_for_a_handler_that_is_slow/1, one_slow_handler_does_not_hold_up_the_others_of_its_client/1]).
 -export([a_drained_connection_goes_away_when_its_streams_have_ended/1, a_listener_that_stops_closes_websockets_with_1001/1]).
--export([a_client_that_resets_a_websocket_that_nobody_reads/1]).
+-export([a_client_that_resets_a_websocket_that_nobody_reads/1, a_response_that_is_reset_while_it_waits_for_the_client_ends/1]).
 -export([a_module_that_calls_cowboys_upgrade_itself/1, options_that_are_refused/1]).
 
 all() ->
@@ -38,7 +38,8 @@ transport(Case) when
     Case =:= a_client_that_reads_late_is_told_why_its_connection_is_closed;
     Case =:= a_client_that_reads_nothing_is_not_waited_for;
     Case =:= a_stream_that_waits_for_the_line_ends_with_its_connection;
-    Case =:= a_stream_that_waits_for_the_line_ends_with_its_reset
+    Case =:= a_stream_that_waits_for_the_line_ends_with_its_reset;
+    Case =:= a_response_that_is_reset_while_it_waits_for_the_client_ends
 ->
     #{socket_opts => [{port, 0}, {send_timeout, infinity}, {sndbuf, 65536}]};
 transport(_) ->
@@ -50,7 +51,8 @@ protocol(a_client_that_reads_nothing_is_not_waited_for) ->
     #{max_headers => 10, idle_timeout => infinity};
 protocol(Case) when
     Case =:= a_stream_that_waits_for_the_line_ends_with_its_connection;
-    Case =:= a_stream_that_waits_for_the_line_ends_with_its_reset
+    Case =:= a_stream_that_waits_for_the_line_ends_with_its_reset;
+    Case =:= a_response_that_is_reset_while_it_waits_for_the_client_ends
 ->
     #{stream_handlers => [chain_stream_h, cowboy_stream_h]};
 protocol(_) ->
@@ -135,6 +137,13 @@ a_stream_that_waits_for_the_line_ends_with_its_reset(Config) ->
     Socket = waiting(Server),
     ok = send(Socket, cow_http2:rst_stream(3, cancel)),
     cancel = ended(Probe, 3).
+
+%% Its process waits for credit that does not come any more.
+a_response_that_is_reset_while_it_waits_for_the_client_ends(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Socket = waiting(Server),
+    ok = send(Socket, cow_http2:rst_stream(1, cancel)),
+    cancel = ended(Probe, 1).
 
 %% A client with windows for all there is, which reads nothing: when its connection and stream 1 are blocked, stream 3 is, too.
 waiting(#{ref := Ref} = Server) ->

@@ -33,7 +33,7 @@
 }).
 
 -opaque response() :: #response{}.
--type result() :: {ok, response()} | {error, atom()} | {unsupported, term()} | {misuse, atom()}.
+-type result() :: {ok, response()} | {error, atom()} | {closed, term()} | {unsupported, term()} | {misuse, atom()}.
 
 -spec new(pos_integer(), cowboy_req:req(), outrider_writer:writer(), cowboy:opts()) -> response().
 new(Number, #{method := Method, version := Version, headers := Headers}, Writer, Opts) ->
@@ -210,7 +210,7 @@ send(Cost, Command, R = #response{number = Number, writer = Writer}) ->
     end.
 
 written({ok, Writer}, R) -> {ok, R#response{writer = Writer}};
-written({error, _} = Error, _) -> Error.
+written(Ended, _) -> Ended.
 
 then({ok, R}, Next) -> Next(R);
 then(Error, _) -> Error.

@@ -131,14 +131,8 @@ event({data, IsFin, Data}, Stream = #stream{id = Id, chain = Chain0}) ->
     end;
 event({credit, Bytes}, Stream = #stream{response = Response}) ->
     Stream#stream{response = outrider_response:credit(Bytes, Response)};
-event({closed, {reset, Code}}, Stream) ->
-    over(Code, Stream);
-event({closed, timeout}, Stream = #stream{version = 'HTTP/2'}) ->
-    over({stop, timeout, 'Connection idle longer than configuration allows.'}, Stream);
-event({closed, timeout}, Stream) ->
-    over({connection_error, timeout, 'Connection idle longer than configuration allows.'}, Stream);
-event({closed, {error, Reason}}, Stream) ->
-    lost(Reason, Stream).
+event({closed, End}, Stream) ->
+    closed(End, Stream).
 
 %% Messages for the chain.
 
@@ -186,6 +180,8 @@ respond(Fun, Stream = #stream{response = Response0}) ->
             Stream#stream{response = Response};
         {error, Reason} ->
             lost(Reason, Stream);
+        {closed, End} ->
+            closed(End, Stream);
         {unsupported, Command} ->
             log(error, "Outrider cannot carry out the stream command ~0p; the request is answered with 500.~n",
                 [Command], Stream),
@@ -207,6 +203,17 @@ finish(Reason, Stream = #stream{response = Response}) ->
         misuse -> gone(response_body_too_small, Stream);
         Message -> over(Reason, info(Message, Stream#stream{ending = true}))
     end.
+
+%% As the sidecar tells it.
+-spec closed(timeout | {reset, atom()} | {error, atom()}, #stream{}) -> no_return().
+closed({reset, Code}, Stream) ->
+    over(Code, Stream);
+closed(timeout, Stream = #stream{version = 'HTTP/2'}) ->
+    over({stop, timeout, 'Connection idle longer than configuration allows.'}, Stream);
+closed(timeout, Stream) ->
+    over({connection_error, timeout, 'Connection idle longer than configuration allows.'}, Stream);
+closed({error, Reason}, Stream) ->
+    lost(Reason, Stream).
 
 %% With the client.
 -spec lost(atom(), #stream{}) -> no_return().

@@ -16,7 +16,7 @@
     context :: outrider_context:context(),
     %% The monitor of the port: its 'DOWN' is the sidecar's end.
     monitor :: reference(),
-    %% Whose exit ends the wait; undefined where the owner has to finish first.
+    %% Whose exit ends the wait; undefined for a request, which has to be finished first.
     parent = undefined :: pid() | undefined,
     %% Bytes that may be on their way when more is written. infinity, greater than any number, is for outrider_backlog.
     window :: pos_integer() | infinity,
@@ -28,7 +28,10 @@
 }).
 
 -opaque writer() :: #writer{}.
--type result() :: {ok, writer()} | {error, closed | timeout | stop | atom()} | {exit, Reason :: term(), writer()}.
+-type result() ::
+    {ok, writer()} | {error, closed | timeout | stop | atom()} | {exit, Reason :: term(), writer()}
+    %% The end of a request's client, as the sidecar tells it.
+    | {closed, term()}.
 
 -spec new(outrider_context:context(), PortMonitor :: reference()) -> writer().
 new(Context = #{window := Window}, Monitor) ->
@@ -59,7 +62,7 @@ write(Bundles, Writer0) ->
         {ok, Writer} -> write(Bundles, Writer);
         {exit, _, Writer = #writer{order = {_, over}}} -> write([], Writer);
         {exit, Reason, Writer} -> write(Bundles, ordered(Reason, Writer));
-        {error, _} = Error -> Error
+        Ended -> Ended
     end.
 
 %% The order of a drain has the drain's time, at whose end comes that of the listener's stop. The first says the close code.
@@ -116,6 +119,8 @@ wait(Writer = #writer{context = #{port := Port}, monitor = Monitor, parent = Par
     receive
         {Port, {credit, Bytes}} ->
             wait(credit(Bytes, Writer));
+        {Port, {closed, _} = End} when Parent =:= undefined ->
+            End;
         %% The client is lost. Its other ends (a close frame, a protocol error) leave it able to read: they wait their
         %% turn behind the messages that came before them.
         {Port, {closed, {error, Reason}}} when Reason =/= badframe, Reason =/= badencoding, Reason =/= badsize ->
