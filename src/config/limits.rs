@@ -1,112 +1,16 @@
-//! What the command line says: flags in, the typed options of each part out.
-//!
-//! `outrider serve` is how the VM starts a sidecar, `outrider echo` runs the same engine without a VM. Both share
-//! [`Limits`]. Times are milliseconds on the command line and [`Duration`]s in the options; `infinity` is `None`. The
-//! defaults are Cowboy's and Ranch's.
+//! Flags for where to listen and what a client may cost, and which part of the engine each is for.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::rc::Rc;
-use std::str::FromStr;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use tracing::level_filters::LevelFilter;
+use clap::Args;
 
+use super::http2::Http2;
+use super::value::{OrInfinity, Protocol, Share, Timeout};
 use crate::http::head::HeadLimits;
-use crate::rights::User;
-use crate::transport::line::frames;
 use crate::transport::listener::{self, ListenAddr};
 use crate::transport::tls;
-use crate::{gate, http, http2, reception, rights, streams, version};
-
-/// The largest window of HTTP/2 (RFC 9113, 6.9.1).
-const WINDOW: i64 = 0x7fff_ffff;
-
-/// HTTP and WebSocket I/O for an Erlang VM, in a process beside it.
-#[derive(Debug, Parser)]
-#[command(name = "outrider", version = version::text(), propagate_version = true)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// The ways in which the engine runs.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Relay between clients and the Erlang VM that opened this process as a port (stdin and stdout).
-    Serve(Serve),
-    /// Echo every WebSocket message, without a VM: to test and measure the engine by itself.
-    Echo(Echo),
-}
-
-/// Flags of `outrider serve`.
-#[derive(Debug, Args)]
-pub struct Serve {
-    /// The listener's name: for people who read `ps` and logs.
-    #[arg(long, default_value = "")]
-    pub name: String,
-    #[command(flatten)]
-    pub limits: Limits,
-    /// Bytes of payload on their way, for each stream and direction, before the sender waits for credit.
-    #[arg(long, default_value_t = 262_144, value_name = "BYTES")]
-    pub window: usize,
-    /// Listen only when the VM orders it.
-    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
-    pub suspended: bool,
-    /// How long the VM may be silent before clients are no longer read, in ms or infinity.
-    #[arg(long, default_value = "10000", value_name = "MS")]
-    pub watchdog: Timeout,
-    /// How long the VM may be silent before clients are sent away and this process ends, in ms or infinity.
-    #[arg(long, default_value = "300000", value_name = "MS")]
-    pub vm_timeout: Timeout,
-    /// Encrypt connections; nobody is accepted before the VM has sent the certificates.
-    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
-    pub tls: bool,
-    /// The least level of what is logged through the VM.
-    #[arg(long, default_value = "info")]
-    pub log_level: LogLevel,
-    #[command(flatten)]
-    pub rights: Rights,
-}
-
-/// What the process may do and use, beyond what the VM's user may.
-#[derive(Args, Clone, Debug)]
-pub struct Rights {
-    /// Memory of its own in bytes, or infinity; the process ends when it needs more.
-    #[arg(long, default_value = "infinity", value_name = "BYTES")]
-    pub memory_limit: OrInfinity<u64>,
-    /// Who to become when the addresses are bound: a name in /etc/passwd, or UID:GID.
-    #[arg(long, value_name = "USER")]
-    pub user: Option<User>,
-}
-
-impl Rights {
-    /// The options of the part that gives rights up.
-    pub fn options(&self) -> rights::Options {
-        rights::Options { memory_limit: self.memory_limit.0, user: self.user }
-    }
-}
-
-/// Flags of `outrider echo`.
-#[derive(Debug, Args)]
-pub struct Echo {
-    #[command(flatten)]
-    pub limits: Limits,
-    /// Negotiate permessage-deflate and x-webkit-deflate-frame.
-    #[arg(long)]
-    pub compress: bool,
-    /// Encrypt connections, with the certificate in this file (PEM).
-    #[arg(long, requires = "keyfile", value_name = "PATH")]
-    pub certfile: Option<PathBuf>,
-    /// Its key (PEM).
-    #[arg(long, requires = "certfile", value_name = "PATH")]
-    pub keyfile: Option<PathBuf>,
-    /// The largest frame and message taken from a client, in bytes, or infinity.
-    #[arg(long, default_value = "1000000", value_name = "BYTES")]
-    pub max_frame_size: OrInfinity<u64>,
-}
+use crate::{gate, http, http2, reception, streams};
 
 /// Where to listen, and what a client may cost.
 #[derive(Args, Clone, Debug)]
@@ -223,51 +127,14 @@ pub struct Limits {
     /// What is spoken with TLS where the client has not chosen HTTP/2 by ALPN.
     #[arg(long, default_value = "http")]
     pub alpn_default_protocol: Protocol,
-    /// HTTP/2: take extended CONNECT, by which a stream becomes a WebSocket (RFC 8441).
-    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
-    pub enable_connect_protocol: bool,
-    /// HTTP/2: streams of one connection at a time.
-    #[arg(long, default_value = "100", value_name = "N")]
-    pub max_concurrent_streams: OrInfinity<u32>,
-    /// HTTP/2: bytes that a client may send on one stream before they are used up.
-    #[arg(long, default_value_t = 65_535, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=WINDOW))]
-    pub initial_stream_window_size: u32,
-    /// HTTP/2: the same on all streams of a connection, at least.
-    #[arg(long, default_value_t = 65_535, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(65_535..=WINDOW))]
-    pub initial_connection_window_size: u32,
-    /// HTTP/2: the same, at most.
-    #[arg(long, default_value_t = 8_388_608, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=WINDOW))]
-    pub max_connection_window_size: u32,
-    /// HTTP/2: bytes of a frame's payload.
-    #[arg(long, default_value_t = 16_384, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(16_384..=16_777_215))]
-    pub max_frame_size_received: u32,
-    /// HTTP/2: bytes of the table by which a client compresses header fields.
-    #[arg(long, default_value_t = 4096, value_name = "BYTES")]
-    pub max_decode_table_size: u32,
-    /// HTTP/2: bytes of a request's header fields, compressed; uncompressed they may be twice as many.
-    #[arg(long, default_value_t = 32_768, value_name = "BYTES")]
-    pub max_fragmented_header_block_size: usize,
-    /// HTTP/2: frames of one client, as N:MS: fewer than N in so many ms, or N:infinity.
-    #[arg(long, default_value = "10000:10000", value_name = "N:MS")]
-    pub max_received_frame_rate: Rate,
-    /// HTTP/2: streams that are reset for a client's errors, likewise.
-    #[arg(long, default_value = "10:10000", value_name = "N:MS")]
-    pub max_reset_stream_rate: Rate,
-    /// HTTP/2: streams that a client resets, likewise.
-    #[arg(long, default_value = "500:10000", value_name = "N:MS")]
-    pub max_cancel_stream_rate: Rate,
-    /// HTTP/2: from the beginning to the client's settings, in ms or infinity.
-    #[arg(long, default_value = "5000", value_name = "MS")]
-    pub preface_timeout: Timeout,
-    /// HTTP/2: from the beginning to the client's word that it has our settings, in ms or infinity.
-    #[arg(long, default_value = "5000", value_name = "MS")]
-    pub settings_timeout: Timeout,
     /// Keep HTTP/1.0 connections open when the client asks for it.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub http10_keepalive: bool,
     /// Send a response of unknown length in chunks; if not, its body ends with the connection.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub chunked: bool,
+    #[command(flatten)]
+    pub http2: Http2,
 }
 
 impl Limits {
@@ -337,25 +204,7 @@ impl Limits {
     /// How HTTP/2 is spoken.
     pub fn http2(&self) -> http2::Options {
         let head = self.head();
-        http2::Options {
-            max_concurrent_streams: self.max_concurrent_streams.0,
-            initial_stream_window_size: self.initial_stream_window_size,
-            initial_connection_window_size: self.initial_connection_window_size,
-            max_connection_window_size: self.max_connection_window_size,
-            max_frame_size_received: self.max_frame_size_received,
-            max_decode_table_size: self.max_decode_table_size,
-            enable_connect_protocol: self.enable_connect_protocol,
-            max_headers: head.max_headers(),
-            max_authority_length: head.max_authority_length,
-            preface_timeout: self.preface_timeout.0,
-            settings_timeout: self.settings_timeout.0,
-            limits: frames::Limits {
-                received: self.max_received_frame_rate.0,
-                cancelled: self.max_cancel_stream_rate.0,
-                reset: self.max_reset_stream_rate.0,
-                header_block: self.max_fragmented_header_block_size,
-            },
-        }
+        self.http2.options(head.max_headers(), head.max_authority_length)
     }
 
     /// How clients are met where connections are encrypted. `ask` puts the name of a host to the application.
@@ -377,120 +226,5 @@ impl Limits {
             max_authorization_header_value_length: max_value(self.max_authorization_header_value_length),
             max_cookie_header_value_length: max_value(self.max_cookie_header_value_length),
         }
-    }
-}
-
-/// How a port is shared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Share {
-    /// Nobody may listen there yet; others may join.
-    Take,
-    /// Others may listen there already.
-    Join,
-}
-
-impl From<Share> for listener::Share {
-    fn from(share: Share) -> Self {
-        match share {
-            Share::Take => Self::Take,
-            Share::Join => Self::Join,
-        }
-    }
-}
-
-/// What is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Protocol {
-    Http,
-    Http2,
-}
-
-impl From<Protocol> for reception::Protocol {
-    fn from(protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::Http => Self::Http,
-            Protocol::Http2 => Self::Http2,
-        }
-    }
-}
-
-/// How often something may happen: `N:MS`, or `N:infinity`.
-#[derive(Clone, Copy, Debug)]
-pub struct Rate(pub frames::Rate);
-
-impl FromStr for Rate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (count, period) = text.split_once(':').ok_or("not N:MS")?;
-        let count = count.parse().map_err(|_| "not N:MS")?;
-        Ok(Self(frames::Rate { count, period: period.parse::<Timeout>()?.0 }))
-    }
-}
-
-/// A number, or `infinity` (`None`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OrInfinity<T>(pub Option<T>);
-
-impl<T: FromStr> FromStr for OrInfinity<T> {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "infinity" => Ok(Self(None)),
-            number => number.parse().map(|n| Self(Some(n))).map_err(|_| "neither a number nor infinity".into()),
-        }
-    }
-}
-
-/// A time in milliseconds, or `infinity` (`None`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeout(pub Option<Duration>);
-
-impl FromStr for Timeout {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let OrInfinity(ms) = text.parse::<OrInfinity<u64>>()?;
-        Ok(Self(ms.map(Duration::from_millis)))
-    }
-}
-
-/// Levels of a log event, least important last.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum LogLevel {
-    Error,
-    Warning,
-    Info,
-    Debug,
-}
-
-impl From<LogLevel> for LevelFilter {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Error => Self::ERROR,
-            LogLevel::Warning => Self::WARN,
-            LogLevel::Info => Self::INFO,
-            LogLevel::Debug => Self::DEBUG,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_flags_are_consistent() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_time_is_milliseconds_or_infinity() {
-        assert_eq!("0".parse(), Ok(Timeout(Some(Duration::ZERO))));
-        assert_eq!("infinity".parse(), Ok(Timeout(None)));
-        assert!("-1".parse::<Timeout>().is_err());
-        assert!("1s".parse::<Timeout>().is_err());
     }
 }
