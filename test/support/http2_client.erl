@@ -91,15 +91,18 @@ frame(Kind, Flags, Stream, Payload) ->
 %% The next frame that means something to somebody.
 -spec next(gen_tcp:socket()) -> event().
 next(Socket) ->
-    {Buffer, State} = get(Socket),
-    case cow_http2:parse(Buffer, 16777215) of
-        {ok, Frame, Rest} ->
-            put(Socket, {Rest, State}),
-            shown(Frame, Socket);
-        {ignore, Rest} ->
-            put(Socket, {Rest, State}),
-            next(Socket);
-        more ->
+    case get(Socket) of
+        %% Whole frames only: Cowlib takes a GOAWAY whose end has not come for an error.
+        {<<Size:24, _:48, _:Size/binary, _/binary>> = Buffer, State} ->
+            case cow_http2:parse(Buffer, 16777215) of
+                {ok, Frame, Rest} ->
+                    put(Socket, {Rest, State}),
+                    shown(Frame, Socket);
+                {ignore, Rest} ->
+                    put(Socket, {Rest, State}),
+                    next(Socket)
+            end;
+        {Buffer, State} ->
             case gen_tcp:recv(Socket, 0, ?TIMEOUT) of
                 {ok, Bytes} ->
                     put(Socket, {<<Buffer/binary, Bytes/binary>>, State}),
