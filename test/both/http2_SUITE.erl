@@ -380,6 +380,26 @@ payload(Socket, Size, Bytes) ->
         {window, _, _} -> payload(Socket, Size, Bytes)
     end.
 
+%% Cowboy's chain has the handshake's answer and all that follows pass for a body.
+a_websocket_behind_the_compression_of_bodies(_) ->
+    same_test:differ(gzipped_websocket_over_http_2, #{
+        protocol => #{enable_connect_protocol => true, stream_handlers => [cowboy_compress_h, cowboy_stream_h]},
+        handler => {ws_script_h, #{silent => true, websocket_init => fun(State) -> {[{text, <<"hello">>}], State} end}}
+    }, fun(Server) ->
+        Socket = open(Server),
+        Fields = [{<<"sec-websocket-version">>, <<"13">>}, {<<"accept-encoding">>, <<"gzip">>}],
+        ok = send(Socket, http2_client:connect_to(1, Fields)),
+        [Coding, Frame] = [case Event of
+            {headers, 1, nofin, Headers} -> proplists:get_value(<<"content-encoding">>, Headers, none);
+            {data, 1, nofin, <<129, 5, "hello">>} -> frame;
+            {data, 1, nofin, <<31, 139, _/binary>>} -> gzip
+        end || Event <- http2_client:until(Socket, fun(Event) -> element(1, Event) =:= data end), element(1, Event) =/= window],
+        {Coding, Frame}
+    end, #{
+        cowboy => fun(#{wire := {<<"gzip">>, gzip}}) -> ok end,
+        outrider => fun(#{wire := {none, frame}}) -> ok end
+    }).
+
 websockets_and_requests_share_a_connection(_) ->
     #{wire := {<<129, 1, "1">>, 200, <<129, 1, "2">>}} = same_test:same(#{
         protocol => #{enable_connect_protocol => true},

@@ -291,7 +291,8 @@ inform(Headers0, Stream0 = #stream{id = Id, chain = Chain0, version = Version}) 
             [{_, _, H} | _] -> H;
             [] -> Headers0
         end,
-    {Headers, commands(Others, Stream0#stream{chain = Chain})}.
+    %% Nothing codes what a WebSocket says but its own extensions, though cowboy_compress_h takes a 200 for a body to come.
+    {maps:remove(<<"content-encoding">>, Headers), commands(Others, Stream0#stream{chain = Chain})}.
 
 takeover(Headers, Options0, IsTold, Init, Stream) ->
     #stream{

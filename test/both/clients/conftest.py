@@ -104,10 +104,10 @@ def trusting_browser(tmp_path):
     yield from chromium(tmp_path, "--ignore-certificate-errors")
 
 
-def chromium(tmp_path, *flags):
+def chromium(tmp_path, *flags, logs=("browser",)):
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {log: "ALL" for log in logs})
     trust = f"--ignore-certificate-errors-spki-list={PUBLIC_KEY_HASH}"
     for flag in [*FLAGS, trust, *flags, f"--user-data-dir={tmp_path}", "--window-size=1100,720"]:
         options.add_argument(flag)
