@@ -61,11 +61,11 @@ package: setup-demo ## the sidecar for machines without Rust: a static binary, w
 fuzz: setup-test ## every fuzz target; SECONDS=60 for each
 	scripts/fuzz.sh $(SECONDS)
 
-bench: build ## Outrider and Cowboy side by side, into bench/results (an hour or so)
-	bench/run full
+bench: build ## Outrider beside Cowboy, this machine's and the newest, into bench/results (two hours or so)
+	bench/run --both full
 
-bench-quick: build ## the main rows, roughly, in some minutes
-	bench/run quick
+bench-quick: build ## the main rows, roughly, in a quarter of an hour
+	bench/run --both quick
 
 clean: ## remove what was built, not what was fetched
 	cargo clean --quiet

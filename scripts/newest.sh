@@ -78,7 +78,10 @@ inside() {
         cp -R "$top/_build/erl_libs/gun" "$new/build/erl_libs"
     fi
     bind "$new/build" "$top/_build"
-    bind "$top/target" "$top/target"
+    for kept in target bench/target bench/results; do
+        mkdir -p "$top/$kept"
+        bind "$top/$kept" "$top/$kept"
+    done
     toolchain=$(cd "$top" && rustc --print sysroot)
     bind "$toolchain" "$toolchain"
     cargo_home=${CARGO_HOME:-$HOME/.cargo}

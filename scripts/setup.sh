@@ -1,12 +1,12 @@
 #!/bin/sh
 # Installs what is missing to build and run Outrider on a Debian machine that has a Rust toolchain.
 #
-# usage: setup.sh demo | test
+# usage: setup.sh demo | test | newest
 #
 # `demo` is Erlang, rebar3 and Cowboy: enough for `make build` and `make demo`, which need no Rust where OUTRIDER_EXECUTABLE or
 # OUTRIDER_PREBUILT says where the sidecar comes from (docs/packaging.md), or where it is in priv. `test` adds what the tests need: the rest
 # of Erlang, Chromium, tools to break the network and the clock, tshark, debootstrap for the newest Erlang, and the Python packages
-# of test/requirements.txt in _build/venv, and promtool. Does nothing, and says nothing, when all is there. Packages are Debian's and need
+# of test/requirements.txt in _build/venv, and promtool. `newest` is only debootstrap, for the newest Erlang. Does nothing, and says nothing, when all is there. Packages are Debian's and need
 # root; who cannot install them is told what to install.
 set -eu
 cd "$(dirname "$0")/.."
@@ -113,8 +113,11 @@ test)
     python
     prometheus
     ;;
+newest)
+    have debootstrap || packages debootstrap
+    ;;
 *)
-    echo "usage: setup.sh demo | test" >&2
+    echo "usage: setup.sh demo | test | newest" >&2
     exit 2
     ;;
 esac

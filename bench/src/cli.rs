@@ -23,7 +23,7 @@ pub struct Cli {
 pub enum What {
     /// Every row of the table: 5 rounds of 3 s each: an hour or so.
     Full,
-    /// The rows with goals, 2 rounds of 1 s, 2,000 idle connections: some minutes, and rough.
+    /// The main rows, 2 rounds of 1 s, 2,000 idle connections: some minutes, and rough.
     Quick,
     /// The same load on more and more connections, up to the limit of open files.
     Growth,
@@ -31,16 +31,20 @@ pub enum What {
     Noise,
     /// Only these rows.
     Row {
-        /// As `list` names them.
+        /// As `list` names them; `main` is all that it marks with a star.
         #[arg(required = true)]
         names: Vec<String>,
+        /// The run that they become part of, as in `--to full`: its rows of these names are replaced, its others stay. Without
+        /// it they are a run of their own, `rows`.
+        #[arg(long, value_name = "RUN")]
+        to: Option<String>,
     },
     /// Tells the rows' names.
     List,
-    /// Makes the table and the plots of a result again.
+    /// Makes the tables and the plots of a run again.
     Report {
-        /// A file of bench/results.
-        result: PathBuf,
+        /// Its name, as in bench/results/NAME.json.
+        name: String,
     },
 }
 
@@ -68,7 +72,12 @@ pub struct Options {
     /// Where results go.
     #[arg(long, global = true, default_value = "bench/results")]
     pub out: PathBuf,
-    /// A text file whose part between `<!-- bench: NAME -->` and `<!-- /bench -->` becomes the table.
+    /// A text file whose part between `<!-- bench: NAME -->` and `<!-- /bench -->` becomes the tables, and that which begins with
+    /// `<!-- bench: NAME, in short -->` a short one.
     #[arg(long, global = true)]
     pub into: Vec<PathBuf>,
+    /// With the newest Erlang and Cowboy: `bench/run` starts this in the root that scripts/newest.sh makes. The result is
+    /// NAME-newest.json; reports have it beside that of the same name without `newest`.
+    #[arg(long, global = true, conflicts_with = "into")]
+    pub newest: bool,
 }

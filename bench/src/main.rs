@@ -6,9 +6,11 @@
 mod cli;
 mod crowd;
 mod frame;
+mod goal;
 mod handshake;
 mod launcher;
 mod load;
+mod measure;
 mod meter;
 mod plot;
 mod probe;
@@ -40,7 +42,9 @@ use crate::server::Side;
 
 /// What is to be run.
 struct Plan {
-    name: &'static str,
+    name: String,
+    /// Whether its rows become part of an earlier run of that name.
+    continues: bool,
     rows: Vec<Row>,
     rounds: usize,
     timing: Timing,
@@ -63,9 +67,10 @@ fn run(cli: Cli) -> Result<()> {
     let open_files = process::raise_open_files()?;
     let idle = options.idle.unwrap_or(if matches!(cli.what, What::Quick | What::Noise) { 2_000 } else { 10_000 });
     let table = row::table(idle);
-    let quick = || table.iter().filter(|row| row.quick).cloned();
-    let plan = |name, rows, rounds, seconds, minutes: u64| Plan {
-        name,
+    let main_rows = || table.iter().filter(|row| row.main).cloned();
+    let plan = |name: &str, rows, rounds, seconds, minutes: u64| Plan {
+        name: name.to_owned(),
+        continues: false,
         rows,
         rounds: options.rounds.unwrap_or(rounds),
         timing: row::timing(options.seconds.unwrap_or(seconds)),
@@ -73,18 +78,23 @@ fn run(cli: Cli) -> Result<()> {
     };
     let mut plan = match &cli.what {
         What::Full => plan("full", table.clone(), 5, 3.0, 90),
-        What::Quick => plan("quick", quick().collect(), 2, 1.0, 5),
+        What::Quick => plan("quick", main_rows().collect(), 2, 1.0, 5),
         What::Growth => plan("growth", row::growth(most_connections(open_files)), 3, 3.0, 30),
         What::Noise => {
-            let rows = quick().filter(|row| row.sides.len() == 2 && row.sides[0].0 == Side::Cowboy);
+            let rows = main_rows().filter(|row| row.sides.len() == 2 && row.sides[0].0 == Side::Cowboy);
             plan("noise", rows.map(|row| row.between([Side::Cowboy; 2])).collect(), 5, 2.0, 30)
         }
-        What::Row { names } => plan("rows", named(&table, names)?, 3, 2.0, 30),
+        What::Row { names, to } => {
+            let part = plan(to.as_deref().unwrap_or("rows"), named(&table, names)?, 3, 2.0, 30);
+            Plan { continues: to.is_some(), ..part }
+        }
         What::List => {
-            table.iter().for_each(|row| println!("{:22} {}", row.name, row.title));
+            for row in &table {
+                println!("{} {:22} {}", if row.main { '*' } else { ' ' }, row.name, row.title);
+            }
             return Ok(());
         }
-        What::Report { result } => return report(&Run::load(result)?, options),
+        What::Report { name } => return report(name, options),
     };
     if let Some(sides) = &options.sides {
         let sides: [Side; 2] = sides[..].try_into().context("--sides takes two, with a comma between them")?;
@@ -94,7 +104,7 @@ fn run(cli: Cli) -> Result<()> {
         plan.rows = plan.rows.into_iter().map(|row| row.between(sides)).collect();
     }
     let result = measure(&plan, options, Machine::here(open_files)?)?;
-    report(&result, options)?;
+    report(&plan.name, options)?;
     let failures = result.rows.iter().filter(|row| row.failure.is_some()).count();
     if failures > 0 {
         bail!("{failures} of {} rows failed", result.rows.len());
@@ -109,15 +119,20 @@ fn most_connections(open_files: u64) -> usize {
 }
 
 fn named(table: &[Row], names: &[String]) -> Result<Vec<Row>> {
-    let find = |name: &String| table.iter().find(|row| &row.name == name).cloned();
-    names.iter().map(|name| find(name).with_context(|| format!("no row is called {name}; see `list`"))).collect()
+    if let Some(name) = names.iter().find(|name| *name != "main" && !table.iter().any(|row| row.name == **name)) {
+        bail!("no row is called {name}; see `list`");
+    }
+    let is_named = |row: &&Row| names.iter().any(|name| *name == row.name || name == "main" && row.main);
+    Ok(table.iter().filter(is_named).cloned().collect())
 }
 
 fn measure(plan: &Plan, options: &Options, machine: Machine) -> Result<Run> {
     let launcher = launcher(options)?;
     let mut run = Run {
-        name: plan.name.to_owned(),
-        began: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        name: plan.name.clone(),
+        newest: options.newest,
+        began: now(),
+        ended: now(),
         machine,
         versions: tool_versions(),
         erl_flags: launcher.erl_flags.clone(),
@@ -125,6 +140,10 @@ fn measure(plan: &Plan, options: &Options, machine: Machine) -> Result<Run> {
         rows: Vec::new(),
     };
     std::fs::create_dir_all(&options.out)?;
+    let earlier = Run::path(&options.out, &run.name, run.newest);
+    if plan.continues && earlier.exists() {
+        run.continue_from(Run::load(&earlier)?)?;
+    }
     let began = Instant::now();
     for row in &plan.rows {
         eprintln!("{} — {}", row.name, row.title);
@@ -140,7 +159,7 @@ fn measure(plan: &Plan, options: &Options, machine: Machine) -> Result<Run> {
                 result.failure = Some(format!("not measured: the run took longer than {:?}", plan.time_limit));
                 break;
             }
-            match one_round(&launcher, row, plan.timing, &mut run.versions) {
+            match one_round(&launcher, row, plan.timing, &mut run) {
                 Ok(round) => result.rounds.push(round),
                 Err(error) => {
                     eprintln!("  FAILED: {error:#}");
@@ -149,27 +168,23 @@ fn measure(plan: &Plan, options: &Options, machine: Machine) -> Result<Run> {
                 }
             }
         }
-        run.rows.push(result);
+        run.put(result);
+        run.ended = now();
         // After each row, so that a run which is interrupted leaves what it has.
-        run.save(&options.out.join(format!("{}.json", plan.name)))?;
+        run.save(&options.out)?;
     }
     Ok(run)
 }
 
-fn one_round(
-    launcher: &Launcher,
-    row: &Row,
-    timing: Timing,
-    versions: &mut Vec<(String, String)>,
-) -> Result<Vec<Sample>> {
+fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+fn one_round(launcher: &Launcher, row: &Row, timing: Timing, run: &mut Run) -> Result<Vec<Sample>> {
     let one = |(side, load): &(Side, Load)| -> Result<Sample> {
         let (side, load) = (*side, *load);
         let server = launcher.start(side, row.tls)?;
-        for (name, fact) in server.versions() {
-            if !versions.iter().any(|(known, _)| *known == name) {
-                versions.push((name, fact));
-            }
-        }
+        server.versions().into_iter().for_each(|(name, fact)| run.add_version(name, fact));
         let sample = load.run(&server, timing).with_context(|| format!("{} at {}", row.name, side.name()))?;
         server.stop()?;
         eprintln!("  {:20} {}", side.name().to_owned() + load.remark(), report::one_line(&sample));
@@ -199,18 +214,28 @@ fn tool_versions() -> Vec<(String, String)> {
         let text = output.map_or("unknown".to_owned(), |out| String::from_utf8_lossy(&out.stdout).trim().to_owned());
         (name.to_owned(), text.trim_start_matches("rustc ").to_owned())
     };
-    vec![say("commit", &["git", "describe", "--always", "--dirty"]), say("rustc", &["rustc", "--version"])]
+    // Where `bench/run` runs this, there may be no repository.
+    let commit = std::env::var("BENCH_COMMIT").unwrap_or_else(|_| "unknown".to_owned());
+    vec![("commit".to_owned(), commit), say("rustc", &["rustc", "--version"])]
 }
 
-fn report(run: &Run, options: &Options) -> Result<()> {
-    let table = report::markdown(run, &row::table(0));
-    std::fs::write(options.out.join(format!("{}.md", run.name)), &table)?;
-    for (name, picture) in plot::all(run) {
-        std::fs::write(options.out.join(format!("{}-{name}.svg", run.name)), picture)?;
+/// Writes the tables and plots of the runs of that name, one or two.
+fn report(name: &str, options: &Options) -> Result<()> {
+    let paths = [false, true].map(|newest| Run::path(&options.out, name, newest));
+    let runs: Vec<Run> =
+        paths.iter().filter(|path| path.exists()).map(|path| Run::load(path)).collect::<Result<_>>()?;
+    if runs.is_empty() {
+        bail!("there is no {}", paths[0].display());
+    }
+    let rows = row::table(0);
+    let tables = report::markdown(&runs, &rows);
+    std::fs::write(options.out.join(format!("{name}.md")), &tables)?;
+    for (picture, text) in plot::all(&runs) {
+        std::fs::write(options.out.join(format!("{name}-{picture}.svg")), text)?;
     }
     for file in &options.into {
-        report::put_into(file, &run.name, &table)?;
+        report::put_into(file, name, &tables, &report::in_short(&runs, &rows))?;
     }
-    println!("{table}");
+    println!("{tables}");
     Ok(())
 }

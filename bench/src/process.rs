@@ -93,7 +93,7 @@ pub fn raise_open_files() -> Result<u64> {
 }
 
 /// Where the figures were taken.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name, as it tells it.
     pub processor: String,

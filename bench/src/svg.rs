@@ -9,6 +9,8 @@ pub enum Ink {
     Cowboy,
     /// Outrider's VM, or Outrider as a whole.
     Outrider,
+    /// Outrider beside the newest Cowboy.
+    Newest,
     /// Outrider's sidecars.
     Sidecar,
     /// Axes and grid.
@@ -22,6 +24,7 @@ impl Ink {
         match self {
             Ink::Cowboy => "cowboy",
             Ink::Outrider => "outrider",
+            Ink::Newest => "newest",
             Ink::Sidecar => "sidecar",
             Ink::Grid => "grid",
             Ink::Spread => "spread",
@@ -44,11 +47,11 @@ const STYLE: &str = "\
   text { font: 13px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; fill: #24292f }
   .title { font-size: 16px; font-weight: 600 } .small { font-size: 11px; fill: #57606a }
   .page { fill: #ffffff } .cowboy { fill: #9aa4af; stroke: #9aa4af } .outrider { fill: #1f6feb; stroke: #1f6feb }
-  .sidecar { fill: #7cb7ff; stroke: #7cb7ff } .grid { stroke: #d8dee4; fill: #d8dee4 }
+  .newest { fill: #8250df; stroke: #8250df } .sidecar { fill: #7cb7ff; stroke: #7cb7ff } .grid { stroke: #d8dee4; fill: #d8dee4 }
   .spread { stroke: #24292f; fill: #24292f } rect { stroke-width: 0 } polyline { stroke-width: 2.5 }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 } .small { fill: #9198a1 } .page { fill: #0d1117 } .cowboy { fill: #6e7681; stroke: #6e7681 }
-    .outrider { fill: #388bfd; stroke: #388bfd } .sidecar { fill: #a5d6ff; stroke: #a5d6ff }
+    .outrider { fill: #388bfd; stroke: #388bfd } .newest { fill: #a371f7; stroke: #a371f7 } .sidecar { fill: #a5d6ff; stroke: #a5d6ff }
     .grid { stroke: #30363d; fill: #30363d } .spread { stroke: #e6edf3; fill: #e6edf3 }
   }";
 
