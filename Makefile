@@ -15,7 +15,7 @@ RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
 PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
 
 .PHONY: help build demo test lint deny advisories package autobahn autobahn-quick autobahn-tls soak soak-quick fuzz bench bench-quick clean
-.PHONY: setup-demo setup-test format clippy floors test-rust xref dialyzer test-units test-suites test-tls test-clients test-metrics test-taskboard test-dependency test-package test-elixir
+.PHONY: setup-demo setup-test setup-bench format clippy floors test-rust xref dialyzer test-units test-suites test-tls test-clients test-metrics test-taskboard test-dependency test-package test-elixir
 .PHONY: test-ranch test-newest test-http2
 
 help: ## list the verbs
@@ -61,10 +61,10 @@ package: setup-demo ## the sidecar for machines without Rust: a static binary, w
 fuzz: setup-test ## every fuzz target; SECONDS=60 for each
 	scripts/fuzz.sh $(SECONDS)
 
-bench: build ## Outrider beside Cowboy, this machine's and the newest, into bench/results (two hours or so)
+bench: build setup-bench ## Outrider beside Cowboy, this machine's and the newest, into bench/results (two hours or so)
 	bench/run --both full
 
-bench-quick: build ## the main rows, roughly, in a quarter of an hour
+bench-quick: build setup-bench ## the main rows, roughly, in a quarter of an hour
 	bench/run --both quick
 
 clean: ## remove what was built, not what was fetched
@@ -78,6 +78,10 @@ setup-demo:
 
 setup-test:
 	@scripts/setup.sh test
+
+# Without it the rows that need it say so.
+setup-bench:
+	-@scripts/setup.sh bench
 
 format:
 	cargo fmt --check

@@ -14,7 +14,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 new=$top/_build/newest
 root=$new/root
 packages='erlang-base erlang-dev erlang-common-test erlang-dialyzer erlang-eunit erlang-ssl rebar3
-    erlang-cowboy erlang-cowlib erlang-ranch ca-certificates curl iproute2 libfaketime procps python3'
+    erlang-cowboy erlang-cowlib erlang-ranch ca-certificates curl iproute2 libfaketime nghttp2-client procps python3'
 
 fail() {
     echo "newest: $*" >&2

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Installs what is missing to build and run Outrider on a Debian machine that has a Rust toolchain.
 #
-# usage: setup.sh demo | test | newest
+# usage: setup.sh demo | test | bench | newest
 #
 # `demo` is Erlang, rebar3 and Cowboy: enough for `make build` and `make demo`, which need no Rust where OUTRIDER_EXECUTABLE or
 # OUTRIDER_PREBUILT says where the sidecar comes from (docs/packaging.md), or where it is in priv. `test` adds what the tests need: the rest
-# of Erlang, Chromium, tools to break the network and the clock, tshark, debootstrap for the newest Erlang, and the Python packages
-# of test/requirements.txt in _build/venv, and promtool. `newest` is only debootstrap, for the newest Erlang. Does nothing, and says nothing, when all is there. Packages are Debian's and need
+# of Erlang, Chromium, tools to break the network and the clock, tshark, nghttp2's clients, debootstrap for the newest Erlang, the
+# Python packages of test/requirements.txt in _build/venv, and promtool. `bench` is nghttp2's clients alone, `newest` debootstrap.
+# Does nothing, and says nothing, when all is there. Packages are Debian's and need
 # root; who cannot install them is told what to install.
 set -eu
 cd "$(dirname "$0")/.."
@@ -14,7 +15,8 @@ cd "$(dirname "$0")/.."
 demo_packages='ca-certificates curl gcc libc6-dev xz-utils erlang-base erlang-dev erlang-tools erlang-ssl erlang-inets
     erlang-crypto erlang-public-key erlang-asn1 erlang-runtime-tools erlang-parsetools erlang-syntax-tools
     erlang-common-test erlang-eunit erlang-edoc erlang-xmerl rebar3'
-test_packages='erlang-dialyzer g++ git python3 python3-venv chromium chromium-driver iproute2 libfaketime debootstrap elixir tshark openssl'
+test_packages='erlang-dialyzer g++ git python3 python3-venv chromium chromium-driver iproute2 libfaketime debootstrap elixir tshark openssl
+    nghttp2-client'
 
 fail() {
     echo "setup: $*" >&2
@@ -107,17 +109,20 @@ demo)
     cowboy
     ;;
 test)
-    have erl erlc ct_run dialyzer rebar3 curl xz cc c++ git python3 chromium chromedriver ip debootstrap mix tshark openssl && libfaketime &&
+    have erl erlc ct_run dialyzer rebar3 curl xz cc c++ git python3 chromium chromedriver ip debootstrap mix tshark openssl nghttp h2load && libfaketime &&
         python3 -c 'import venv, ensurepip' 2>/dev/null || packages $demo_packages $test_packages
     cowboy
     python
     prometheus
     ;;
+bench)
+    have h2load || packages nghttp2-client
+    ;;
 newest)
     have debootstrap || packages debootstrap
     ;;
 *)
-    echo "usage: setup.sh demo | test | newest" >&2
+    echo "usage: setup.sh demo | test | bench | newest" >&2
     exit 2
     ;;
 esac

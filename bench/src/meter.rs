@@ -219,25 +219,31 @@ impl<'a> Meter<'a> {
         if self.messages == 0 {
             bail!("no message in {:?}", self.timing.measure);
         }
-        let seconds = since.elapsed().as_secs_f64();
-        let after = self.server.usage()?;
-        let per_message = |after: Duration, before: Duration| micros(after - before) / self.messages as f64;
-        let ours = |usage: Usage| usage.vm_cpu + usage.sidecar_cpu + usage.generator_cpu;
-        let others = (after.machine_cpu - before.machine_cpu).saturating_sub(ours(after) - ours(before));
+        let elapsed = since.elapsed();
+        let (cpu, others) = cost(self.messages, elapsed, before, self.server.usage()?);
         Ok(Sample {
             messages: self.messages,
-            rate: Some(self.messages as f64 / seconds),
+            rate: Some(self.messages as f64 / elapsed.as_secs_f64()),
             latency: self.latencies.found(),
             last: self.last.found(),
-            cpu: Some(Cpu {
-                vm: per_message(after.vm_cpu, before.vm_cpu),
-                sidecar: per_message(after.sidecar_cpu, before.sidecar_cpu),
-                generator: per_message(after.generator_cpu, before.generator_cpu),
-            }),
-            others: Some(others.as_secs_f64() / seconds),
+            cpu: Some(cpu),
+            others: Some(others),
             ..Sample::default()
         })
     }
+}
+
+/// CPU time per message, and of others in cores, of what was used meanwhile.
+pub fn cost(messages: u64, elapsed: Duration, before: Usage, after: Usage) -> (Cpu, f64) {
+    let per_message = |after: Duration, before: Duration| micros(after - before) / messages as f64;
+    let ours = |usage: Usage| usage.vm_cpu + usage.sidecar_cpu + usage.generator_cpu;
+    let others = (after.machine_cpu - before.machine_cpu).saturating_sub(ours(after) - ours(before));
+    let cpu = Cpu {
+        vm: per_message(after.vm_cpu, before.vm_cpu),
+        sidecar: per_message(after.sidecar_cpu, before.sidecar_cpu),
+        generator: per_message(after.generator_cpu, before.generator_cpu),
+    };
+    (cpu, others.as_secs_f64() / elapsed.as_secs_f64())
 }
 
 fn micros(duration: Duration) -> f64 {

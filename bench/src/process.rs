@@ -22,6 +22,20 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
 }
 
+/// CPU time of the children of this process that have ended and been waited for.
+pub fn children_cpu_time() -> Result<Duration> {
+    // SAFETY: all zeroes is a value of this structure, to which alone the call writes.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        if libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage) != 0 {
+            bail!("no CPU time of children: {}", std::io::Error::last_os_error());
+        }
+        usage
+    };
+    let time = |time: libc::timeval| Duration::new(time.tv_sec as u64, 1000 * time.tv_usec as u32);
+    Ok(time(usage.ru_utime) + time(usage.ru_stime))
+}
+
 /// CPU time that all cores together spent on anything, the hypervisor's theft included, since the machine's start
 /// (/proc/stat, in steps of 10 ms).
 pub fn machine_cpu_time() -> Result<Duration> {

@@ -118,6 +118,7 @@ pub fn table(idle: usize) -> Vec<Row> {
             true,
             &[at_least(Measure::Rate, 1.0)],
         ),
+        http2(),
     ]);
     rows.extend(
         [
@@ -132,6 +133,7 @@ pub fn table(idle: usize) -> Vec<Row> {
                 &[at_least(Measure::Rate, 1.5)],
             ),
             row("connect", "Full handshakes, 64 at a time", Load::Connect { at_a_time: 64 }, true, TLS_CONNECT),
+            http2(),
             row("idle", "Idle, plain", idle(false, 0), false, TLS_IDLE),
         ]
         .map(with_tls),
@@ -284,6 +286,16 @@ fn echo(connections: usize, size: usize, window: usize, main: bool, goals: &[Goa
     let plural = if connections == 1 { "" } else { "s" };
     let title = format!("Echo, {}, {connections} connection{plural}, window {window}", long(size));
     row(&name, &title, Load::Echo { connections, size, window, payload: Payload::Plain }, main, goals)
+}
+
+fn http2() -> Row {
+    row(
+        "http2",
+        "HTTP/2 reply of 100 B, 100 streams on 10 connections (h2load)",
+        Load::Http2 { connections: 10, streams: 10 },
+        true,
+        &[at_least(Measure::Rate, 1.5)],
+    )
 }
 
 fn short(size: usize) -> String {

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::handshake::Endpoint;
-use crate::process::{cpu_time, descendants, is_alive, machine_cpu_time, memory};
+use crate::process::{children_cpu_time, cpu_time, descendants, is_alive, machine_cpu_time, memory};
 use crate::wire::client_config;
 
 /// How long a server may take to start, and to end.
@@ -60,7 +60,7 @@ pub struct Usage {
     pub vm_cpu: Duration,
     /// CPU time of its sidecars so far.
     pub sidecar_cpu: Duration,
-    /// CPU time of the load generator so far.
+    /// CPU time of the load generator so far, and of others that it has run.
     pub generator_cpu: Duration,
     /// CPU time of everything on the machine so far.
     pub machine_cpu: Duration,
@@ -116,7 +116,7 @@ impl Server {
     /// CPU time used so far.
     pub fn usage(&self) -> Result<Usage> {
         let mut usage = Usage {
-            generator_cpu: cpu_time(std::process::id())?,
+            generator_cpu: cpu_time(std::process::id())? + children_cpu_time()?,
             machine_cpu: machine_cpu_time()?,
             ..Usage::default()
         };

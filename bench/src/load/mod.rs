@@ -7,6 +7,7 @@ mod audience;
 mod closed_loop;
 mod connect;
 mod fan_out;
+mod http2;
 mod idle;
 mod neighbours;
 mod push;
@@ -48,6 +49,13 @@ pub enum Load {
     Http {
         /// How many connections.
         connections: usize,
+    },
+    /// The same over HTTP/2, by `h2load`.
+    Http2 {
+        /// How many connections.
+        connections: usize,
+        /// Requests under way on each.
+        streams: usize,
     },
     /// Every connection's process sends 200 bytes each `every_ms`.
     Push {
@@ -154,6 +162,7 @@ impl Load {
                 let target = Target::http(server.endpoint());
                 closed_loop::run(server, timing, &target, connections, 1, Script::of_request(&request, 100))
             }
+            Load::Http2 { connections, streams } => http2::run(server, timing, connections, streams),
             Load::Push { connections, every_ms } => push::run(server, timing, connections, every_ms),
             Load::FanOut { connections, size, payload, under_way, by } => {
                 fan_out::run(server, timing, connections, by, under_way, script(size, payload))
