@@ -15,6 +15,9 @@
         element(1, Event) =:= part orelse element(1, Event) =:= ping orelse element(1, Event) =:= pong)
 ).
 
+%% What most requests need: a heap that need not grow, and whose garbage goes with it.
+-define(REQUEST_WORDS, 1000).
+
 -record(streams, {
     context :: outrider_context:context(),
     pids = #{} :: #{pos_integer() => pid()},
@@ -42,7 +45,8 @@ dispatch([], _Port, Pids, Own, S) ->
     {lists:reverse(Own), S#streams{pids = Pids}};
 dispatch([{Stream, {request, Req}} | Events], Port, Pids, Own, S) ->
     #streams{context = Context, requests = Requests, accepted = Accepted} = S,
-    {Pid, _} = proc_lib:spawn_opt(outrider_stream, start, [Context, Stream, Req], [{monitor, [{tag, {stream, Stream}}]}]),
+    Options = [{monitor, [{tag, {stream, Stream}}]}, {min_heap_size, ?REQUEST_WORDS}],
+    {Pid, _} = proc_lib:spawn_opt(outrider_stream, start, [Context, Stream, Req], Options),
     Begun = S#streams{requests = Requests#{Stream => []}, accepted = Accepted + 1},
     dispatch(Events, Port, Pids#{Stream => Pid}, Own, Begun);
 dispatch([{0, Event} | Events], Port, Pids, Own, S) ->

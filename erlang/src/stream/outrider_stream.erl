@@ -307,6 +307,9 @@ takeover(Headers, Options0, IsTold, Init, Stream) ->
     %% A stop that was asked for meanwhile holds for the WebSocket.
     _ = Stop =/= none andalso (self() ! {'EXIT', Parent, Stop}),
     process_flag(trap_exit, false),
+    %% It may stay for long: from its next garbage collection on its heap is as large as what is in it.
+    {min_heap_size, Least} = erlang:system_info(min_heap_size),
+    process_flag(min_heap_size, Least),
     ok = outrider_context:upgraded(Number, IsTold, Context),
     label(label(Ref, Init)),
     %% From here on others may know this process: what they send it by way of the sidecar must find the WebSocket.
