@@ -267,7 +267,8 @@ shutdown_reason_of_an_earlier_callback_when_the_client_closes(_) ->
 %% Nothing that the client sends after websocket_init returned `{active, false}' is read until `{active, true}'.
 active_false_of_init_holds_the_client_back(_) ->
     #{wire := {text, <<"first">>}, calls := [websocket_init, {websocket_info, resume},
-        {websocket_handle, {text, <<"late">>}} | _]} = same_test:same(#{handler => {ws_script_h, #{
+        {websocket_handle, {text, <<"late">>}} | _]} = same_test:same(#{
+            alone_over_http2 => active_over_http_2, handler => {ws_script_h, #{
             websocket_init => fun(State) -> {[{active, false}], State} end,
             websocket_info => fun(resume, State) -> {[{text, <<"first">>}, {active, true}], State} end
         }}}, fun(#{probe := Probe} = Server) ->
@@ -369,7 +370,8 @@ frames_of_init_precede_all_else(_) ->
 
 %% Cowboy before 2.18 takes early bytes for the next request if there is a line feed among them.
 early_frames_may_hold_any_byte(_) ->
-    same_test:differ_before({2, 18}, line_feed_in_an_early_frame, #{handler => {ws_script_h, #{
+    same_test:differ_before({2, 18}, line_feed_in_an_early_frame, #{
+        alone_over_http2 => line_feed_in_an_early_frame, handler => {ws_script_h, #{
         websocket_handle => fun(Frame, State) -> {[Frame], State} end
     }}}, fun(Server) ->
         Socket = http_client:connect(Server),

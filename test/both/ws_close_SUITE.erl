@@ -100,7 +100,10 @@ client_gone(_) ->
 
 %% The client has closed its side only; Cowboy takes that for the end.
 client_half_closed(_) ->
-    #{wire := [closed]} = ws_case:lost(fun(Socket) -> ok = http_client:half_close(Socket), ws_client:recv_all(Socket) end).
+    #{wire := [closed]} = ws_case:lost(#{alone_over_http2 => lost_websocket_over_http_2}, fun(Socket) ->
+        ok = http_client:half_close(Socket),
+        ws_client:recv_all(Socket)
+    end).
 
 client_resets_the_connection(_) ->
     ws_case:lost(fun(Socket) ->
@@ -134,7 +137,9 @@ messages_before_the_end_of_the_connection_are_delivered(_) ->
 a_client_that_takes_nothing(_) ->
     Frames = lists:duplicate(30, {binary, binary:copy(<<0>>, 1000000)}),
     #{calls := [websocket_init, {terminate, {error, timeout}}, {exit, normal}]} =
-        same_test:same(#{transport => [{port, 0}, {send_timeout, 300}], handler => {ws_script_h, #{
+        same_test:same(#{
+            alone_over_http2 => client_that_opens_no_window,
+            transport => [{port, 0}, {send_timeout, 300}], handler => {ws_script_h, #{
             silent => true,
             websocket_handle => fun(_, State) -> self() ! again, {Frames, State} end,
             websocket_info => fun(again, State) -> {Frames, State} end
@@ -325,7 +330,9 @@ max_frame_size_by_default(_) ->
         http_client:half_close(Socket),
         ws_client:recv_all(Socket)
     end,
-    same_test:differ_before({2, 17}, max_frame_size_default, #{handler => {ws_script_h, #{}}}, Scenario, #{
+    same_test:differ_before({2, 17}, max_frame_size_default, #{
+        alone_over_http2 => lost_websocket_over_http_2, handler => {ws_script_h, #{}}
+    }, Scenario, #{
         cowboy => fun(#{wire := [closed]}) -> ok end,
         outrider => fun(#{wire := [{close, 1009, <<>>}, closed]}) -> ok end
     }).

@@ -12,7 +12,7 @@ all() ->
 %% Req's pid is the process of the callbacks already in init/2, which runs in another one.
 pid_of_req_runs_the_callbacks(_) ->
     #{calls := [{in_init, false}, websocket_init, {in_websocket_init, true}, {in_handle, true} | _]} =
-        same_test:same(#{handler => {ws_script_h, #{
+        same_test:same(#{alone_over_http2 => websocket_process_over_http_2, handler => {ws_script_h, #{
             init => fun(#{pid := Pid} = Req, #{probe := Probe} = State) ->
                 probe:note(Probe, {in_init, Pid =:= self()}),
                 {cowboy_websocket, Req, State#{pid => Pid}}
@@ -33,7 +33,8 @@ pid_of_req_runs_the_callbacks(_) ->
 
 %% The process of init/2 ends normally once the upgrade has been asked for.
 the_process_of_init_ends(_) ->
-    #{calls := Calls} = same_test:same(#{order => any, handler => {ws_script_h, #{
+    #{calls := Calls} = same_test:same(#{
+        order => any, alone_over_http2 => websocket_process_over_http_2, handler => {ws_script_h, #{
         init => fun(Req, #{probe := Probe} = State) ->
             probe:watch(Probe, init_exit),
             {cowboy_websocket, Req, State}
@@ -87,7 +88,7 @@ cowboys(Label) -> Label.
 
 what_init_left_in_its_process_stays_there(_) ->
     #{calls := [websocket_init, {dictionary, undefined}, {trap_exit, false} | _]} =
-        same_test:same(#{handler => {ws_script_h, #{
+        same_test:same(#{alone_over_http2 => websocket_process_over_http_2, handler => {ws_script_h, #{
             init => fun(Req, State) ->
                 put(word, from_init),
                 process_flag(trap_exit, true),
@@ -223,7 +224,7 @@ supervisor_calls(_) ->
 %% The message is sent when the switch has begun.
 messages_after_the_upgrade_was_asked_for_are_kept(_) ->
     #{calls := [websocket_init, {websocket_info, sent_at_switch} | _]} = same_test:same(#{
-        handler => {ws_script_h, #{}},
+        alone_over_http2 => websocket_process_over_http_2, handler => {ws_script_h, #{}},
         protocol => #{stream_handlers => [message_at_switch_stream_h, cowboy_stream_h]}
     }, fun(#{probe := Probe} = Server) ->
         Socket = ws_client:open(Server),
@@ -235,7 +236,7 @@ messages_after_the_upgrade_was_asked_for_are_kept(_) ->
 messages_before_the_upgrade_was_asked_for_are_dropped(_) ->
     #{calls := [websocket_init, {terminate, remote}, {exit, normal}],
         log := [{warning, <<"Received stray message too_early.\n">>}]} =
-        same_test:same(#{handler => {ws_script_h, #{
+        same_test:same(#{alone_over_http2 => websocket_process_over_http_2, handler => {ws_script_h, #{
             init => fun(#{pid := Pid} = Req, State) -> Pid ! too_early, {cowboy_websocket, Req, State} end
         }}}, fun(Server) ->
             Socket = ws_client:open(Server),
@@ -249,7 +250,7 @@ messages_before_the_upgrade_was_asked_for_are_dropped(_) ->
 a_linked_process_dies(_) ->
     #{wire := [closed], calls := [websocket_init, {websocket_info, link}, {exit, oops}],
         log := [{error, connection_process, oops}]} =
-        same_test:same(#{handler => {ws_script_h, #{
+        same_test:same(#{alone_over_http2 => websocket_process_over_http_2, handler => {ws_script_h, #{
             websocket_info => fun(link, State) ->
                 spawn_link(fun() -> exit(oops) end),
                 receive never -> {[], State} end
@@ -282,7 +283,9 @@ a_linked_process_dies_while_exits_are_trapped(_) ->
 
 exit_signals(_) ->
     _ = [#{wire := [closed], calls := [websocket_init, {exit, Reason}], log := Log} =
-        same_test:same(#{handler => {ws_script_h, #{}}}, fun(#{probe := Probe} = Server) ->
+        same_test:same(#{
+            alone_over_http2 => websocket_process_over_http_2,
+            handler => {ws_script_h, #{}}}, fun(#{probe := Probe} = Server) ->
             Socket = ws_client:open(Server),
             exit(probe:process(Probe), Signal),
             ws_client:recv_all(Socket)
@@ -296,7 +299,8 @@ exit_signals(_) ->
 %% A handler that traps exits is told when its parent wants it to go. Cowboy: since 2.14. The client is told by Outrider only.
 the_parent_exits_while_exits_are_trapped(_) ->
     Told = same_test:version(cowboy) >= {2, 14},
-    same_test:differ(parent_exit_while_trapping, #{handler => {ws_script_h, #{websocket_init => fun(State) ->
+    same_test:differ(parent_exit_while_trapping, #{
+        alone_over_http2 => websocket_process_over_http_2, handler => {ws_script_h, #{websocket_init => fun(State) ->
         process_flag(trap_exit, true),
         {[], State#{parent => hd(get('$ancestors'))}}
     end, websocket_info => fun(die, #{parent := Parent} = State) ->
@@ -342,7 +346,9 @@ crash(Callback, Class, Raise, Exit, Log) ->
         websocket_info -> #{websocket_info => fun(_, _) -> Raise() end}
     end,
     #{wire := [{close, 1011, <<>>}, closed], calls := Calls, log := Log} =
-        same_test:same(#{handler => {ws_script_h, Script#{silent => true}}}, fun(#{probe := Probe} = Server) ->
+        same_test:same(#{
+            alone_over_http2 => websocket_process_over_http_2,
+            handler => {ws_script_h, Script#{silent => true}}}, fun(#{probe := Probe} = Server) ->
             Socket = ws_client:open(Server),
             Callback =:= websocket_info andalso (probe:process(Probe) ! go),
             Callback =:= websocket_handle andalso ws_client:send(Socket, {text, <<"go">>}),
@@ -360,7 +366,9 @@ crash(Callback, Class, Raise, Exit, Log) ->
 terminate_crashes(_) ->
     #{wire := [{close, 1000, <<>>}, closed], calls := [websocket_init, {terminate, {remote, 1000, <<>>}},
         {exit, {oops, stack}}]} =
-        same_test:same(#{handler => {ws_script_h, #{terminate => fun(_, _, _) -> error(oops) end}}}, fun(Server) ->
+        same_test:same(#{
+            alone_over_http2 => websocket_process_over_http_2,
+            handler => {ws_script_h, #{terminate => fun(_, _, _) -> error(oops) end}}}, fun(Server) ->
             Socket = ws_client:open(Server),
             ws_client:send(Socket, {close, 1000, <<>>}),
             ws_client:recv_all(Socket)
@@ -370,7 +378,7 @@ terminate_crashes(_) ->
 frames_before_the_crash_are_answered_and_those_after_it_are_not(_) ->
     #{wire := [{text, <<"1">>}, {close, 1011, <<>>}, closed], calls := [_, {websocket_handle, {text, <<"1">>}},
         {websocket_handle, {text, <<"crash">>}}, {terminate, {crash, error, oops}}, {exit, {oops, stack}}]} =
-        same_test:same(#{handler => {ws_script_h, #{
+        same_test:same(#{alone_over_http2 => websocket_process_over_http_2, handler => {ws_script_h, #{
             websocket_handle => fun
                 ({text, <<"crash">>}, _) -> error(oops);
                 (Frame, State) -> {[Frame], State}
@@ -424,7 +432,8 @@ bad_returns(_) ->
 
 %% Cowboy's WebSockets vanish without a word.
 stop_listener(_) ->
-    same_test:differ(websockets_when_the_listener_stops, #{handler => {ws_script_h, #{}}},
+    same_test:differ(websockets_when_the_listener_stops, #{
+        alone_over_http2 => lost_websocket_over_http_2, handler => {ws_script_h, #{}}},
         fun(#{name := Name, ref := Ref} = Server) ->
             Socket = ws_client:open(Server),
             probe:process(maps:get(probe, Server)),

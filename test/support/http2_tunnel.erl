@@ -36,6 +36,12 @@ without(http_body_SUITE) -> [
     bodies_of_two_requests_at_once, a_final_answer_instead_of_continue, no_continue_in_http_1_0,
     an_unread_body_that_is_too_long_ends_the_connection, an_unread_chunked_body_ends_the_connection
 ];
+%% Targets in absolute form, without a host, or of any bytes; a `host' among Req's headers; the client's own port. http2_SUITE:req has Req.
+without(http_req_SUITE) -> [
+    the_keys_of_req, header_fields, host_and_port, http_1_0_without_host, targets, targets_of_any_bytes,
+    targets_of_any_bytes_one_after_the_other, requests_with_a_body, streamid_counts_the_requests_of_a_connection,
+    the_peers_port_is_the_clients, accessors
+];
 without(http_process_SUITE) -> [
     %% A request has no idle timeout of its own.
     a_form_that_does_not_come, idle_timeout_of_a_request_by_cast, sys_terminate, the_listener_stops_while_a_request_runs
@@ -64,7 +70,9 @@ without(_) -> [].
 %% A connection whose requests go to the other end of the one that is given, to which it belongs from here on.
 -spec through(gen_tcp:socket(), [gen_tcp:connect_option()]) -> gen_tcp:socket().
 through(Outside, Options) ->
+    Client = self(),
     tunnel:through(Outside, Options, fun(Inside) ->
+        _ = monitor(process, Client),
         {ok, Preface, Machine} = cow_http2_machine:init(client, #{
             initial_stream_window_size => 16#7fffffff, initial_connection_window_size => 16#7fffffff
         }),
@@ -91,6 +99,14 @@ loop(T = #tunnel{inside = Inside, outside = Outside}) ->
         {tcp_closed, Outside} ->
             ended(T);
         {tcp_error, Outside, _} ->
+            cut(T);
+        %% A client that is gone, and not one that only says no more. Cowboy would kill a WebSocket that has not begun.
+        {'DOWN', _, process, _, _} when T#tunnel.state =:= websocket ->
+            _ = erlang:send_after(200, self(), gone),
+            loop(T);
+        {'DOWN', _, process, _, _} ->
+            loop(T);
+        gone ->
             cut(T);
         {timeout, Timer, {cow_http2_machine, Name}} ->
             {ok, Machine} = cow_http2_machine:timeout(Name, Timer, T#tunnel.machine),
@@ -219,7 +235,9 @@ event({data, Stream, IsFin, Bytes}, T = #tunnel{stream = Stream}) ->
 event({trailers, Stream, Trailers}, T = #tunnel{stream = Stream}) ->
     say([<<"0\r\n">>, fields(Trailers), <<"\r\n">>], T),
     over(fin, T#tunnel{chunked = false});
-event({rst_stream, Stream, no_error}, T = #tunnel{stream = Stream, state = State}) when State =/= websocket ->
+event({rst_stream, Stream, no_error}, T = #tunnel{stream = Stream, state = websocket}) ->
+    (over(fin, T))#tunnel{state = answer};
+event({rst_stream, Stream, no_error}, T = #tunnel{stream = Stream}) ->
     T;
 event({rst_stream, Stream, _}, T = #tunnel{stream = Stream}) ->
     cut(T);

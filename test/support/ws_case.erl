@@ -3,7 +3,7 @@
 -module(ws_case).
 
 -export([each_callback/1, handled/1, sent/1, wire/1, exits_with/2]).
--export([ends/3, ends/4, table/2, lost/1]).
+-export([ends/3, ends/4, table/2, lost/1, lost/2]).
 
 %% The same case for websocket_init, websocket_handle and websocket_info: the callback returns `Return' at the first
 %% message that asks for it. What came over the wire up to the end of the connection is compared and returned.
@@ -114,7 +114,11 @@ table(Rows, Opts) ->
 %% The client disappears in this way: no close frame, terminate/3 gets {error, closed}.
 -spec lost(fun((gen_tcp:socket()) -> term())) -> same_test:transcript().
 lost(Leave) ->
+    lost(#{}, Leave).
+
+-spec lost(same_test:setup(), fun((gen_tcp:socket()) -> term())) -> same_test:transcript().
+lost(Setup, Leave) ->
     #{calls := Calls, log := []} = Transcript =
-        same_test:same(#{handler => {ws_script_h, #{}}}, fun(Server) -> Leave(ws_client:open(Server)) end),
+        same_test:same(Setup#{handler => {ws_script_h, #{}}}, fun(Server) -> Leave(ws_client:open(Server)) end),
     [websocket_init, {terminate, {error, closed}}, {exit, normal}] = Calls,
     Transcript.
