@@ -340,6 +340,41 @@ idle_timeout(_) ->
         http2_client:all(open(Server))
     end).
 
+%%% What stream handlers hear of requests that are refused
+
+refused_requests(_) ->
+    _ = [same_test:differ(early_error_after_the_answer, #{
+        protocol => #{stream_handlers => [chain_stream_h, cowboy_stream_h]}, handler => {http_script_h, #{}}
+    }, fun(#{probe := Probe} = Server) ->
+        Socket = open(Server),
+        ok = send(Socket, Bytes),
+        #{status := Status, headers := Headers} = response(Socket, 1),
+        {early_error, _, _} = probe:await(Probe, fun(Event) -> element(1, Event) =:= early_error end),
+        {Status, proplists:get_value(<<"x-chain">>, Headers)}
+    end, #{
+        cowboy => fun(#{wire := {501, <<"1">>}, calls := [{early_error, 501, stream_error}]}) -> ok end,
+        outrider => fun(#{wire := {501, undefined}, calls := [{early_error, 501, connection_error}]}) -> ok end
+    }) || Bytes <- [
+        head(1, fin, <<"TRACE">>, <<"/">>), request(1, fin, [{<<":method">>, <<"CONNECT">>}, {<<":authority">>, <<"h:80">>}])
+    ]],
+    ok.
+
+%% As over HTTP/1.1; Cowboy over HTTP/2 has the option since 2.17, and writes the field as it is before.
+invalid_response_headers(_) ->
+    _ = [same_test:improves(invalid_response_headers_ignored, #{protocol => Options, handler => {http_script_h, #{
+        silent => true, init => fun(Req, State) -> {ok, cowboy_req:reply(200, #{<<"x">> => <<"1\r\ny: 2">>}, Req), State} end
+    }}}, fun(Server) ->
+        Socket = open(Server),
+        ok = send(Socket, head(1, fin, <<"GET">>, <<"/">>)),
+        #{status := Status, headers := Headers} = response(Socket, 1),
+        {Status, proplists:get_value(<<"x">>, Headers)}
+    end, Expected) || {Options, Expected} <- [
+        {#{}, fun(#{wire := {500, undefined}, log := [{error, _}]}) -> ok end},
+        {#{invalid_response_headers => error_terminate}, fun(#{wire := {500, undefined}, log := [{error, _}]}) -> ok end},
+        {#{invalid_response_headers => ignore}, fun(#{wire := {200, <<"1  y: 2">>}, log := []}) -> ok end}
+    ]],
+    ok.
+
 %%% WebSockets
 
 websocket(Opts, Scenario) ->
