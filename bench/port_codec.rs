@@ -28,6 +28,30 @@ fn main() {
             command_by_eetf(&payload)
         );
     }
+    let packet = response_packet();
+    println!("{:>8} {:>12} {:>12} {:>12} {:>12}", "response", "", "", read(&packet), read_by_eetf(&packet));
+}
+
+/// A response of 100 bytes with four headers.
+fn response_packet() -> Vec<u8> {
+    let binary = |text: &str| Term::from(Binary::from(text.as_bytes().to_vec()));
+    let header = |name, value| Term::from(Tuple::from(vec![binary(name), binary(value)]));
+    let headers = vec![
+        header("content-length", "100"),
+        header("content-type", "text/plain"),
+        header("date", "Fri, 27 Nov 2026 16:00:00 GMT"),
+        header("server", "Cowboy"),
+    ];
+    let command = vec![
+        Term::from(Atom::from("response")),
+        Term::from(FixInteger::from(200)),
+        Term::from(List::from(headers)),
+        binary(&"x".repeat(100)),
+    ];
+    let mut packet = Vec::new();
+    let bundle = pair(1, Term::from(List::from(vec![Term::from(Tuple::from(command))])));
+    Term::from(List::from(vec![bundle])).encode(&mut packet).expect("encodes");
+    packet
 }
 
 fn event(payload: &[u8]) -> u128 {
@@ -53,9 +77,12 @@ fn event_by_eetf(payload: &[u8]) -> u128 {
 }
 
 fn command(payload: &[u8]) -> u128 {
-    let packet = command_packet(payload);
+    read(&command_packet(payload))
+}
+
+fn read(packet: &[u8]) -> u128 {
     best(1, || {
-        let result = decode::commands(black_box(&packet), |stream, command| {
+        let result = decode::commands(black_box(packet), |stream, command| {
             black_box((stream, command));
         });
         assert!(result.is_ok());
@@ -63,9 +90,12 @@ fn command(payload: &[u8]) -> u128 {
 }
 
 fn command_by_eetf(payload: &[u8]) -> u128 {
-    let packet = command_packet(payload);
+    read_by_eetf(&command_packet(payload))
+}
+
+fn read_by_eetf(packet: &[u8]) -> u128 {
     best(1, || {
-        black_box(Term::decode(black_box(&packet[..])).expect("decodes"));
+        black_box(Term::decode(black_box(packet)).expect("decodes"));
     })
 }
 

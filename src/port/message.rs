@@ -1,6 +1,6 @@
 //! The port protocol's words: what a stream is called, how it ends, what the VM can order.
 //!
-//! docs/port-protocol.md says what each means. Decoding is in `decode.rs`, encoding in `mod.rs`.
+//! docs/port-protocol.md says what each means. Decoding begins in `decode.rs`, encoding in `mod.rs`.
 
 use std::net::IpAddr;
 

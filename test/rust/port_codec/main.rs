@@ -1,6 +1,7 @@
 //! The port's own codec against a general one (the crate `eetf`): what we write it can read, what it writes we can read.
 
 mod events;
+mod http;
 
 use std::ops::Range;
 
@@ -153,12 +154,12 @@ fn websocket_command() -> impl Strategy<Value = (Term, String)> {
 }
 
 fn any_command() -> impl Strategy<Value = (Term, String)> {
-    prop_oneof![websocket_command(), broadcast_command()]
+    prop_oneof![websocket_command(), broadcast_command(), http::http_command()]
 }
 
 proptest! {
     #[test]
-    fn every_command_of_a_websocket_is_read_as_it_was_written(
+    fn every_command_that_we_read_ourselves_is_read_as_it_was_written(
         bundles in prop::collection::vec((any::<u64>(), prop::collection::vec(any_command(), 0..4)), 0..4),
     ) {
         let expected: Vec<_> = bundles
@@ -232,7 +233,27 @@ fn a_response_is_read_with_its_headers_and_body() {
 #[test]
 fn an_unknown_option_is_refused_and_not_ignored() {
     let options = Term::from(Map::from([(atom("idle_timeuot"), integer(1))]));
-    assert_eq!(decoded(&packet_of_one(1, vec![tuple([atom("set_options"), options])])), Err(Undecodable));
+    assert_eq!(decoded(&packet_of_one(1, vec![tuple([atom("set_options"), options.clone()])])), Err(Undecodable));
+    let websocket = tuple([atom("websocket"), Term::from(List::from(vec![])), options]);
+    assert_eq!(decoded(&packet_of_one(1, vec![websocket])), Err(Undecodable));
+}
+
+#[test]
+fn a_command_of_a_request_has_its_arity() {
+    let headers = || Term::from(List::from(vec![]));
+    for command in [
+        tuple([atom("response"), integer(200), headers()]),
+        tuple([atom("headers"), integer(200), headers(), binary(b"")]),
+        tuple([atom("data"), atom("fin")]),
+        tuple([atom("data"), atom("last"), binary(b"")]),
+        tuple([atom("flow"), integer(1), integer(1)]),
+        tuple([atom("trailers"), headers(), headers()]),
+        tuple([atom("response"), binary(b"20"), headers(), binary(b"")]),
+        tuple([atom("response"), integer(65_536), headers(), binary(b"")]),
+        tuple([atom("data"), atom("fin"), tuple([atom("sendfile"), integer(0), integer(1)])]),
+    ] {
+        assert_eq!(decoded(&packet_of_one(1, vec![command.clone()])), Err(Undecodable), "{command}");
+    }
 }
 
 #[test]
