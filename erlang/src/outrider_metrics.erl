@@ -58,11 +58,15 @@ sidecar(Ref, Number, Outcome) ->
     #{number => Number, outcome => Outcome, metrics => of_vm(Ref, Number, 0)}.
 
 of_vm(Ref, Number, Up) ->
-    Known = #{up => Up, restarts => outrider_registry:restarts(Ref, Number)},
+    Known = maps:merge(#{up => Up, restarts => outrider_registry:restarts(Ref, Number)}, dropped(outrider_registry:shared(Ref, Number))),
     case outrider_registry:collector(Ref, Number) of
         undefined -> Known;
         Collector -> maps:merge(Known, queues(outrider_collector:port(Collector)))
     end.
+
+%% By handlers of this sidecar's clients.
+dropped(#{dropped := Dropped}) -> #{own_frames_dropped => counters:get(Dropped, 1)};
+dropped(undefined) -> #{}.
 
 %% Of a port that has not closed.
 queues(Port) ->

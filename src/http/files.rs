@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::gate::rate::Seldom;
+use crate::metrics::{Limit, reached};
 use crate::port::message::CHUNK;
 
 /// Threads, the event loop's runtime being told: [`AT_A_TIME`], and those whose reads have been given up.
@@ -85,6 +86,7 @@ async fn in_time<T: Send + 'static>(
     match tokio::time::timeout(timeout, Job(tokio::task::spawn_blocking(job))).await {
         Ok(done) => done.map_err(io::Error::other)?,
         Err(_) => {
+            reached(Limit::FileTimeout);
             if SLOW.with(|slow| slow.is_due(Instant::now())) {
                 tracing::warn!("a file has not been read within {} s", timeout.as_secs());
             }
@@ -113,6 +115,7 @@ impl<T> Drop for Job<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::count;
 
     /// As on a dead mount, where the kernel does not say when it will be over.
     #[tokio::test]
@@ -131,6 +134,7 @@ mod tests {
         for given_up in [a, b, c] {
             assert_eq!(given_up.expect_err("hangs").kind(), io::ErrorKind::TimedOut);
         }
+        assert_eq!(count(|metrics| metrics.limits.get(Limit::FileTimeout as usize)), 3);
         assert_eq!(in_time(TIMEOUT, &turns, || Ok(7)).await.expect("is read"), 7);
         drop(end);
     }

@@ -253,6 +253,8 @@ impl Connection {
                     self.refused(Refusal::new(408).by(Limit::RequestTimeout), &wire);
                 } else if wire.is_busy() {
                     reached(Limit::IdleTimeout);
+                } else if self.requests.get() == 0 {
+                    reached(Limit::RequestTimeout);
                 }
                 return Poll::Ready(Outcome::Late(told.then_some(408)));
             }

@@ -41,6 +41,8 @@ labels! {
         MaxSocketsPerAddress = "max_sockets_per_address",
         MaxAcceptRate = "max_accept_rate",
         FileDescriptors = "file_descriptors",
+        FileTimeout = "file_timeout",
+        ProxyHeader = "proxy_header",
         HandshakeTimeout = "handshake_timeout",
         RequestTimeout = "request_timeout",
         MaxEmptyLines = "max_empty_lines",
@@ -63,6 +65,11 @@ labels! {
         MaxTopics = "max_topics",
         MaxTopicsPerClient = "max_topics_per_client",
     }
+}
+
+labels! {
+    /// What a client with TLS speaks.
+    TlsVersion { Tls13 = "tlsv1.3", Tls12 = "tlsv1.2", }
 }
 
 labels! {

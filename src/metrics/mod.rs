@@ -10,7 +10,7 @@ mod process;
 
 use std::cell::Cell;
 
-pub use labels::{Label, Limit, Opcode, TlsFailure};
+pub use labels::{Label, Limit, Opcode, TlsFailure, TlsVersion};
 pub use number::{Number, Numbers, Sample, Times, Value};
 pub use process::{processor_time, resident};
 
@@ -70,7 +70,7 @@ pub struct Metrics {
     /// Requests that became WebSockets; those that wanted to and were answered otherwise.
     pub handshakes: Number,
     handshakes_failed: Numbers<STATUS_LABELS>,
-    pub tls_handshakes: Number,
+    pub tls_handshakes: Numbers<{ TlsVersion::COUNT }>,
     pub tls_handshakes_failed: Numbers<{ TlsFailure::COUNT }>,
     /// Now: clients whose handshake goes on, and WebSockets of which neither side has ended it.
     pub tls_handshaking: Number,
@@ -128,7 +128,7 @@ impl Metrics {
             requests_refused: Numbers::new(),
             handshakes: Number::new(),
             handshakes_failed: Numbers::new(),
-            tls_handshakes: Number::new(),
+            tls_handshakes: Numbers::new(),
             tls_handshakes_failed: Numbers::new(),
             tls_handshaking: Number::new(),
             websockets: Number::new(),
@@ -241,7 +241,7 @@ impl Metrics {
             ("requests_refused", self.requests_refused.seen(status)),
             number("handshakes", &self.handshakes),
             ("handshakes_failed", self.handshakes_failed.seen(status)),
-            number("tls_handshakes", &self.tls_handshakes),
+            ("tls_handshakes", self.tls_handshakes.by(TlsVersion::label)),
             ("tls_handshakes_failed", self.tls_handshakes_failed.by(TlsFailure::label)),
             ("messages_received", self.messages_received.by(Opcode::label)),
             ("message_bytes_received", self.message_bytes_received.by(Opcode::label)),

@@ -64,6 +64,7 @@ pub async fn serve(reception: Rc<Reception>, mut socket: Plain, mut permits: Per
         if proxy_header.is_none() {
             // A load balancer that looks whether somebody listens connects, and leaves without a byte.
             if is_late || !received.is_empty() {
+                reached(Limit::ProxyHeader);
                 http.gate.warn_unproxied(&peer);
             }
             return;

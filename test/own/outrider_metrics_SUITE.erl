@@ -13,7 +13,7 @@
 -export([a_sidecar_that_was_lost_begins_anew_and_its_restarts_are_counted/1]).
 -export([several_sidecars_are_measured_each_for_itself/1, many_may_ask_at_once/1]).
 -export([a_listener_that_does_not_run_is_a_badarg/1, a_handler_knows_the_traffic_of_its_own_client/1]).
--export([nobody_else_has_stats/1]).
+-export([nobody_else_has_stats/1, what_a_handler_itself_drops_is_counted/1, handshakes_of_tls_are_counted_by_version/1]).
 -import(own_case, [server/1]).
 -import(os_process, [until/1]).
 
@@ -39,6 +39,11 @@ routes() ->
         {"/", ws_script_h, Echo},
         {"/deflate", ws_script_h, Echo#{opts => #{compress => true}}},
         {"/short", ws_script_h, Echo#{opts => #{idle_timeout => 1}}},
+        {"/drop", ws_script_h, #{silent => true, opts => #{on_backlog => drop, max_backlog => 100000}, websocket_handle => fun
+            ({text, <<"large">>}, State) -> {[{binary, <<0:800000>>} || _ <- lists:seq(1, 50)], State};
+            ({text, <<"backlog">>}, State = #{probe := Probe}) -> probe:note(Probe, outrider:backlog()), {[], State};
+            (_, State) -> {[], State}
+        end}},
         {"/small", ws_script_h, Echo#{opts => #{max_frame_size => 10}}},
         {"/no", http_script_h, #{silent => true, init => fun(Req, State) -> {ok, cowboy_req:reply(403, Req), State} end}}
     ].
@@ -196,12 +201,14 @@ limits_are_counted_by_their_options(Config) ->
     refused(Server, 431, ["GET / HTTP/1.1\r\ncookie: ", binary:copy(<<"c">>, 4097), "\r\n\r\n"]),
     refused(Server, 414, ["GET /", binary:copy(<<"c">>, 8000), " HTTP/1.1\r\n\r\n"]),
     refused(Server, 408, "GET / HTTP/1.1\r\n"),
+    %% Without a line of a request there is nobody to answer.
+    closed = http_client:response(http_client:connect(Server)),
     until(fun() -> lists:sum(maps:values(connections(Server))) =:= 0 end),
     Sockets = [ws_client:open(Server) || _ <- [1, 2]],
     closed = http_client:response(http_client:connect(Server)),
     _ = [http_client:close(Socket) || Socket <- Sockets],
     Reached = maps:filter(fun(_, Count) -> Count > 0 end, number(limits_reached, Server)),
-    #{max_cookie_header_value_length := 1, max_request_line_length := 1, request_timeout := 1, max_sockets_per_address := 1} = Reached,
+    #{max_cookie_header_value_length := 1, max_request_line_length := 1, request_timeout := 2, max_sockets_per_address := 1} = Reached,
     4 = map_size(Reached).
 
 %% In a second or two the port has carried some packets, and the loop has turned.
@@ -275,6 +282,36 @@ a_handler_knows_the_traffic_of_its_own_client(Config) ->
 
 nobody_else_has_stats(_) ->
     badarg = try outrider:stats() catch error:Reason -> Reason end.
+
+%% As many as the handler itself is told, and apart from those of others.
+what_a_handler_itself_drops_is_counted(Config) ->
+    Server = #{probe := Probe} = server(Config),
+    0 = number(own_frames_dropped, Server),
+    Socket = http_client:connect(Server, [{recbuf, 2048}]),
+    ok = http_client:send(Socket, ws_client:handshake("/drop")),
+    #{status := 101} = http_client:response(Socket),
+    ws_client:send(Socket, [{text, <<"large">>}, {text, <<"backlog">>}]),
+    [Dropped] = os_process:something(fun() -> [N || #{dropped := N} <- probe:calls(Probe)] end),
+    true = Dropped > 0 andalso Dropped < 50,
+    {Dropped, 0} = {number(own_frames_dropped, Server), number(frames_dropped, Server)},
+    %% It begins anew with the sidecar, as all counters do.
+    #{ref := Ref} = Server,
+    OsPid = os_process:sidecar(Ref),
+    ok = os_process:signal(OsPid, "KILL"),
+    ok = os_process:is_replaced(Ref, OsPid),
+    0 = number(own_frames_dropped, Server).
+
+handshakes_of_tls_are_counted_by_version(Config) ->
+    same_test:start([outrider, ssl]),
+    Ref = {?FUNCTION_NAME, tls},
+    {ok, _} = outrider:start_tls(Ref, [{port, 0} | tls_tunnel:certificate()], own_case:protocol(routes(), none)),
+    _ = [
+        {ok, _} = ssl:connect("localhost", outrider:get_port(Ref), [{verify, verify_none}, {versions, [Version]}])
+     || Version <- ['tlsv1.2', 'tlsv1.3', 'tlsv1.3']
+    ],
+    until(fun() -> number(tls_handshakes, #{ref => Ref}) =:= #{'tlsv1.2' => 1, 'tlsv1.3' => 2} end),
+    #{'tlsv1.2' := 0, 'tlsv1.3' := 0} = number(tls_handshakes, server(Config)),
+    ok = outrider:stop_listener(Ref).
 
 metrics(#{ref := Ref}) ->
     outrider:metrics(Ref).

@@ -1,7 +1,7 @@
 %% The list of intended differences, docs/cowboy-compatibility.md, as the suites see it.
 -module(compatibility).
 
--export([must_name/1, must_name/2, differences/0, tests/0, suites/0]).
+-export([must_name/1, must_name/2, differences/0, tests/0, suites/0, page/1]).
 
 %% The names of all intended differences: the first column of the page's last table.
 -spec differences() -> [binary()].
@@ -47,6 +47,11 @@ must_name(Difference, {Major, Minor}) ->
 text() ->
     {ok, Text} = file:read_file(page()),
     Text.
+
+%% Where another page of the documentation is.
+-spec page(file:filename()) -> file:filename().
+page(Name) ->
+    filename:join(filename:dirname(page()), Name).
 
 %% The page lies above the folder of this module's source, or of the run.
 page() ->

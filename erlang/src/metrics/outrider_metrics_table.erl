@@ -50,7 +50,8 @@ rows() ->
         counter(handshakes, sidecar, <<"outrider_websocket_handshakes_total">>, <<"Requests that became WebSockets.">>),
         by(status, counter(handshakes_failed, sidecar, <<"outrider_websocket_handshakes_failed_total">>,
             <<"Requests that wanted to and were answered otherwise, by the answer's status.">>)),
-        counter(tls_handshakes, sidecar, <<"outrider_tls_handshakes_total">>, <<"Handshakes of TLS that were completed.">>),
+        by(version, counter(tls_handshakes, sidecar, <<"outrider_tls_handshakes_total">>,
+            <<"Handshakes of TLS that were completed.">>)),
         by(reason, counter(tls_handshakes_failed, sidecar, <<"outrider_tls_handshakes_failed_total">>,
             <<"Those that failed: timeout, lost (the client has gone), not_tls, unknown_name, incompatible (no version or cipher "
               "in common), certificate (the client's), alert (the client has refused), protocol.">>)),
@@ -82,8 +83,10 @@ rows() ->
             <<"The least bound of outrider_backlog_clients that no client exceeds; of what is above 1 GiB, 2 GiB.">>)),
         by(up_to, gauge(backlog_clients, sidecar, <<"outrider_backlog_clients">>,
             <<"WebSockets for which something waits: up to so many bytes, and more than half of that (1024: and at least one).">>)),
-        counter(frames_dropped, sidecar, <<"outrider_frames_dropped_total">>,
-            <<"Frames for many clients that one of them was not sent (on_backlog => drop).">>),
+        with(sender, <<"many">>, counter(frames_dropped, sidecar, <<"outrider_frames_dropped_total">>,
+            <<"Frames that a client was not sent, because its backlog was full (on_backlog => drop): of one to many clients, and of its "
+              "own handler's.">>)),
+        with(sender, <<"handler">>, counter(own_frames_dropped, vm, <<"outrider_frames_dropped_total">>, <<>>)),
         bytes(with(form, <<"plain">>, counter(deflate_bytes_in, sidecar, <<"outrider_deflate_bytes_total">>,
             <<"Payloads that were sent compressed, before and after; of one to many clients once.">>))),
         bytes(with(form, <<"compressed">>, counter(deflate_bytes_out, sidecar, <<"outrider_deflate_bytes_total">>, <<>>))),
@@ -125,11 +128,13 @@ by(Label, Row) -> Row#{by => Label}.
 
 with(Label, Value, Row) -> Row#{labels => [{Label, Value}]}.
 
-%% What the sidecar counts in limits_reached: options, and file_descriptors where there were none left.
+%% What the sidecar counts in limits_reached: options, and file_descriptors where there were none left, file_timeout where a file was
+%% not read in time.
 -spec limits() -> [atom()].
 limits() ->
     [
-        max_connections, max_sockets, max_sockets_per_address, max_accept_rate, file_descriptors, handshake_timeout,
+        max_connections, max_sockets, max_sockets_per_address, max_accept_rate, file_descriptors, file_timeout, proxy_header,
+        handshake_timeout,
         request_timeout, max_empty_lines, max_request_line_length, max_method_length, max_authority_length, max_headers,
         max_header_name_length, max_header_value_length, max_authorization_header_value_length,
         max_cookie_header_value_length, max_skip_body_length, idle_timeout, pong_timeout, send_timeout, max_frame_size, max_fragments,
@@ -141,5 +146,5 @@ limits() ->
 atoms() ->
     [
         metrics, histogram, infinity, tls_handshake, http, websocket, closing, text, binary, ping, pong, '3xxx', '4xxx', other,
-        timeout, lost, not_tls, unknown_name, incompatible, certificate, alert, protocol
+        'tlsv1.3', 'tlsv1.2', timeout, lost, not_tls, unknown_name, incompatible, certificate, alert, protocol
     ] ++ limits() ++ [Key || #{key := Key} <- rows()].

@@ -12,7 +12,7 @@
 -export([protocol_options/1, set_protocol_options/3, effective_options/1]).
 -export([address/1, last_address/1, set_address/2, status/1, set_status/2]).
 -export([keep/3, forget/1, is_kept/1, is_kept/2, kept/0, last_options/1, set_started/2, has_started/1]).
--export([streams_sup/1, set_streams_sup/2, certificates/1, set_certificates/2, share/3]).
+-export([streams_sup/1, set_streams_sup/2, certificates/1, set_certificates/2, share/3, shared/2]).
 -export([collectors/0, collectors/1, collector/2, sidecars/1, set_collector/3, restarted/2, restarts/2]).
 -export([drain/1, set_drain/3, remove_drain/1]).
 
@@ -253,6 +253,11 @@ remove_drain(Ref) ->
 share(Ref, Number, Term) ->
     ok = persistent_term:put(?SHARED(Ref, Number), Term),
     persistent_term:get(?SHARED(Ref, Number)).
+
+%% What is shared by the streams of that sidecar, or were by those of its predecessor, if there was one.
+-spec shared(ranch:ref(), pos_integer()) -> term().
+shared(Ref, Number) ->
+    persistent_term:get(?SHARED(Ref, Number), undefined).
 
 listener(Ref) ->
     case ets:lookup(?TABLE, {listener, Ref}) of

@@ -7,7 +7,7 @@
 %%% it has drained. Other handlers pay nothing for any of this: their writer waits at the window.
 -module(outrider_backlog).
 
--export([options/2, writer/2, admit/3, dropped/2, note/2, info/0]).
+-export([options/2, writer/2, admit/3, dropped/2, dropped_since/2, note/2, info/0]).
 -export_type([backlog/0, info/0]).
 
 %% What a command costs beside its payload; docs/port-protocol.md, "Credit".
@@ -108,6 +108,11 @@ searched(Ahead, Writer0, Backlog = #backlog{max = Max, policy = Policy, unsearch
 -spec dropped(pos_integer(), undefined | backlog()) -> undefined | backlog().
 dropped(_, undefined) -> undefined;
 dropped(Frames, Backlog = #backlog{dropped = Dropped}) -> Backlog#backlog{dropped = Dropped + Frames}.
+
+%% How many more frames have been dropped now than before.
+-spec dropped_since(backlog(), Now :: backlog()) -> non_neg_integer().
+dropped_since(#backlog{dropped = Before}, #backlog{dropped = Now}) ->
+    Now - Before.
 
 %% To be called whenever the writer's account has changed: keeps what info/0 tells, and says when the handler is to be told
 %% that the backlog has drained.

@@ -17,7 +17,9 @@
     %% A WebSocket gives back credit for so many bytes at once.
     credit_step := pos_integer(),
     %% How long a stream has when its parent ends.
-    shutdown := timeout() | brutal_kill
+    shutdown := timeout() | brutal_kill,
+    %% How many frames handlers have not sent, because of what waits for their clients: one number.
+    dropped := counters:counters_ref()
 }.
 
 %% Called by a sidecar's process, whose ancestors after the first are those of the streams' parent, too.
@@ -34,7 +36,8 @@ new(Ref, Sidecar, Port, Collector, TransOpts) ->
         ancestors => [Parent | tl(get('$ancestors'))],
         window => Window,
         credit_step => max(1, Window div 2),
-        shutdown => outrider_options:shutdown(TransOpts)
+        shutdown => outrider_options:shutdown(TransOpts),
+        dropped => counters:new(1, [write_concurrency])
     }).
 
 %% To be called by a process that has ended its stream and is about to exit abnormally all the same: the client's

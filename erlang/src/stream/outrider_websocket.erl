@@ -223,6 +223,7 @@ commands(Kind, Commands, WS = #ws{backlog = undefined}, HandlerState) ->
 commands(Kind, Commands, WS = #ws{backlog = Backlog0, writer = Writer0}, HandlerState) ->
     try outrider_backlog:admit(Commands, Writer0, Backlog0) of
         {Admitted, Writer, Backlog} ->
+            ok = count_dropped(outrider_backlog:dropped_since(Backlog0, Backlog), WS),
             write(Kind, Admitted, WS#ws{writer = Writer, backlog = Backlog}, HandlerState);
         full ->
             _ = last({cut, 1013}, WS),
@@ -230,6 +231,9 @@ commands(Kind, Commands, WS = #ws{backlog = Backlog0, writer = Writer0}, Handler
     catch
         Class:Reason:Stacktrace -> crash(Class, Reason, Stacktrace, WS, HandlerState)
     end.
+
+count_dropped(0, _) -> ok;
+count_dropped(Frames, #ws{context = #{dropped := Dropped}}) -> counters:add(Dropped, 1, Frames).
 
 write(Kind, Commands, WS = #ws{number = Number, writer = Writer}, HandlerState) ->
     try outrider_frames:Kind(Commands, Number) of

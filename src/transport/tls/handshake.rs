@@ -59,7 +59,9 @@ impl Acceptor {
         };
         let refused = match result {
             Ok(accepted) => {
-                count(|metrics| metrics.tls_handshakes.add(1));
+                if let Some(version) = accepted.0.version() {
+                    count(|metrics| metrics.tls_handshakes.add(version as usize, 1));
+                }
                 return Some(accepted);
             }
             Err(refused) => refused,

@@ -14,6 +14,8 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{CipherSuite, Error, ProtocolVersion, ServerConfig};
 
+use crate::metrics::TlsVersion;
+
 /// Plaintext of one record at most, in bytes (RFC 8446, section 5.1): so far the plaintext is ahead of the record that is
 /// being read.
 pub const RECORD: usize = 16_384;
@@ -61,13 +63,17 @@ impl Session {
         self.ended
     }
 
+    pub fn version(&self) -> Option<TlsVersion> {
+        match self.tls.protocol_version()? {
+            ProtocolVersion::TLSv1_3 => Some(TlsVersion::Tls13),
+            ProtocolVersion::TLSv1_2 => Some(TlsVersion::Tls12),
+            _ => None,
+        }
+    }
+
     /// The version, and the cipher suite.
     pub fn cipher(&self) -> Option<(&'static str, &'static str)> {
-        let version = match self.tls.protocol_version()? {
-            ProtocolVersion::TLSv1_3 => "tlsv1.3",
-            ProtocolVersion::TLSv1_2 => "tlsv1.2",
-            _ => return None,
-        };
+        let version = self.version()?.name();
         let suite = match self.tls.negotiated_cipher_suite()?.suite() {
             CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
             CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use super::session::{self, Session};
+use crate::metrics::TlsVersion;
 use crate::transport::plain::Plain;
 use crate::transport::scratch;
 
@@ -59,6 +60,10 @@ impl Stream {
     /// The client's own certificate, in DER.
     pub fn certificate(&self) -> Option<&[u8]> {
         self.session.certificate()
+    }
+
+    pub fn version(&self) -> Option<TlsVersion> {
+        self.session.version()
     }
 
     /// The version, and the cipher suite.
