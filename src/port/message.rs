@@ -268,6 +268,7 @@ pub enum Sort {
     Idle,
     Age,
     RoundTrip,
+    CreditIn,
     /// How late they ended.
     Closed,
 }

@@ -31,6 +31,7 @@ fn sort(term: &Term) -> Result<Sort, Undecodable> {
         "idle" => Sort::Idle,
         "age" => Sort::Age,
         "round_trip" => Sort::RoundTrip,
+        "credit_in" => Sort::CreditIn,
         "closed" => Sort::Closed,
         _ => return Err(Undecodable),
     })

@@ -89,6 +89,7 @@ impl Status {
             Sort::Idle => ms(now.saturating_duration_since(self.received)),
             Sort::Age => ms(now.saturating_duration_since(self.client.since)),
             Sort::RoundTrip => self.round_trip.map_or(0, |time| time.as_micros() as u64),
+            Sort::CreditIn => self.credit_in,
             Sort::Closed => 0,
         }
     }

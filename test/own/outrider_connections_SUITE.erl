@@ -14,7 +14,7 @@
 -export([a_kicked_client_gets_the_frame_and_its_handler_stops/1, a_handler_that_is_busy_keeps_no_kicked_client/1]).
 -export([a_blocked_and_an_inactive_handler_notice_a_kick/1, what_waits_for_a_kicked_client_is_discarded/1]).
 -export([all_that_are_meant_are_kicked_at_a_rate/1, bad_close_frames_are_refused/1]).
--export([the_label_says_whose_process_it_is/1]).
+-export([the_label_says_whose_process_it_is/1, those_whose_handler_is_behind_come_first/1]).
 
 all() ->
     same_test:cases(?MODULE).
@@ -45,6 +45,20 @@ each_key_says_what_it_means(Config) ->
     [#{messages_in := 3, bytes_in := 9, messages_out := 3, bytes_out := 9, credit_in := CreditIn, credit_out := CreditOut}] =
         outrider:connections(Ref),
     true = lists:member(CreditIn, [0, 9 + 3 * 64]) andalso lists:member(CreditOut, [0, 8 + 2 * 64]).
+
+%% One whose handler does not take what its client has sent, behind others that say more.
+those_whose_handler_is_behind_come_first(Config) ->
+    Server = #{ref := Ref} = listen(Config),
+    [Slow, Other] = [ws_client:open_at(Server, Path) || Path <- ["/slow", "/other"]],
+    [Pid] = [P || #{pid := P, path := <<"/slow">>} <- outrider:connections(Ref)],
+    Pid ! {wait, self()},
+    receive {waiting, Pid} -> ok end,
+    ok = ws_client:send(Slow, [{binary, <<0:80000>>} || _ <- lists:seq(1, 10)]),
+    _ = [ask(Other, binary:copy(<<"x">>, 50000)) || _ <- lists:seq(1, 10)],
+    [#{path := <<"/slow">>, credit_in := 100640}] = something(fun() ->
+        [C || #{credit_in := N} = C <- outrider:connections(Ref, #{sort => credit_in, limit => 1}), N >= 10 * (10000 + 64)]
+    end),
+    Pid ! go_on.
 
 the_backlog_and_the_credit_of_a_slow_client(Config) ->
     Server = #{ref := Ref, probe := Probe} = listen(Config),

@@ -4,7 +4,7 @@
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([a_page_has_listener_sidecar_and_clients/1, it_ends_after_its_count/1, it_ends_with_its_input/1]).
 -export([no_line_is_wider_than_asked/1, a_path_cannot_write_to_the_terminal/1, wrong_options_are_a_badarg/1]).
--export([a_listener_that_stops_meanwhile_is_said_to_be_stopped/1]).
+-export([a_listener_that_stops_meanwhile_is_said_to_be_stopped/1, a_narrow_terminal_shows_who_it_is/1]).
 -import(own_case, [server/1]).
 
 all() ->
@@ -65,6 +65,18 @@ no_line_is_wider_than_asked(Config) ->
         [] = [Line || Line <- string:split(iolist_to_binary(outrider_top:text([{View, Clients}], backlog, Width)), "\n", all), byte_size(Line) > Width]
      || Width <- lists:seq(40, 300)
     ].
+
+%% Rather than all numbers: a client's process, what is the trouble with it, where it is and what it asked for.
+a_narrow_terminal_shows_who_it_is(Config) ->
+    Server = #{ref := Ref} = server(Config),
+    _ = ws_client:open_at(Server, "/room"),
+    Sample = outrider_sample:take(Ref),
+    [Client] = outrider:connections(Ref),
+    #{pid := Pid} = Blocked = Client#{state := blocked, peer := {{192, 168, 100, 200}, 54321}, backlog := 188876, credit_in := 12345},
+    _ = [begin
+        Text = iolist_to_binary(outrider_top:text([{outrider_sample:between(Sample, Sample), [Blocked]}], backlog, Width)),
+        contains(binary_to_list(Text), [pid_to_list(Pid), "BACKLOG", "188.9kB", "12.3kB", "blocked 192.168.100.200:54321 /room"])
+    end || Width <- [80, 100, 200]].
 
 %% An escape sequence, also in the form that takes one character (CSI, U+009B).
 a_path_cannot_write_to_the_terminal(Config) ->

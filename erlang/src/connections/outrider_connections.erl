@@ -24,7 +24,7 @@
 
 -type options() :: #{
     %% The largest first. Of those that have ended the last comes first, unless something else is asked for.
-    sort => backlog | bytes_in | bytes_out | messages | idle | age | round_trip,
+    sort => backlog | bytes_in | bytes_out | messages | idle | age | round_trip | credit_in,
     %% 1 to 1000; 20.
     limit => pos_integer(),
     filter => filter()
@@ -222,7 +222,7 @@ query(Options) when is_map(Options) ->
 query(Options) ->
     {error, {bad_option, Options}}.
 
-is_valid(sort, V) -> lists:member(V, [backlog, bytes_in, bytes_out, messages, idle, age, round_trip]);
+is_valid(sort, V) -> lists:member(V, [backlog, bytes_in, bytes_out, messages, idle, age, round_trip, credit_in]);
 is_valid(limit, V) -> is_integer(V) andalso V >= 1 andalso V =< ?MAX_LIMIT;
 is_valid(filter, _) -> true;
 is_valid(_, _) -> false.

@@ -27,7 +27,7 @@
     peers := boolean(),
     by := sidecar | process
 }.
--type sort() :: backlog | messages | bytes_in | bytes_out | idle | age | round_trip.
+-type sort() :: backlog | credit_in | messages | bytes_in | bytes_out | idle | age | round_trip.
 
 -record(feed, {
     ref :: ranch:ref(),
@@ -54,7 +54,7 @@ look(Ref, Look) ->
 
 -spec sorts() -> [sort()].
 sorts() ->
-    [backlog, messages, bytes_out, bytes_in, idle, age, round_trip].
+    [backlog, credit_in, messages, bytes_out, bytes_in, idle, age, round_trip].
 
 %% From the name that a client has in messages, if it is, or was, one of this listener's.
 -spec id(ranch:ref(), binary()) -> outrider_connections:id() | undefined.
@@ -165,7 +165,7 @@ shown(undefined, _) -> undefined;
 shown(Connections, Peers) -> [client(Connection, Peers) || Connection <- Connections].
 
 client(Connection = #{id := {Sidecar, Stream}, peer := Peer}, Peers) ->
-    Keys = [sidecar, state, age, idle, messages_in, messages_out, bytes_in, bytes_out, backlog, round_trip],
+    Keys = [sidecar, state, age, idle, messages_in, messages_out, bytes_in, bytes_out, backlog, credit_in, round_trip],
     Hidden = (maps:with(Keys, Connection))#{id => <<(pid_text(Sidecar))/binary, "-", (integer_to_binary(Stream))/binary>>},
     case Peers of
         true -> Hidden#{peer => outrider_sample:address(Peer), path => maps:get(path, Connection)};

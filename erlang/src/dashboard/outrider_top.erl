@@ -24,8 +24,18 @@
 -type page() :: {outrider_sample:view(), [outrider_connections:connection()] | undefined}.
 
 -define(SORTS, [
-    {$b, backlog}, {$m, messages}, {$o, bytes_out}, {$i, bytes_in}, {$d, idle}, {$a, age}, {$r, round_trip}
+    {$b, backlog}, {$u, credit_in}, {$m, messages}, {$o, bytes_out}, {$i, bytes_in}, {$d, idle}, {$a, age}, {$r, round_trip}
 ]).
+%% What is shown of a client, beside its address and path: title, width and how soon it is left out where the terminal is narrow. What
+%% the clients are sorted by stays.
+-define(COLUMNS, [
+    {process, "PROCESS", 13, 0}, {age, "AGE", -6, 3}, {idle, "IDLE", -6, 2}, {messages, "MSGS IN", -8, 4}, {messages, "OUT", -8, 4},
+    {bytes_in, "BYTES IN", -9, 5}, {bytes_out, "OUT", -9, 5}, {backlog, "BACKLOG", -9, 0}, {credit_in, "UNHANDLED", -10, 0},
+    {round_trip, "TRIP", -9, 1}
+]).
+-define(MOST_RANK, 5).
+%% Room for an address and the beginning of a path.
+-define(CLIENT_WIDTH, 46).
 %% Where the group leader is no terminal.
 -define(WIDTH, 100).
 -define(LEAST_WIDTH, 40).
@@ -173,19 +183,30 @@ sidecar(#{number := Number, outcome := Outcome, restarts := Restarts}) ->
 clients(undefined, _, Width) ->
     lines(["clients: the sidecars do not say at the moment"], Width);
 clients(Clients, Sort, Width) ->
-    Columns = [{"PROCESS", 13}, {"AGE", -6}, {"IDLE", -6}, {"MSGS IN", -8}, {"OUT", -8}, {"BYTES IN", -9}, {"OUT", -9}, {"BACKLOG", -9},
-        {"TRIP", -9}],
-    Fixed = lists:sum([abs(Size) || {_, Size} <- Columns]) + 1,
-    table(
-        Columns ++ [{" CLIENT, by " ++ atom_to_list(Sort), max(20, Width - Fixed)}], [client(Client) || Client <- Clients], Width
-    ).
+    Shown = columns(Sort, Width, ?MOST_RANK),
+    Columns = [{Title, Size} || {_, Title, Size, _} <- Shown] ++ [{" CLIENT, by " ++ atom_to_list(Sort), max(20, room(Shown, Width))}],
+    table(Columns, [client(Client, Shown) || Client <- Clients], Width).
 
-client(#{pid := Pid, peer := Peer, path := Path, state := State, round_trip := RoundTrip} = Client) ->
-    #{age := Age, idle := Idle, messages_in := In, messages_out := Out, bytes_in := BytesIn, bytes_out := BytesOut, backlog := Backlog} = Client,
-    [
-        text_of(Pid), duration(Age), duration(Idle), count(In), count(Out), bytes(BytesIn), bytes(BytesOut), bytes(Backlog), time(RoundTrip),
-        [" ", [[atom_to_list(State), " "] || State =/= open], printable(text_of(outrider_sample:address(Peer))), " ", printable(Path)]
-    ].
+columns(Sort, Width, Rank) ->
+    Columns = [Column || {Key, _, _, R} = Column <- ?COLUMNS, R =< Rank orelse Key =:= Sort],
+    case Rank =:= 0 orelse room(Columns, Width) >= ?CLIENT_WIDTH of
+        true -> Columns;
+        false -> columns(Sort, Width, Rank - 1)
+    end.
+
+room(Columns, Width) ->
+    Width - lists:sum([abs(Size) || {_, _, Size, _} <- Columns]).
+
+client(#{peer := Peer, path := Path, state := State} = Client, Columns) ->
+    [cell_of(Key, Title, Client) || {Key, Title, _, _} <- Columns] ++
+        [[" ", [[atom_to_list(State), " "] || State =/= open], printable(text_of(outrider_sample:address(Peer))), " ", printable(Path)]].
+
+cell_of(process, _, #{pid := Pid}) -> text_of(Pid);
+cell_of(messages, "OUT", #{messages_out := Out}) -> count(Out);
+cell_of(messages, _, #{messages_in := In}) -> count(In);
+cell_of(round_trip, _, #{round_trip := RoundTrip}) -> time(RoundTrip);
+cell_of(Key, _, Client) when Key =:= age; Key =:= idle -> duration(maps:get(Key, Client));
+cell_of(Key, _, Client) -> bytes(maps:get(Key, Client)).
 
 %% A column's text stands at the right where its size is negative.
 table(Columns, Rows, Width) ->
