@@ -366,13 +366,17 @@ async fn hello(packets: &mut stdio::Packets) -> Result<bool, Failure> {
 /// takes, and a broadcast to thousands does not keep the others waiting.
 async fn relay(house: &House, port: &Rc<Port>, packets: &mut stdio::Packets) -> Result<(), Failure> {
     loop {
-        while let Some(packet) = packets.pop().map_err(|length| Failure::Packet(Vec::new(), length))? {
+        let is_behind = || house.streams.is_behind();
+        while !is_behind()
+            && let Some(packet) = packets.pop().map_err(|length| Failure::Packet(Vec::new(), length))?
+        {
             decode::commands(packet, |stream, command| house.command(port, stream, command))
                 .map_err(|Undecodable| Failure::packet(packet))?;
         }
-        let open = if house.streams.flush(FLUSHED_AT_ONCE) {
+        let was_behind = is_behind(); // Then there may be a packet left.
+        let open = if house.streams.flush(FLUSHED_AT_ONCE) || was_behind {
             tokio::task::yield_now().await;
-            packets.try_read()?
+            if is_behind() { None } else { packets.try_read()? }
         } else {
             Some(packets.read().await?)
         };

@@ -449,7 +449,7 @@ impl Stream for Exchange {
     }
 
     /// A WebSocket that has no socket yet has its frames already.
-    fn deliver(&self, broadcast: &Broadcast<'_>) -> Delivered {
+    fn deliver(&self, broadcast: &Broadcast) -> Delivered {
         match self.state.borrow_mut().upgrade.as_mut().map(|session| session.deliver(broadcast)) {
             Some(Delivered::TooMuch) => Delivered::TooMuch,
             _ => Delivered::Nothing,

@@ -6,11 +6,12 @@ use std::rc::Rc;
 use super::queued::{Queued, Share};
 use crate::metrics::{Opcode, count};
 use crate::port::message::{Frame, OVERHEAD};
-use crate::ws::Class;
+use crate::ws::{Class, Kind};
 
-/// Frames for many clients, in the order in which each gets them.
-pub struct Broadcast<'a> {
-    frames: &'a [Frame<'a>],
+/// Frames for many clients, in the order in which each gets them; there until the last has been given them.
+pub struct Broadcast {
+    /// What each is, and its payload.
+    frames: Box<[(Opcode, Box<[u8]>)]>,
     /// Bytes that may wait for a client that has set no limit of its own.
     pub window: usize,
     queued: Rc<Queued>,
@@ -19,6 +20,7 @@ pub struct Broadcast<'a> {
     payload: u64,
     /// How many clients get them.
     clients: Cell<u64>,
+    _shares: [Share; 2],
 }
 
 /// Whole frames as they go over the wire, to every client of a class. They count in the sum of what waits for clients once,
@@ -40,11 +42,29 @@ impl Shared {
     }
 }
 
-impl<'a> Broadcast<'a> {
-    /// Nothing is encoded until the first client asks. `window` in bytes.
-    pub fn new(frames: &'a [Frame<'a>], queued: &Rc<Queued>, window: usize) -> Self {
-        let payload = frames.iter().map(|frame| frame.payload().len() as u64).sum();
-        Self { frames, window, payload, queued: Rc::clone(queued), encoded: RefCell::default(), clients: Cell::new(0) }
+impl Broadcast {
+    /// Nothing is encoded until the first client asks. `held` counts the payloads beside `queued`; `window` in bytes.
+    pub fn new(frames: &[Frame<'_>], queued: &Rc<Queued>, held: Share, window: usize) -> Self {
+        let payload = frames.iter().map(|frame| frame.payload().len()).sum();
+        let shares = [queued.share(), held];
+        shares.iter().for_each(|share| share.set(payload));
+        let owned = |frame: &Frame<'_>| {
+            let opcode = match *frame {
+                Frame::Message(kind, _) => kind.into(),
+                Frame::Ping(_) => Opcode::Ping,
+                Frame::Pong(_) => Opcode::Pong,
+            };
+            (opcode, frame.payload().into())
+        };
+        Self {
+            frames: frames.iter().map(owned).collect(),
+            window,
+            queued: Rc::clone(queued),
+            encoded: RefCell::default(),
+            payload: payload as u64,
+            clients: Cell::new(0),
+            _shares: shares,
+        }
     }
 
     /// How many frames these are.
@@ -69,15 +89,21 @@ impl<'a> Broadcast<'a> {
             return Rc::clone(shared);
         }
         let (mut bytes, mut has_messages) = (Vec::new(), false);
-        for frame in self.frames {
-            match *frame {
-                Frame::Message(kind, payload) => {
-                    class.message(kind, payload, &mut bytes);
-                    has_messages = true;
+        for (opcode, payload) in &self.frames {
+            let kind = match opcode {
+                Opcode::Ping => {
+                    class.ping(payload, &mut bytes);
+                    continue;
                 }
-                Frame::Ping(payload) => class.ping(payload, &mut bytes),
-                Frame::Pong(payload) => class.pong(payload, &mut bytes),
-            }
+                Opcode::Pong => {
+                    class.pong(payload, &mut bytes);
+                    continue;
+                }
+                Opcode::Text => Kind::Text,
+                Opcode::Binary => Kind::Binary,
+            };
+            class.message(kind, payload, &mut bytes);
+            has_messages = true;
         }
         let share = self.queued.share();
         share.set(bytes.len() + OVERHEAD);
@@ -89,16 +115,11 @@ impl<'a> Broadcast<'a> {
 }
 
 /// What all clients together were sent is counted at the end, not for each of them.
-impl Drop for Broadcast<'_> {
+impl Drop for Broadcast {
     fn drop(&mut self) {
         let clients = self.clients.get();
-        for frame in self.frames {
-            let opcode = match *frame {
-                Frame::Message(kind, _) => kind.into(),
-                Frame::Ping(_) => Opcode::Ping,
-                Frame::Pong(_) => Opcode::Pong,
-            };
-            count(|metrics| metrics.sent(opcode, clients, frame.payload().len() as u64));
+        for (opcode, payload) in &self.frames {
+            count(|metrics| metrics.sent(*opcode, clients, payload.len() as u64));
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod alarms;
 pub mod application;
 pub mod broadcast;
 pub mod client;
+mod due;
 pub mod queued;
 pub mod status;
 pub mod survey;
@@ -23,11 +24,14 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::metrics::{Limit, reached};
-use crate::port::message::{Command, Member, Pid, Publish, Reason, SendMany, StreamId, TraceOptions, Traffic, Who};
+use crate::port::message::{
+    Command, Frame, Member, Pid, Publish, Reason, SendMany, StreamId, TraceOptions, Traffic, Who,
+};
 use alarms::Alarms;
 use application::Application;
 use broadcast::Broadcast;
 use client::Paths;
+use due::{Due, Owed};
 use queued::Queued;
 use status::{Recent, Status};
 use topics::Topics;
@@ -47,7 +51,7 @@ pub trait Stream {
     fn command(&self, command: Command<'_>) -> bool;
 
     /// Sends frames that others are sent, too.
-    fn deliver(&self, broadcast: &Broadcast<'_>) -> Delivered;
+    fn deliver(&self, broadcast: &Broadcast) -> Delivered;
 
     /// Writes what is left to be written, now that it is its turn.
     fn flush(&self, _turn: Turn) {}
@@ -145,6 +149,8 @@ pub struct Streams {
     /// The WebSockets of the VM's processes.
     of_process: RefCell<FxHashMap<Pid, StreamId>>,
     topics: RefCell<Topics>,
+    /// What is sent to many and has not been given to them.
+    due: RefCell<Due>,
     last_id: Cell<StreamId>,
     /// Streams with something that no write has been tried for: of commands of their own, and of what is sent to many; each in the
     /// order of their first one.
@@ -171,6 +177,7 @@ impl Streams {
             recent: Recent::default(),
             traces: Cell::new(0),
             topics: RefCell::new(Topics::new(options.topics)),
+            due: RefCell::default(),
             options,
             table: RefCell::default(),
             of_process: RefCell::default(),
@@ -200,6 +207,7 @@ impl Streams {
             self.of_process.borrow_mut().remove(&pid);
         }
         self.topics.borrow_mut().forget(id);
+        self.due.borrow_mut().take(id);
         self.paths.left(self.table.borrow().len());
         drop(removed); // The last that holds it may be the table, and its end may look at the table.
         if self.table.borrow().is_empty()
@@ -219,10 +227,13 @@ impl Streams {
                 if let Command::Websocket(_, options) = &command {
                     self.belongs_to(id, options.pid);
                 }
-                if let Some(Entry { stream, .. }) = self.table.borrow().get(&id) // Else it crossed the stream's end.
-                    && stream.command(command)
-                {
-                    self.dirty[Turn::Own as usize].borrow_mut().push_back(Rc::clone(stream));
+                if let Some(Entry { stream, .. }) = self.table.borrow().get(&id) {
+                    // Else it crossed the stream's end.
+                    let owed = self.due.borrow_mut().take(id);
+                    owed.iter().flat_map(Owed::broadcasts).for_each(|broadcast| self.give(id, stream, broadcast));
+                    if stream.command(command) {
+                        self.dirty[Turn::Own as usize].borrow_mut().push_back(Rc::clone(stream));
+                    }
                 }
             }
         }
@@ -312,36 +323,53 @@ impl Streams {
             Some(Member::Process(pid)) => self.of_process(pid),
             None => None,
         };
-        let broadcast = Broadcast::new(&publish.frames, &self.queued, self.options.window);
         let topics = self.topics.borrow();
         let subscribers = topics.subscribers(publish.topic).iter().copied();
-        self.deliver(&broadcast, subscribers.filter(|id| Some(*id) != except));
+        self.deliver(&publish.frames, subscribers.filter(|id| Some(*id) != except));
     }
 
     /// Sends frames to the WebSockets of processes. Those that have none here are not meant.
     pub fn send_many(&self, many: &SendMany<'_>) {
-        let broadcast = Broadcast::new(&many.frames, &self.queued, self.options.window);
         let of_process = self.of_process.borrow();
-        self.deliver(&broadcast, many.pids.iter().filter_map(|pid| of_process.get(pid).copied()));
+        self.deliver(&many.frames, many.pids.iter().filter_map(|pid| of_process.get(pid).copied()));
     }
 
-    fn deliver(&self, broadcast: &Broadcast<'_>, ids: impl Iterator<Item = StreamId>) {
-        let table = self.table.borrow();
-        for (id, Entry { stream, .. }) in ids.filter_map(|id| Some((id, table.get(&id)?))) {
-            let turn = match stream.deliver(broadcast) {
-                Delivered::Queued => Turn::Shared,
-                Delivered::Nothing => continue,
-                Delivered::TooMuch => {
-                    tracing::debug!(stream = id, "closed: it has not taken what was sent to many");
-                    self.app.closed(id, &Reason::Socket("backlog"));
-                    if !stream.command(Command::Cut(1013)) {
-                        continue;
-                    }
-                    Turn::Own
-                }
-            };
-            self.dirty[turn as usize].borrow_mut().push_back(Rc::clone(stream));
+    /// Sends frames to these streams: from now on they are due to them.
+    fn deliver(&self, frames: &[Frame<'_>], ids: impl Iterator<Item = StreamId>) {
+        let held = self.due.borrow().share();
+        let broadcast = Rc::new(Broadcast::new(frames, &self.queued, held, self.options.window));
+        let at_once = self.is_behind();
+        for id in ids {
+            if !at_once {
+                self.due.borrow_mut().add(id, Rc::clone(&broadcast));
+            } else if let Some(Entry { stream, .. }) = self.table.borrow().get(&id) {
+                let owed = self.due.borrow_mut().take(id);
+                owed.iter().flat_map(Owed::broadcasts).for_each(|before| self.give(id, stream, before));
+                self.give(id, stream, &broadcast);
+            }
         }
+    }
+
+    /// Gives a stream what was sent to many.
+    fn give(&self, id: StreamId, stream: &Rc<dyn Stream>, broadcast: &Broadcast) {
+        let turn = match stream.deliver(broadcast) {
+            Delivered::Queued => Turn::Shared,
+            Delivered::Nothing => return,
+            Delivered::TooMuch => {
+                tracing::debug!(stream = id, "closed: it has not taken what was sent to many");
+                self.app.closed(id, &Reason::Socket("backlog"));
+                if !stream.command(Command::Cut(1013)) {
+                    return;
+                }
+                Turn::Own
+            }
+        };
+        self.dirty[turn as usize].borrow_mut().push_back(Rc::clone(stream));
+    }
+
+    /// So much is due to clients that no more commands should be carried out before they have got some of it.
+    pub fn is_behind(&self) -> bool {
+        self.due.borrow().is_full()
     }
 
     /// How many subscribers a topic has.
@@ -364,12 +392,28 @@ impl Streams {
     pub fn flush(&self, most: usize) -> bool {
         for (turn, most) in [(Turn::Own, most), (Turn::Shared, most / SHARED_PART)] {
             for _ in 0..most {
-                let Some(stream) = self.dirty[turn as usize].borrow_mut().pop_front() else { break };
+                let Some(stream) = self.next(turn) else { break };
                 stream.flush(turn);
             }
         }
         self.shed();
-        self.dirty.iter().any(|dirty| !dirty.borrow().is_empty())
+        self.dirty.iter().any(|dirty| !dirty.borrow().is_empty()) || !self.due.borrow().is_empty()
+    }
+
+    /// Whose turn it is to be written to.
+    fn next(&self, turn: Turn) -> Option<Rc<dyn Stream>> {
+        loop {
+            if let Some(stream) = self.dirty[turn as usize].borrow_mut().pop_front() {
+                return Some(stream);
+            }
+            if turn == Turn::Own {
+                return None;
+            }
+            let (id, owed) = self.due.borrow_mut().next()?;
+            if let Some(Entry { stream, .. }) = self.table.borrow().get(&id) {
+                owed.broadcasts().iter().for_each(|broadcast| self.give(id, stream, broadcast));
+            }
+        }
     }
 
     /// Where more waits for the clients than may: closes those that have taken nothing for longest, until it is less.

@@ -369,11 +369,11 @@ impl Session {
     }
 
     /// Appends frames that others are sent, too. They cost no credit: the VM does not wait for their client.
-    pub fn deliver(&mut self, broadcast: &Broadcast<'_>) -> Delivered {
+    pub fn deliver(&mut self, broadcast: &Broadcast) -> Delivered {
         if self.phase != Phase::Open {
             return Delivered::Nothing;
         }
-        if self.out.cost() >= self.bound(broadcast.window) {
+        if self.is_full(broadcast) {
             if self.on_backlog == OnBacklog::Drop {
                 self.dropped = self.dropped.saturating_add(broadcast.count());
                 count(|metrics| metrics.frames_dropped.add(broadcast.count().into()));
@@ -391,6 +391,11 @@ impl Session {
         }
         self.out.share(shared, open);
         Delivered::Queued
+    }
+
+    /// So much waits already that these frames may not.
+    pub fn is_full(&self, broadcast: &Broadcast) -> bool {
+        self.out.cost() >= self.bound(broadcast.window)
     }
 
     /// From how much on that waits nothing more for many is sent to this client.

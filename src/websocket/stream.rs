@@ -26,8 +26,12 @@ impl Stream for Websocket {
         !self.set_dirty(Turn::Own, true)
     }
 
-    fn deliver(&self, broadcast: &Broadcast<'_>) -> Delivered {
-        match self.state.borrow_mut().deliver(broadcast) {
+    fn deliver(&self, broadcast: &Broadcast) -> Delivered {
+        let mut state = self.state.borrow_mut();
+        if state.is_full(broadcast) && state.stall.is_none() {
+            self.write(&mut state); // Nobody has asked the client yet.
+        }
+        match state.deliver(broadcast) {
             Delivered::Queued if self.dirty.get()[Turn::Own as usize] || self.set_dirty(Turn::Shared, true) => {
                 Delivered::Nothing
             }

@@ -6,7 +6,7 @@
 -export([block_ends_the_client_beyond_four_windows/1, a_large_max_backlog_is_what_it_says/1, one_slow_client_delays_nobody/1]).
 -export([what_waits_for_many_is_held_once/1, what_waits_is_held_once_although_the_clients_are_closed/1]).
 -export([many_small_ones_cost_what_they_are/1, max_queued_counts_it_once/1, whoever_is_shed_frees_what_it_holds_at_once/1]).
--export([close_ends_a_client_whose_handshake_is_not_over/1]).
+-export([close_ends_a_client_whose_handshake_is_not_over/1, who_takes_all_is_kept_however_much_comes_at_once/1]).
 
 -import(own_case, [server/1]).
 -import(os_process, [until/1]).
@@ -30,6 +30,7 @@ setup(drop_tells_while_the_client_lags) -> {#{on_backlog => drop, max_backlog =>
 setup(close_ends_the_client_with_1013) -> {#{on_backlog => close, max_backlog => 100000}, #{}};
 setup(block_ends_the_client_beyond_four_windows) -> {#{}, #{window => ?WINDOW}};
 setup(a_large_max_backlog_is_what_it_says) -> {#{max_backlog => 1 bsl 40}, #{window => ?WINDOW}};
+setup(who_takes_all_is_kept_however_much_comes_at_once) -> {#{}, #{window => ?WINDOW}};
 setup(one_slow_client_delays_nobody) -> {#{}, #{window => 1000000}};
 setup(what_waits_for_many_is_held_once) -> {#{}, #{}};
 setup(what_waits_is_held_once_although_the_clients_are_closed) -> {#{on_backlog => close}, #{}};
@@ -114,6 +115,19 @@ one_slow_client_delays_nobody(Config) ->
      || N <- lists:seq(1, 100)
     ],
     [closed, {close, 1013, <<>>} | _] = lists:reverse(ws_client:recv_all(Slow)).
+
+%% More for each than may wait, and more in all than the sidecar takes note of, before anybody is written to.
+who_takes_all_is_kept_however_much_comes_at_once(Config) ->
+    #{ref := Ref} = Server = server(Config),
+    Members = [broadcast_case:member(Server, []) || _ <- lists:seq(1, 60)],
+    Numbers = lists:seq(1, 1300),
+    os_process:while_stopped(os_process:sidecar(Ref), fun() ->
+        _ = [ok = outrider:publish(Ref, ?TOPIC, {binary, <<N:32>>}) || N <- Numbers],
+        ok
+    end),
+    _ = [{binary, <<N:32>>} = ws_client:recv(Socket) || {Socket, _} <- Members, N <- Numbers],
+    _ = [true = is_process_alive(Pid) || {_, Pid} <- Members],
+    ok.
 
 %% 1 MB for 200 clients that do not read, of one setting and of another.
 what_waits_for_many_is_held_once(Config) ->

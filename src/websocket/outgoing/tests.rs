@@ -32,7 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn shared(number: u8, size: usize) -> Rc<Shared> {
     let payload = vec![number; size];
     let frames = [Frame::Message(Kind::Binary, &payload)];
-    Broadcast::new(&frames, &Queued::new(None), 0).encoded(Encoder::new(None).class())
+    Broadcast::new(&frames, &Queued::new(None), Queued::new(None).share(), 0).encoded(Encoder::new(None).class())
 }
 
 /// Writes some of what waits, and at the end all of it.

@@ -112,7 +112,10 @@ fn kinds(mut frames: &[u8]) -> Vec<u8> {
 
 /// Delivers frames for many to this client alone.
 fn deliver(session: &mut Session, frames: &[Frame<'_>]) {
-    assert_eq!(session.deliver(&Broadcast::new(frames, &Queued::new(None), 1 << 20)), Delivered::Queued);
+    assert_eq!(
+        session.deliver(&Broadcast::new(frames, &Queued::new(None), Queued::new(None).share(), 1 << 20)),
+        Delivered::Queued
+    );
 }
 
 /// The bytes that a message takes behind what was sent before.
