@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 use crate::acceptor::{self, Acceptor, ListenError, Tell};
 use crate::echo::{self, Echo};
@@ -136,13 +136,14 @@ pub fn serve(flags: config::Serve) -> Result<(), Failure> {
             let asked = Rc::clone(&port);
             Rc::new(flags.limits.tls(move |name| asked.host(name)))
         });
-        let house = House::new(Rc::clone(&port) as Rc<dyn Application>, &flags.limits, flags.window, tls);
+        let (house, driving) = House::new(Rc::clone(&port) as Rc<dyn Application>, &flags.limits, flags.window, tls)?;
         house.gate.begin(flags.suspended);
         tokio::task::spawn_local(report::limits(Rc::clone(&port)));
         let accepting = tokio::task::spawn_local(house.accept(listener, listeners, Box::new(tell)));
         let result = tokio::select! {
             result = relay(&house, &port, &mut packets) => result,
             () = watchdog::watch(&port, flags.watchdog.0, flags.vm_timeout.0) => Err(Failure::Silent),
+            error = failure(driving) => Err(error),
         };
         accepting.abort();
         let _ = accepting.await; // Now the addresses are free for a successor.
@@ -174,10 +175,12 @@ pub fn echo(flags: config::Echo) -> Result<(), Failure> {
             }
             None => None,
         };
-        let house = House::new(Rc::clone(&echo) as Rc<dyn Application>, &flags.limits, ECHO_WINDOW, tls);
+        let (house, driving) = House::new(Rc::clone(&echo) as Rc<dyn Application>, &flags.limits, ECHO_WINDOW, tls)?;
         tokio::task::spawn_local(echo::answer(echo, Rc::clone(&house.streams), FLUSHED_AT_ONCE));
-        house.accept(listener, Some(listeners), Box::new(|_| {})).await;
-        Ok(())
+        tokio::select! {
+            () = house.accept(listener, Some(listeners), Box::new(|_| {})) => Ok(()),
+            error = failure(driving) => Err(error),
+        }
     })
 }
 
@@ -189,15 +192,22 @@ struct House {
 }
 
 impl House {
-    fn new(app: Rc<dyn Application>, limits: &config::Limits, window: usize, tls: Option<Rc<tls::Acceptor>>) -> Self {
+    /// And the task that gives WebSockets their turns, until the kernel fails.
+    fn new(
+        app: Rc<dyn Application>,
+        limits: &config::Limits,
+        window: usize,
+        tls: Option<Rc<tls::Acceptor>>,
+    ) -> io::Result<(Self, JoinHandle<io::Error>)> {
         let gate = Rc::new(Gate::new(&limits.gate()));
-        let streams = Streams::new(app, limits.streams(window));
+        let streams = Streams::new(app, limits.streams(window))?;
         let http = http::Server::new(Rc::clone(&streams), Rc::clone(&gate), limits.http());
         let http2 = Rc::new(limits.http2());
         let reception = Rc::new(Reception { options: limits.reception(), http, http2, tls });
         tokio::task::spawn_local(streams::keep_time(Rc::clone(&streams)));
         tokio::task::spawn_local(streams::keep_house(Rc::clone(&streams)));
-        Self { gate, streams, reception }
+        let driving = tokio::task::spawn_local(streams::give_turns(Rc::clone(&streams)));
+        Ok((Self { gate, streams, reception }, driving))
     }
 
     /// Takes clients in, for ever.
@@ -308,6 +318,11 @@ impl House {
         };
         let _ = tokio::time::timeout(FAREWELL, gone).await;
     }
+}
+
+/// Why WebSockets have no turns any more.
+async fn failure(driving: JoinHandle<io::Error>) -> Failure {
+    driving.await.unwrap_or_else(io::Error::other).into()
 }
 
 /// Runs a future, and the tasks that it spawns, in this thread.

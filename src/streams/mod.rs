@@ -1,21 +1,25 @@
 //! The table from number to stream, and what all streams share: the application behind them, when they want to be woken
-//! ([`alarms`]), what waits for their clients ([`queued`]), and who is to be written to.
+//! ([`alarms`]), whose turn it is ([`driver`]), what waits for their clients ([`queued`]), and who is to be written to.
 //!
-//! What a stream is lies above: a request ([`crate::http`]) or a WebSocket ([`crate::websocket`]). Everything runs in one
+//! What a stream is ([`Stream`]) lies above: a request ([`crate::http`]) or a WebSocket ([`crate::websocket`]). Everything runs in one
 //! thread, in one event loop; [`Streams`] is shared by reference count, without locks.
 
 pub mod alarms;
 pub mod application;
 pub mod broadcast;
 pub mod client;
+pub mod driver;
 mod due;
 pub mod queued;
 pub mod status;
+mod stream;
 pub mod survey;
 pub mod topics;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -31,9 +35,11 @@ use alarms::Alarms;
 use application::Application;
 use broadcast::Broadcast;
 use client::Paths;
+use driver::Driver;
 use due::{Due, Owed};
 use queued::Queued;
 use status::{Recent, Status};
+pub use stream::{Delivered, Stream, Turn};
 use topics::Topics;
 
 /// How often idle compression contexts are looked for.
@@ -44,77 +50,6 @@ const MOST_TRACES: usize = 16;
 
 /// What is sent to many goes to so many times fewer streams in a turn of the loop than may be written to for their own commands.
 const SHARED_PART: usize = 4;
-
-/// What commands can be sent to. Each call is short: it changes the stream's state, and wakes its task if that has to act.
-pub trait Stream {
-    /// Carries out a command. Says whether the stream has something to be written: it is then flushed at its turn.
-    fn command(&self, command: Command<'_>) -> bool;
-
-    /// Sends frames that others are sent, too.
-    fn deliver(&self, broadcast: &Broadcast) -> Delivered;
-
-    /// Writes what is left to be written, now that it is its turn.
-    fn flush(&self, _turn: Turn) {}
-
-    /// What a WebSocket's client has sent and was sent.
-    fn traffic(&self) -> Option<Traffic> {
-        None
-    }
-
-    /// Since when the client has taken nothing of what waits for it.
-    fn blocked_since(&self) -> Option<Instant>;
-
-    /// Ends the stream as if the client's `send_timeout` had passed.
-    fn give_up(&self);
-
-    /// Ends the stream because the whole process ends, as politely as it allows.
-    fn go_away(&self);
-
-    /// What there is to say of a WebSocket.
-    fn status(&self) -> Option<Status> {
-        None
-    }
-
-    /// Ends a WebSocket with a close frame, as if its handler had, but that nothing which waits is sent before. Says whether it
-    /// was open.
-    fn kick(&self, _code: u16, _text: &[u8]) -> bool {
-        false
-    }
-
-    /// Tells the application of the WebSocket's frames from now on.
-    fn trace(&self, _number: u64, _options: &TraceOptions) -> Result<(), &'static str> {
-        Err("not_found")
-    }
-
-    /// Ends that.
-    fn untrace(&self, _number: u64) {}
-
-    /// The alarm that it has set has rung.
-    fn ring(&self) {}
-
-    /// Gives back what is kept for a client that is idle.
-    fn rest(&self, _now: Instant) {}
-}
-
-/// Why a stream is written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// For a command of its own.
-    Own,
-    /// For what is sent to many.
-    Shared,
-}
-
-/// What has become of frames for many at one stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivered {
-    /// They are to be written: the stream is then flushed at its turn.
-    Queued,
-    /// There is nothing to do: they were dropped, the stream is flushed already, or it is no open WebSocket.
-    Nothing,
-    /// More waits than may: the client is to be closed.
-    TooMuch,
-}
 
 /// What holds for all streams; `None` is infinity.
 #[derive(Clone, Debug)]
@@ -139,6 +74,8 @@ pub struct Streams {
     pub queued: Rc<Queued>,
     /// When streams want to be woken.
     pub alarms: Alarms,
+    /// Gives turns to those that have no task of their own.
+    pub driver: Driver,
     /// What WebSockets' clients have asked for.
     pub paths: Paths,
     /// WebSockets that have ended.
@@ -167,12 +104,13 @@ struct Entry {
 }
 
 impl Streams {
-    /// An empty table.
-    pub fn new(app: Rc<dyn Application>, options: Options) -> Rc<Self> {
-        Rc::new(Self {
+    /// An empty table. To be called within the event loop.
+    pub fn new(app: Rc<dyn Application>, options: Options) -> io::Result<Rc<Self>> {
+        Ok(Rc::new(Self {
             app,
             queued: Queued::new(options.max_queued),
             alarms: Alarms::new(Instant::now()),
+            driver: Driver::new()?,
             paths: Paths::default(),
             recent: Recent::default(),
             traces: Cell::new(0),
@@ -184,7 +122,7 @@ impl Streams {
             last_id: Cell::new(0),
             dirty: Default::default(),
             farewell: Cell::default(),
-        })
+        }))
     }
 
     /// A number for a new stream.
@@ -440,7 +378,7 @@ impl Streams {
 
     /// Waits until there is no stream.
     pub async fn emptied(&self) {
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             if self.table.borrow().is_empty() {
                 return Poll::Ready(());
             }
@@ -467,6 +405,12 @@ pub async fn keep_time(streams: Rc<Streams>) {
         }
         streams.alarms.wait().await;
     }
+}
+
+/// Gives streams their turns for ever; the error is the kernel's.
+pub async fn give_turns(streams: Rc<Streams>) -> io::Error {
+    let turn = |id, cause| streams.stream(id).into_iter().for_each(|stream| stream.turn(cause));
+    poll_fn(|cx| streams.driver.poll(&*streams.app, turn, cx)).await
 }
 
 /// Looks after idle streams for ever.

@@ -50,7 +50,7 @@ fn members(count: StreamId) -> (Rc<Streams>, Done) {
         linger_timeout: None,
         topics: topics::Limits { topics: 1, per_stream: 1 },
     };
-    let streams = Streams::new(Rc::new(Port::default()), options);
+    let streams = Streams::new(Rc::new(Port::default()), options).expect("has a set of sockets");
     let done = Done::default();
     for id in 1..=count {
         streams.insert(id, Rc::new(Member(id, Rc::clone(&done))));

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::plain::Endpoint;
+use super::poller::{Poller, Readiness};
 use super::socket::Socket;
 use super::{line, scratch, within};
 
@@ -27,6 +28,34 @@ macro_rules! either {
 }
 
 impl Channel {
+    /// As [`Socket::polled_by`]; never for a stream, which its connection wakes.
+    pub fn polled_by(&mut self, poller: &Poller, number: u64) -> io::Result<()> {
+        match self {
+            Self::Socket(socket) => socket.polled_by(poller, number),
+            Self::Stream(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// As [`Socket::on_its_own`].
+    pub fn on_its_own(&mut self, poller: &Poller) -> io::Result<()> {
+        match self {
+            Self::Socket(socket) => socket.on_its_own(poller),
+            Self::Stream(_) => Ok(()),
+        }
+    }
+
+    /// Whether a [`Poller`] watches it.
+    pub fn is_polled(&self) -> bool {
+        matches!(self, Self::Socket(socket) if socket.is_polled())
+    }
+
+    /// As [`Socket::note`].
+    pub fn note(&self, news: Readiness) {
+        if let Self::Socket(socket) = self {
+            socket.note(news);
+        }
+    }
+
     /// As [`Socket::poll_read`].
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         either!(self, c => c.poll_read(cx, buf))

@@ -2,13 +2,14 @@
 //!
 //! [`Socket`] is a client's connection, which has TLS ([`tls`]) or has not, and may be shared by the streams of HTTP/2 ([`line`]);
 //! [`Channel`] is what carries a WebSocket, a connection or a stream; [`listener`] takes new ones in, [`scratch`] is the buffer
-//! into which all are read.
+//! into which all are read, and a [`poller`] watches many of them at once.
 
 mod channel;
 pub mod line;
 pub mod listener;
 pub mod output;
 mod plain;
+pub mod poller;
 pub mod scratch;
 mod socket;
 pub mod stall;

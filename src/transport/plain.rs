@@ -15,6 +15,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::poller::{Kind, Polled, Poller};
 use crate::metrics::count;
 
 /// One client's socket, without TLS.
@@ -22,6 +23,8 @@ use crate::metrics::count;
 pub enum Plain {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// One of either kind that a [`Poller`] watches: it wakes nobody, whoever waits for the poller knows its number.
+    Polled(Polled),
 }
 
 /// One end of a connection, as it appears in Cowboy's `peer` and `sock`.
@@ -54,22 +57,37 @@ impl fmt::Display for Endpoint {
 }
 
 macro_rules! either {
-    ($self:expr, $socket:ident => $call:expr) => {
+    ($self:expr, $socket:ident => $call:expr, $polled:ident => $else:expr) => {
         match $self {
             Plain::Tcp($socket) => $call,
             Plain::Unix($socket) => $call,
+            Plain::Polled($polled) => $else,
         }
     };
+    ($self:expr, $socket:ident => $call:expr) => {
+        either!($self, $socket => $call, $socket => $call)
+    };
+}
+
+/// What is ready, where it is known that it is.
+fn known(is_ready: bool) -> Poll<io::Result<()>> {
+    if is_ready { Poll::Ready(Ok(())) } else { Poll::Pending }
 }
 
 impl Plain {
     /// Reads what is there; 0 bytes are the client's end. A read that does not fill the buffer has taken all there was:
     /// the next one waits for the kernel to say so, and costs no system call.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buf = ReadBuf::new(buf);
-        let result = either!(self, s => Pin::new(s).poll_read(cx, &mut buf));
-        result.map_ok(|()| {
-            let n = buf.filled().len();
+        let mut filled = ReadBuf::new(buf);
+        let result = either!(
+            self,
+            s => Pin::new(s).poll_read(cx, &mut filled).map_ok(|()| filled.filled().len()),
+            s => match s.try_read(filled.initialize_unfilled()) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+                result => Poll::Ready(result),
+            }
+        );
+        result.map_ok(|n| {
             count(|metrics| metrics.socket_bytes_received.add(n as u64));
             n
         })
@@ -86,12 +104,12 @@ impl Plain {
 
     /// Ready when the event loop knows of something to read.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, s => s.poll_read_ready(cx))
+        either!(self, s => s.poll_read_ready(cx), s => known(s.is_readable()))
     }
 
     /// Ready when a write would take something.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, s => s.poll_write_ready(cx))
+        either!(self, s => s.poll_write_ready(cx), s => known(s.is_writable()))
     }
 
     /// Writes what the kernel takes, or fails with `WouldBlock`.
@@ -118,8 +136,8 @@ impl Plain {
     /// Has the kernel give up a client that acknowledges nothing for so long (TCP_USER_TIMEOUT), where it can.
     pub fn give_up_after(&self, timeout: Duration) {
         #[cfg(target_os = "linux")]
-        if let Self::Tcp(s) = self {
-            let _ = SockRef::from(s).set_tcp_user_timeout(Some(timeout)); // Without it that takes the kernel longer.
+        if let Self::Tcp(_) | Self::Polled(_) = self {
+            let _ = SockRef::from(self).set_tcp_user_timeout(Some(timeout)); // Without it that takes the kernel longer.
         }
         #[cfg(not(target_os = "linux"))]
         let _ = timeout;
@@ -132,12 +150,40 @@ impl Plain {
 
     /// The client's end and ours.
     pub fn endpoints(&self) -> io::Result<(Endpoint, Endpoint)> {
-        fn local(addr: &tokio::net::unix::SocketAddr) -> Endpoint {
-            Endpoint::Local(addr.as_pathname().unwrap_or(Path::new("")).to_owned())
+        fn endpoint(addr: &socket2::SockAddr) -> Endpoint {
+            match addr.as_socket() {
+                Some(addr) => Endpoint::Ip(addr),
+                None => Endpoint::Local(addr.as_pathname().unwrap_or(Path::new("")).to_owned()),
+            }
         }
+        let socket = SockRef::from(self);
+        Ok((endpoint(&socket.peer_addr()?), endpoint(&socket.local_addr()?)))
+    }
+
+    /// From here on `poller` watches it, under this number, and no task is woken for it. Where that fails nothing has changed.
+    pub fn polled_by(&mut self, poller: &Poller, number: u64) -> io::Result<()> {
+        let polled = Polled::new(self.handle()?);
+        poller.add(&polled, number)?;
+        *self = Self::Polled(polled);
+        Ok(())
+    }
+
+    /// From here on the event loop watches it for the task that holds it.
+    pub fn on_its_own(&mut self, poller: &Poller) -> io::Result<()> {
+        poller.remove(self)?;
+        *self = match self.handle()? {
+            Kind::Tcp(s) => Self::Tcp(TcpStream::from_std(s)?),
+            Kind::Unix(s) => Self::Unix(UnixStream::from_std(s)?),
+        };
+        Ok(())
+    }
+
+    /// Another handle of it, of which nobody knows.
+    fn handle(&self) -> io::Result<Kind> {
+        let fd = self.as_fd().try_clone_to_owned()?;
         Ok(match self {
-            Self::Tcp(s) => (Endpoint::Ip(s.peer_addr()?), Endpoint::Ip(s.local_addr()?)),
-            Self::Unix(s) => (local(&s.peer_addr()?), local(&s.local_addr()?)),
+            Self::Tcp(_) | Self::Polled(Polled { kind: Kind::Tcp(_), .. }) => Kind::Tcp(fd.into()),
+            Self::Unix(_) | Self::Polled(Polled { kind: Kind::Unix(_), .. }) => Kind::Unix(fd.into()),
         })
     }
 }

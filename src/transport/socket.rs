@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::plain::{Endpoint, Plain};
+use super::poller::{Poller, Readiness};
 use super::{scratch, tls, within};
 
 /// The event loop's buffer is one for [`Socket::poll_read`].
@@ -28,6 +29,28 @@ macro_rules! either {
 }
 
 impl Socket {
+    /// From here on `poller` watches it, under this number, and no task is woken for it. Where that fails nothing has changed.
+    pub fn polled_by(&mut self, poller: &Poller, number: u64) -> io::Result<()> {
+        either!(self, s => s.polled_by(poller, number))
+    }
+
+    /// From here on the event loop watches it for the task that holds it.
+    pub fn on_its_own(&mut self, poller: &Poller) -> io::Result<()> {
+        either!(self, s => s.on_its_own(poller))
+    }
+
+    /// Whether a [`Poller`] watches it.
+    pub fn is_polled(&self) -> bool {
+        matches!(self.plain(), Plain::Polled(_))
+    }
+
+    /// The poller that watches it has told this.
+    pub fn note(&self, news: Readiness) {
+        if let Plain::Polled(polled) = self.plain() {
+            polled.note(news);
+        }
+    }
+
     /// Reads what is there; 0 bytes are the client's end. A read that does not fill the buffer has taken all there was:
     /// the next one waits for the kernel to say so, and costs no system call. The buffer has [`tls::LEAST_BUFFER`] bytes
     /// at least, and its content behind what was read is lost.

@@ -1,7 +1,8 @@
 //! One WebSocket: the client's socket on one side, the application on the other, the protocol (`ws/`) between them.
 //!
-//! Two callers in one thread: the stream's own task, which reads, keeps time, and writes what could not be written at
-//! once; and the port's reader, which carries out the VM's commands and has their frames written when it is their turn.
+//! Two callers in one thread: whoever gives it its turns, in which it reads, keeps time, and writes what could not be written at
+//! once; and the port's reader, which carries out the VM's commands and has their frames written when it is their turn. Turns come
+//! of the streams' driver, one task for all WebSockets that have a socket, or, for a stream of HTTP/2, of a task of its own.
 //! An idle WebSocket holds no buffer. Its state is in `session.rs`.
 //!
 //! Nothing is unbounded: above the window of events that the application has not used up, or of frames that the client
@@ -19,7 +20,7 @@ mod traffic;
 pub use session::Session;
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -43,30 +44,43 @@ use outgoing::Outgoing;
 use session::{NO_CLOSE, NO_CODE, Phase};
 use traffic::{received, sent};
 
-/// One WebSocket, shared by its task, the table of streams, and the lists of those to be flushed.
+/// Reads in one turn: then others have theirs.
+const MOST_READS: usize = 32;
+
+/// One WebSocket, shared by the table of streams, the lists of those to be flushed, and its task, if it has one.
 pub struct Websocket {
     id: StreamId,
     streams: Rc<Streams>,
     socket: RefCell<Channel>,
     state: RefCell<Session>,
+    /// Of a stream of HTTP/2.
     task: Cell<Option<Waker>>,
+    /// What it has asked of the driver and not got: a turn, and one when clients may be read.
+    asked: Cell<Asked>,
     /// In which lists of those to be flushed it is, by their turn.
     dirty: Cell<[bool; 2]>,
     /// What this client has in the sum of what waits for all of them.
     share: Cell<usize>,
     /// Where its backlog is counted.
     backlog: Cell<u8>,
-    /// Wakes the task for its deadlines.
+    /// Wakes it for its deadlines.
     alarm: Alarm,
     client: Client,
     /// Counts the socket to its end; a stream of HTTP/2 is counted with its connection.
     permit: Option<Permit>,
 }
 
-/// Runs the WebSocket from here on, in a task of its own: what HTTP needed is freed. `path` is what the client has asked for.
+/// See `Websocket::asked`.
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    turn: bool,
+    read: bool,
+}
+
+/// Runs the WebSocket from here on: what HTTP needed is freed. `path` is what the client has asked for.
 pub fn start(
     streams: &Rc<Streams>,
-    socket: Channel,
+    mut socket: Channel,
     (peer, path): (Peer, &[u8]),
     id: StreamId,
     mut session: Session,
@@ -75,6 +89,8 @@ pub fn start(
     if permit.is_none() {
         session.counts_as_stream();
     }
+    // A socket that cannot be watched together with the others is watched by itself.
+    let is_driven = socket.polled_by(&streams.driver.poller, id).is_ok();
     let client = Client { peer, path: streams.paths.get(path), since: Instant::now() };
     let websocket = Rc::new(Websocket {
         id,
@@ -82,6 +98,7 @@ pub fn start(
         socket: RefCell::new(socket),
         state: RefCell::new(session),
         task: Cell::default(),
+        asked: Cell::default(),
         dirty: Cell::default(),
         share: Cell::default(),
         backlog: Cell::default(),
@@ -98,19 +115,24 @@ pub fn start(
         websocket.tell_stats(&mut state);
     }
     count(|metrics| metrics.handshakes.add(1));
-    tokio::task::spawn_local(run(websocket));
-}
-
-/// The stream's task. It is held for every idle client: up to 24 bytes it fits, with tokio's part, in one block of 128.
-#[expect(clippy::manual_async_fn, reason = "an `async fn` holds its argument twice, and does not fit")]
-fn run(websocket: Rc<Websocket>) -> impl Future<Output = ()> {
-    async move {
-        let phase = poll_fn(|cx| websocket.poll(cx)).await;
-        end(websocket, phase);
+    if is_driven {
+        websocket.wake();
+    } else {
+        tokio::task::spawn_local(run(websocket));
     }
 }
 
-/// The task has ended. Where a close frame was the last, the client has time to take it, in a task of its own.
+/// The task of one that has its own.
+async fn run(websocket: Rc<Websocket>) {
+    let phase = poll_fn(|cx| {
+        websocket.task.set(Some(cx.waker().clone()));
+        websocket.poll(cx)
+    })
+    .await;
+    end(websocket, phase);
+}
+
+/// It is over. Where a close frame was the last, the client has time to take it, in a task of its own.
 fn end(websocket: Rc<Websocket>, phase: Phase) {
     let streams = Rc::clone(&websocket.streams);
     websocket.end_trace(&mut websocket.state.borrow_mut(), "closed");
@@ -119,26 +141,49 @@ fn end(websocket: Rc<Websocket>, phase: Phase) {
     streams.queued.set(&websocket.share, 0);
     count(|metrics| metrics.backlog(&websocket.backlog, 0));
     if let (Phase::Ending, Ok(Websocket { socket, permit, .. })) = (phase, Rc::try_unwrap(websocket)) {
-        tokio::task::spawn_local(async move {
-            socket.into_inner().linger(streams.options.linger_timeout).await;
-            drop(permit);
-        });
+        let mut socket = socket.into_inner();
+        if socket.on_its_own(&streams.driver.poller).is_ok() {
+            tokio::task::spawn_local(async move {
+                socket.linger(streams.options.linger_timeout).await;
+                drop(permit);
+            });
+        }
     }
 }
 
 impl Websocket {
     fn wake(&self) {
-        if let Some(task) = self.task.take() {
-            task.wake();
+        if !self.is_driven() {
+            self.task.take().into_iter().for_each(Waker::wake);
+        } else if !self.asked.get().turn {
+            self.asked.set(Asked { turn: true, ..self.asked.get() });
+            self.streams.driver.wake(self.id);
         }
     }
 
-    /// The task's turn: read, write, look at the clock, until there is nothing to do. Ready at the end.
+    /// Whether the driver gives it its turns.
+    fn is_driven(&self) -> bool {
+        self.socket.borrow().is_polled()
+    }
+
+    /// Whether so much waits for the application that the client should not be read; if so there is a turn later.
+    fn poll_congested(&self, cx: &mut Context<'_>) -> bool {
+        if !self.is_driven() {
+            return self.streams.app.poll_congested(cx);
+        }
+        let is_congested = self.streams.app.is_congested();
+        if is_congested && !self.asked.get().read {
+            self.asked.set(Asked { read: true, ..self.asked.get() });
+            self.streams.driver.hold(self.id);
+        }
+        is_congested
+    }
+
+    /// Its turn: read, write, look at the clock, until there is nothing to do. Ready at the end.
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Phase> {
-        loop {
+        for _ in 0..MOST_READS {
             self.streams.shed();
             let mut state = self.state.borrow_mut();
-            self.task.set(Some(cx.waker().clone()));
             self.write(&mut state);
             if state.phase == Phase::Gone || (state.phase == Phase::Ending && self.writable(&state) == 0) {
                 // In a list of those to be flushed it is still held; the last flush wakes us.
@@ -149,7 +194,7 @@ impl Websocket {
                 again |= self.socket.borrow_mut().poll_write_ready(cx).is_ready();
             }
             state.waits_for_client = state.reading(self.streams.options.window);
-            if state.waits_for_client && !self.streams.app.poll_congested(cx) {
+            if state.waits_for_client && !self.poll_congested(cx) {
                 again |= self.read(&mut state, cx);
             } else {
                 let held = self.socket.borrow_mut().poll_hold(cx); // Given back: `lost` looks at the socket.
@@ -162,6 +207,8 @@ impl Websocket {
                 return Poll::Pending;
             }
         }
+        self.wake();
+        Poll::Pending
     }
 
     /// Decodes what was left, or reads once. Says whether something has changed.
@@ -383,10 +430,6 @@ mod tests {
 
     #[test]
     fn an_idle_websocket_is_small() {
-        fn size<F: Future>(_: fn(Rc<Websocket>) -> F) -> usize {
-            size_of::<F>()
-        }
         assert!(size_of::<Websocket>() <= 584, "{}", size_of::<Websocket>());
-        assert!(size(run) <= 24, "{}", size(run));
     }
 }

@@ -1,14 +1,17 @@
 //! What a WebSocket does when the VM or the process says so: its part of the table of streams.
 
 use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
 
-use super::Websocket;
 use super::session::{Misplaced, Phase, Session};
 use super::trace::{Tap, Trace};
+use super::{Asked, Websocket, end};
 use crate::port::message::{Command, Reason, State, TraceOptions, Traffic};
 use crate::streams::broadcast::Broadcast;
+use crate::streams::driver::Cause;
 use crate::streams::status::{End, Status};
 use crate::streams::{Delivered, Stream, Turn};
 
@@ -121,10 +124,21 @@ impl Stream for Websocket {
         }
     }
 
-    /// The task looks at its deadlines.
+    /// It looks at its deadlines.
     fn ring(&self) {
         self.alarm.has_rung();
         self.wake();
+    }
+
+    fn turn(self: Rc<Self>, cause: Cause) {
+        match cause {
+            Cause::News(news) => self.socket.borrow().note(news),
+            Cause::Woken => self.asked.set(Asked { turn: false, ..self.asked.get() }),
+            Cause::Released => self.asked.set(Asked { read: false, ..self.asked.get() }),
+        }
+        if let Poll::Ready(phase) = self.poll(&mut Context::from_waker(Waker::noop())) {
+            end(self, phase);
+        }
     }
 
     /// Gives back what compression keeps between messages.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use super::session::{self, Session};
 use crate::metrics::TlsVersion;
 use crate::transport::plain::Plain;
+use crate::transport::poller::Poller;
 use crate::transport::scratch;
 
 /// Plaintext that is encrypted at a time.
@@ -55,6 +56,16 @@ impl Stream {
     /// The socket below.
     pub fn plain(&self) -> &Plain {
         &self.socket
+    }
+
+    /// As [`crate::transport::Socket::polled_by`].
+    pub fn polled_by(&mut self, poller: &Poller, number: u64) -> io::Result<()> {
+        self.socket.polled_by(poller, number)
+    }
+
+    /// As [`crate::transport::Socket::on_its_own`].
+    pub fn on_its_own(&mut self, poller: &Poller) -> io::Result<()> {
+        self.socket.on_its_own(poller)
     }
 
     /// The client's own certificate, in DER.

@@ -93,7 +93,7 @@ impl Talk {
     fn start() -> Self {
         let port = Rc::new(Port::default());
         let (limits, window) = FLAGS.with(|flags| (flags.limits.clone(), flags.window));
-        let streams = Streams::new(Rc::clone(&port) as Rc<_>, limits.streams(window));
+        let streams = Streams::new(Rc::clone(&port) as Rc<_>, limits.streams(window)).expect("has a set of sockets");
         let gate = Rc::new(Gate::new(&limits.gate()));
         let (connection, any) = gate.admit();
         let server = http::Server::new(Rc::clone(&streams), gate, limits.http());
