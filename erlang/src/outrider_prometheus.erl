@@ -41,7 +41,7 @@ content_type(openmetrics) -> <<"application/openmetrics-text; version=1.0.0; cha
 -spec text(format(), [outrider_metrics:listener()]) -> iodata().
 text(Format, Listeners) ->
     Sidecars = [
-        {[{listener, name(Ref)}, {sidecar, integer_to_binary(Number)}], Metrics}
+        {[{listener, outrider_text:name(Ref)}, {sidecar, integer_to_binary(Number)}], Metrics}
      || #{listener := Ref, sidecars := Sidecars} <- Listeners, #{number := Number, metrics := Metrics} <- Sidecars
     ],
     [[family(Format, Rows, Sidecars) || Rows <- families(outrider_metrics_table:rows())], ["# EOF\n" || Format =:= openmetrics]].
@@ -77,7 +77,7 @@ samples(#{type := histogram}, {histogram, Sum, Buckets}) ->
     Bounds ++ [{<<"_sum">>, [], {seconds, Sum}}, {<<"_count">>, [], Count}];
 samples(#{by := By} = Row, Numbers) ->
     Fixed = maps:get(labels, Row, []),
-    [{<<>>, Fixed ++ [{By, name(Label)}], Number} || {Label, Number} <- lists:sort(maps:to_list(Numbers))];
+    [{<<>>, Fixed ++ [{By, outrider_text:name(Label)}], Number} || {Label, Number} <- lists:sort(maps:to_list(Numbers))];
 samples(#{unit := microseconds} = Row, Number) ->
     [{<<>>, maps:get(labels, Row, []), {seconds, Number}}];
 samples(Row, Number) ->
@@ -97,16 +97,6 @@ seconds(Us) when Us >= 100 ->
 seconds(Us) ->
     [Mantissa, Exponent] = string:split(float_to_binary(Us / 1.0e6, [{scientific, 4}]), "e-"),
     iolist_to_binary([string:trim(string:trim(Mantissa, trailing, "0"), trailing, "."), "e-", Exponent]).
-
-name(Name) when is_atom(Name) -> atom_to_binary(Name);
-name(Name) when is_integer(Name) -> integer_to_binary(Name);
-name(Name) when is_binary(Name) ->
-    case unicode:characters_to_binary(Name) of
-        Text when is_binary(Text) -> Text;
-        _ -> name({Name})
-    end;
-name(Name) ->
-    unicode:characters_to_binary(io_lib:format("~0tp", [Name])).
 
 escaped(Where, Text) ->
     << <<(escape(Where, C))/binary>> || <<C>> <= Text >>.

@@ -125,7 +125,7 @@ authority(Req) ->
 -spec websocket_init(#viewer{}) -> {cowboy_websocket:commands(), #viewer{}}.
 websocket_init(Viewer = #viewer{ref = Ref, req = Req, options = Options}) ->
     Hello = #{
-        kind => hello, listener => outrider_sample:name(Ref), node => node(), sorts => outrider_dashboard_feed:sorts(),
+        kind => hello, listener => outrider_text:name(Ref), node => node(), sorts => outrider_dashboard_feed:sorts(),
         may => maps:from_list([{Action, may(Action, Req, Options)} || Action <- [peers, kick, trace]])
     },
     join(backlog, [json(Hello)], Viewer).

@@ -159,7 +159,7 @@ clients(Ref, Sort, #{status := Status, sidecars := Sidecars}) ->
     end.
 
 shown(View = #{listener := Ref, address := Address}) ->
-    View#{listener := outrider_sample:name(Ref), address := outrider_sample:address(Address)}.
+    View#{listener := outrider_text:name(Ref), address := outrider_text:address(Address)}.
 
 shown(undefined, _) -> undefined;
 shown(Connections, Peers) -> [client(Connection, Peers) || Connection <- Connections].
@@ -168,6 +168,6 @@ client(Connection = #{id := {Sidecar, Stream}, peer := Peer}, Peers) ->
     Keys = [sidecar, state, age, idle, messages_in, messages_out, bytes_in, bytes_out, backlog, credit_in, round_trip],
     Hidden = (maps:with(Keys, Connection))#{id => <<(pid_text(Sidecar))/binary, "-", (integer_to_binary(Stream))/binary>>},
     case Peers of
-        true -> Hidden#{peer => outrider_sample:address(Peer), path => maps:get(path, Connection)};
+        true -> Hidden#{peer => outrider_text:address(Peer), path => maps:get(path, Connection)};
         false -> Hidden
     end.

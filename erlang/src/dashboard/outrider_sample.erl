@@ -4,7 +4,7 @@
 %%% anew with each OS process; one that was replaced counts from its own beginning.
 -module(outrider_sample).
 
--export([take/1, between/2, name/1, address/1]).
+-export([take/1, between/2]).
 -export_type([sample/0, view/0]).
 
 -type sample() :: #{
@@ -171,15 +171,3 @@ bound(Rank, [{Bound, Count} | _]) when Count >= Rank -> Bound;
 bound(Rank, [{_, Count} | Buckets]) -> bound(Rank - Count, Buckets).
 
 sum(Numbers) -> lists:sum(Numbers).
-
-%% A listener's name as text.
--spec name(ranch:ref()) -> binary().
-name(Ref) when is_atom(Ref) -> atom_to_binary(Ref);
-name(Ref) when is_binary(Ref) -> Ref;
-name(Ref) -> unicode:characters_to_binary(io_lib:format("~0tp", [Ref])).
-
--spec address(outrider_registry:address() | {undefined, undefined}) -> binary() | undefined.
-address({undefined, undefined}) -> undefined;
-address({local, Path}) -> Path;
-address({Ip, Port}) when tuple_size(Ip) =:= 8 -> iolist_to_binary(["[", inet:ntoa(Ip), "]:", integer_to_binary(Port)]);
-address({Ip, Port}) -> iolist_to_binary([inet:ntoa(Ip), $:, integer_to_binary(Port)]).

@@ -155,7 +155,7 @@ listener({View = #{listener := Ref, status := Status, address := Address, connec
     [
         lines(
             [
-                ["== ", printable(outrider_sample:name(Ref)), "  ", atom_to_list(Status), "  ", printable(text_of(outrider_sample:address(Address)))],
+                ["== ", printable(outrider_text:name(Ref)), "  ", atom_to_list(Status), "  ", printable(text_of(outrider_text:address(Address)))],
                 ["websockets ", State(websocket), ", http ", State(http), ", closing ", State(closing), ", tls handshakes ",
                     State(tls_handshake), "; a second: accepted ", Rate(accepted), ", requests ", Rate(requests)],
                 ["a second: messages ", Rate(messages_in), " in, ", Rate(messages_out), " out; bytes ", Rate(bytes_in), " in, ",
@@ -199,7 +199,7 @@ room(Columns, Width) ->
 
 client(#{peer := Peer, path := Path, state := State} = Client, Columns) ->
     [cell_of(Key, Title, Client) || {Key, Title, _, _} <- Columns] ++
-        [[" ", [[atom_to_list(State), " "] || State =/= open], printable(text_of(outrider_sample:address(Peer))), " ", printable(Path)]].
+        [[" ", [[atom_to_list(State), " "] || State =/= open], printable(text_of(outrider_text:address(Peer))), " ", printable(Path)]].
 
 cell_of(process, _, #{pid := Pid}) -> text_of(Pid);
 cell_of(messages, "OUT", #{messages_out := Out}) -> count(Out);

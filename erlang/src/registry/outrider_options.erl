@@ -335,5 +335,4 @@ address(any, inet, Port) -> address({0, 0, 0, 0}, inet, Port);
 address(any, inet6, Port) -> address({0, 0, 0, 0, 0, 0, 0, 0}, inet6, Port);
 address(loopback, inet, Port) -> address({127, 0, 0, 1}, inet, Port);
 address(loopback, inet6, Port) -> address({0, 0, 0, 0, 0, 0, 0, 1}, inet6, Port);
-address(Ip, _, Port) when tuple_size(Ip) =:= 8 -> lists:flatten(io_lib:format("[~s]:~b", [inet:ntoa(Ip), Port]));
-address(Ip, _, Port) -> lists:flatten(io_lib:format("~s:~b", [inet:ntoa(Ip), Port])).
+address(Ip, _, Port) -> binary_to_list(outrider_text:address({Ip, Port})).

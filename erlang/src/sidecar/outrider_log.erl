@@ -69,8 +69,7 @@ peer(#{proxy_header := Header} = Known) ->
     end;
 peer(#{peer := Peer}) -> peer(Peer);
 peer({local, _}) -> "a Unix socket";
-peer({Ip, Port}) when tuple_size(Ip) =:= 8 -> ["[", inet:ntoa(Ip), "]:", integer_to_list(Port)];
-peer({Ip, Port}) -> [inet:ntoa(Ip), ":", integer_to_list(Port)];
+peer({_, _} = Peer) -> outrider_text:address(Peer);
 peer(_) -> "a client".
 
 %% A limit was reached so often since the last line about it.
