@@ -1,12 +1,15 @@
-%% What the process of an idle stream keeps of large messages and pieces of a response: nothing, whether they came or went.
+%% What the process of an idle stream keeps of large messages and pieces of a response: nothing, whether they came or went; and
+%% what that of the sidecar keeps of requests.
 -module(outrider_memory_SUITE).
 
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([a_message_that_came/1, a_message_that_came_while_the_handler_was_not_active/1, a_message_that_went/1]).
--export([messages_of_a_handler_that_keeps_them/1, a_piece_of_a_response/1]).
+-export([messages_of_a_handler_that_keeps_them/1, a_piece_of_a_response/1, many_requests/1]).
 
 -define(CLIENTS, 60).
 -define(LARGE, 2000000).
+%% The process of the sidecar looks for what it can give back four times as often.
+-define(WATCHDOG_MS, 2000).
 
 all() ->
     same_test:cases(?MODULE).
@@ -30,7 +33,7 @@ init_per_testcase(Case, Config) ->
         end}},
         Route("/go", #{websocket_handle => fun(_, State) -> {[{binary, binary:copy(<<1>>, ?LARGE)}], State} end}),
         Route("/keep", #{websocket_handle => fun({_, Data}, State) -> {[{text, <<"it came">>}], State#{kept => Data}} end})
-    ]}, Config).
+    ], transport => #{watchdog => ?WATCHDOG_MS}}, Config).
 
 end_per_testcase(Case, _) ->
     own_case:stop(Case).
@@ -75,6 +78,17 @@ a_piece_of_a_response(Config) ->
     end || _ <- lists:seq(1, 5)],
     ok = os_process:until(fun() -> held(Config) < ?LARGE end),
     5 = length(Clients).
+
+%% Only those that go on: their numbers and processes.
+many_requests(Config) ->
+    Clients = [client("/come", fun(_) -> ok end, Config) || _ <- lists:seq(1, 5 * ?CLIENTS)],
+    [Sidecar] = [Pid || Pid <- processes(), proc_lib:initial_call(Pid) =:= {outrider_sidecar, init, ['Argument__1']}],
+    ok = os_process:until(fun() -> old_heap(Sidecar) =:= 0 end),
+    true = length(Clients) =:= length(outrider:procs(maps:get(ref, own_case:server(Config)), connections)).
+
+old_heap(Pid) ->
+    {_, Info} = process_info(Pid, garbage_collection_info),
+    proplists:get_value(old_heap_block_size, Info).
 
 chunks(_, 0) -> ok;
 chunks(Socket, Left) -> chunks(Socket, Left - byte_size(http_client:chunk(Socket))).

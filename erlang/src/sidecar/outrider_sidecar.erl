@@ -268,9 +268,9 @@ own({host, Name}, State = #sidecar{ref = Ref, context = #{collector := Collector
     Answer = fun(Answer) -> outrider_collector:order(0, {host, Name, Answer}, Collector) end,
     ok = outrider_certificates:host(Ref, Name, Answer),
     State;
-%% For the watchdog, which has seen it come.
-own(pong, State) ->
-    State;
+%% For the watchdog, which has seen it come four times in its period: an occasion for what is to be done now and then.
+own(pong, State = #sidecar{streams = Streams}) ->
+    State#sidecar{streams = outrider_streams:rest(Streams)};
 %% It listens again: it has not been stopped after a drain.
 own({listening, [_ | _]} = Event, State = #sidecar{listening = Listening, streams = Streams}) ->
     State#sidecar{listening = outrider_listening:event(Event, Listening), streams = outrider_streams:untell(Streams)};

@@ -5,7 +5,7 @@
 %%% back to the caller.
 -module(outrider_streams).
 
--export([new/1, dispatch/2, dispatch_last/2, down/3, upgraded/3, tell/2, untell/1]).
+-export([new/1, dispatch/2, dispatch_last/2, down/3, upgraded/3, tell/2, untell/1, rest/1]).
 -export([pid/2, pids/1, is_empty/1, count/1, brief/1]).
 -export_type([streams/0]).
 
@@ -26,7 +26,10 @@
     %% Which of them are to be told of a drain, and the drain, once there is one.
     told = #{} :: #{pos_integer() => []},
     drain = none :: none | map(),
-    accepted = 0 :: non_neg_integer()
+    accepted = 0 :: non_neg_integer(),
+    %% What tells one state from another, at the last rest/1; and whether the process has collected since it became that.
+    rested = {0, 0} :: {Accepted :: non_neg_integer(), Streams :: non_neg_integer()},
+    is_collected = true :: boolean()
 }).
 
 -opaque streams() :: #streams{}.
@@ -115,6 +118,20 @@ tell(Drain, S = #streams{pids = Pids, told = Told}) ->
 -spec untell(streams()) -> streams().
 untell(S) ->
     S#streams{drain = none}.
+
+%% To be called now and then: collects once when no stream has come or gone since the last time. What many of them have left
+%% in the table's process, some 250 bytes each, would stay there for as long as nothing makes its heap grow.
+-spec rest(streams()) -> streams().
+rest(S = #streams{pids = Pids, accepted = Accepted, rested = Rested, is_collected = IsCollected}) ->
+    case {Accepted, map_size(Pids)} of
+        Rested when IsCollected ->
+            S;
+        Rested ->
+            true = erlang:garbage_collect(),
+            S#streams{is_collected = true};
+        Now ->
+            S#streams{rested = Now, is_collected = false}
+    end.
 
 %% The process of a stream that is there.
 -spec pid(pos_integer(), streams()) -> pid() | undefined.
