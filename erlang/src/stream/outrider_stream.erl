@@ -29,10 +29,20 @@
     response :: outrider_response:response()
 }).
 
-%% The process. The link to the parent is made before anything else; if the parent is gone, its exit signal arrives at
-%% once. A stream of a port that is gone finds the monitor's message, likewise.
--spec start(outrider_context:context(), pos_integer(), map()) -> no_return().
-start(Context = #{ref := Ref, port := Port, parent := Parent, ancestors := Ancestors}, Number, Head) ->
+%% The process. Of an exit proc_lib makes a stacktrace before it looks at the reason; so the normal end, which every request has,
+%% goes back to it as a return.
+-spec start(outrider_context:context(), pos_integer(), map()) -> ok.
+start(Context, Number, Head) ->
+    try
+        run(Context, Number, Head)
+    catch
+        exit:normal -> ok
+    end.
+
+%% The link to the parent is made before anything else; if the parent is gone, its exit signal arrives at once. A stream of a port
+%% that is gone finds the monitor's message, likewise.
+-spec run(outrider_context:context(), pos_integer(), map()) -> no_return().
+run(Context = #{ref := Ref, port := Port, parent := Parent, ancestors := Ancestors}, Number, Head) ->
     process_flag(trap_exit, true),
     link(Parent),
     put('$ancestors', Ancestors),
