@@ -25,8 +25,8 @@ build: setup-demo ## the sidecar and the application
 	@[ -x priv/bin/outrider ] || echo "building the sidecar; the first time takes some minutes"
 	rebar3 compile
 
-demo: build ## run the chat of examples/chat, or EXAMPLE=ticker; PORT=8080
-	@PORT=$(PORT) scripts/demo.sh $(EXAMPLE)
+demo: build ## run the chat of examples/chat, or EXAMPLE=ticker, or trouble; PORT=8080
+	@PORT=$(PORT) $(if $(filter trouble,$(EXAMPLE)),SECONDS=$(if $(filter file,$(origin SECONDS)),600,$(SECONDS))) scripts/demo.sh $(EXAMPLE)
 
 test: ## every check and test, with a summary
 	@scripts/test.sh

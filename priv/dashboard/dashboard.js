@@ -195,13 +195,11 @@ const CLIENT = [
   { style: "number", label: "received", show: (c) => [[count(c.messages_in), ""], [` · ${bytes(c.bytes_in)}`, "faint"]] },
   { style: "number", label: "sent", show: (c) => [[count(c.messages_out), ""], [` · ${bytes(c.bytes_out)}`, "faint"]] },
   { style: "number", label: "backlog", show: (c) => (c.backlog ? bytes(c.backlog) : "–") },
-  { style: "number", label: "unhandled", show: (c) => (c.credit_in ? bytes(c.credit_in) : "–") },
+  { style: "number", label: "credit in", show: (c) => (c.credit_in ? bytes(c.credit_in) : "–") },
   { style: "number", label: "round trip", show: (c) => (c.round_trip === null ? "–" : micro(c.round_trip)) },
   { label: "state", show: (c) => [[c.state, c.state === "open" ? "open" : "bad"]] },
   { style: "actions", make: (c) => actions(c.id) },
 ];
-
-const SORTS = { credit_in: "unhandled" };
 
 let sure = null; // { id, timer } of the client whose Kick was pressed once
 
@@ -327,7 +325,7 @@ function handle(message) {
       document.title = `${message.listener} · ${message.node}`;
       $("where").dataset.node = message.node;
       $("where").textContent = message.node;
-      $("sort").replaceChildren(...message.sorts.map((name) => element("option", { value: name }, SORTS[name] ?? name.replace("_", " "))));
+      $("sort").replaceChildren(...message.sorts.map((name) => element("option", { value: name }, name.replace("_", " "))));
       $("sort").value = wantedSort ?? message.sorts[0];
       if (wantedSort) say(`sort ${wantedSort}`);
       $("clients").tBodies[0].replaceChildren();

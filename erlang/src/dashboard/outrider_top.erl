@@ -30,7 +30,7 @@
 %% the clients are sorted by stays.
 -define(COLUMNS, [
     {process, "PROCESS", 13, 0}, {age, "AGE", -6, 3}, {idle, "IDLE", -6, 2}, {messages, "MSGS IN", -8, 4}, {messages, "OUT", -8, 4},
-    {bytes_in, "BYTES IN", -9, 5}, {bytes_out, "OUT", -9, 5}, {backlog, "BACKLOG", -9, 0}, {credit_in, "UNHANDLED", -10, 0},
+    {bytes_in, "BYTES IN", -9, 5}, {bytes_out, "OUT", -9, 5}, {backlog, "BACKLOG", -9, 0}, {credit_in, "CREDIT IN", -10, 0},
     {round_trip, "TRIP", -9, 1}
 ]).
 -define(MOST_RANK, 5).
