@@ -147,15 +147,8 @@ reads(Pid) ->
 %% A sidecar that has not told what it has counted is not asked to look at all its clients.
 clients(Ref, Sort, #{status := Status, sidecars := Sidecars}) ->
     case Status =/= stopped andalso [] =:= [Number || #{number := Number, outcome := no_answer} <- Sidecars] of
-        true ->
-            try outrider:connections(Ref, #{sort => Sort, limit => ?CLIENTS}) of
-                {error, _} -> undefined;
-                Connections -> Connections
-            catch
-                error:badarg -> undefined
-            end;
-        false ->
-            undefined
+        true -> outrider_sample:clients(Ref, Sort, ?CLIENTS);
+        false -> undefined
     end.
 
 shown(View = #{listener := Ref, address := Address}) ->

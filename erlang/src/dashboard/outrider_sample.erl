@@ -4,7 +4,7 @@
 %%% anew with each OS process; one that was replaced counts from its own beginning.
 -module(outrider_sample).
 
--export([take/1, between/2]).
+-export([take/1, between/2, clients/3]).
 -export_type([sample/0, view/0]).
 
 -type sample() :: #{
@@ -171,3 +171,13 @@ bound(Rank, [{Bound, Count} | _]) when Count >= Rank -> Bound;
 bound(Rank, [{_, Count} | Buckets]) -> bound(Rank - Count, Buckets).
 
 sum(Numbers) -> lists:sum(Numbers).
+
+%% The first clients by a measure; undefined where the sidecars do not say, or the listener does not run.
+-spec clients(ranch:ref(), Sort :: atom(), Limit :: pos_integer()) -> [outrider_connections:connection()] | undefined.
+clients(Ref, Sort, Limit) ->
+    try outrider:connections(Ref, #{sort => Sort, limit => Limit}) of
+        {error, _} -> undefined;
+        Connections -> Connections
+    catch
+        error:badarg -> undefined
+    end.

@@ -7,7 +7,7 @@
 %%% chose, their paths, is shown with everything but printable ASCII as %XX: no client can write to an operator's terminal.
 -module(outrider_top).
 
--export([start/0, start/1, print/0, print/1, text/3]).
+-export([start/0, start/1, print/0, print/1, text/3, printable/1]).
 -export_type([options/0]).
 
 -type options() :: #{
@@ -96,12 +96,7 @@ loop(Options = #{interval := Interval, sort := Sort, limit := Limit, count := Co
 
 -spec page(outrider_sample:view(), outrider_dashboard_feed:sort(), pos_integer()) -> page().
 page(View = #{listener := Ref}, Sort, Limit) ->
-    try outrider:connections(Ref, #{sort => Sort, limit => Limit}) of
-        {error, _} -> {View, undefined};
-        Connections -> {View, Connections}
-    catch
-        error:badarg -> {View, undefined}
-    end.
+    {View, outrider_sample:clients(Ref, Sort, Limit)}.
 
 key([Letter | _], Options) ->
     case lists:keyfind(Letter, 1, ?SORTS) of
@@ -231,6 +226,8 @@ text_of(Integer) when is_integer(Integer) -> integer_to_list(Integer);
 text_of(Atom) when is_atom(Atom) -> atom_to_list(Atom);
 text_of(Text) -> Text.
 
+%% Text of others, as what it can write to a terminal: printable ASCII, and everything else as %XX.
+-spec printable(iodata()) -> iodata().
 printable(Text) ->
     [printed(C) || C <- binary_to_list(iolist_to_binary(Text))].
 
