@@ -16,8 +16,9 @@
 -export([all_that_are_meant_are_kicked_at_a_rate/1, bad_close_frames_are_refused/1]).
 -export([the_label_says_whose_process_it_is/1, those_whose_handler_is_behind_come_first/1]).
 
+%% The tunnel of TLS has a port of its own.
 all() ->
-    same_test:cases(?MODULE).
+    same_test:cases(?MODULE) -- same_test:not_over_tls([each_key_says_what_it_means, the_last_ones_that_ended_and_why]).
 
 init_per_testcase(Case, Config) ->
     [{listener, Case} | Config].

@@ -324,10 +324,17 @@ a_client_that_takes_nothing_is_closed(_) ->
     end}}]}]),
     {ok, _} = outrider:start_tls(?MODULE, [{port, 0}, {send_timeout, 300}, {sndbuf, 4096} | Chain], #{env => #{dispatch => Dispatch}}),
     {ok, Socket} = tls_case:connect(#{port => outrider:get_port(?MODULE)}, [{recbuf, 4096}]),
+    Before = most_memory(),
     ok = ssl:send(Socket, http_client:request("GET", "/")),
     os_process:until(fun() -> outrider:procs(?MODULE, connections) =/= [] end),
     os_process:until(fun() -> outrider:procs(?MODULE, connections) =:= [] end),
-    {error, closed} = drained(Socket).
+    {error, closed} = drained(Socket),
+    {true, _} = {most_memory() - Before < 5000, most_memory() - Before}.
+
+%% In kB, since the sidecar began.
+most_memory() ->
+    [Kilobytes, "kB"] = os_process:status(os_process:sidecar(?MODULE), "VmHWM"),
+    list_to_integer(Kilobytes).
 
 drained(Socket) ->
     case ssl:recv(Socket, 0, 5000) of
@@ -342,6 +349,36 @@ a_clean_end(_) ->
         "openssl s_client -quiet -ign_eof -connect 127.0.0.1:" ++ integer_to_list(Port) ++ " 2>&1"),
     nomatch = string:find(Said, "unexpected eof"),
     true = string:find(Said, "HTTP/1.1 200") =/= nomatch.
+
+%% So does a drain: of a connection between two requests, and of a WebSocket, behind its close frame. A sidecar that is killed has no
+%% time for it, which shows that the client would tell.
+a_clean_end_by_a_drain(_) ->
+    Drained = fun() -> {ok, _} = outrider:drain(?MODULE, #{over => 0, timeout => 10000}) end,
+    Killed = fun() -> os_process:signal(os_process:sidecar(?MODULE), "KILL") end,
+    Get = {http_client:request("GET", "/"), "HTTP/1.1 200"},
+    Upgrade = {ws_client:handshake("/ws"), "HTTP/1.1 101"},
+    _ = [{Cut, _, _} = {end_of_client(Request, Version, End) =:= cut, Request, Version} || {Request, End, Cut} <- [
+        {Get, Drained, false}, {Upgrade, Drained, false}, {Get, Killed, true}, {Upgrade, Killed, true}
+    ], Version <- ["-tls1_2", "-tls1_3"]],
+    ok.
+
+end_of_client({Request, Answer}, Version, End) ->
+    Dispatch = cowboy_router:compile([{'_', [
+        {"/", http_script_h, #{silent => true, init => fun(Req, State) -> {ok, cowboy_req:reply(200, Req), State} end}},
+        {"/ws", ws_bare_h, []}
+    ]}]),
+    {ok, _} = outrider:start_tls(?MODULE, [{port, 0} | tls_tunnel:certificate()], #{env => #{dispatch => Dispatch}}),
+    Client = open_port({spawn, tls_case:openssl(outrider:get_port(?MODULE), "-quiet -ign_eof " ++ Version)}, [exit_status]),
+    true = port_command(Client, Request),
+    Said = tls_case:said(Client, Answer),
+    {true, _} = {string:find(Said, Answer) =/= nomatch, Said},
+    _ = End(),
+    Rest = tls_case:said(Client, "unexpected eof"),
+    _ = try outrider:stop_listener(?MODULE) catch error:badarg -> ok end,
+    case string:find(Rest, "unexpected eof") of
+        nomatch -> Rest;
+        _ -> cut
+    end.
 
 %%% Lists of withdrawn certificates
 

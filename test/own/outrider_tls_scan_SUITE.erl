@@ -9,7 +9,7 @@
 -define(TLS_1_3, ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"]).
 
 all() ->
-    same_test:cases(?MODULE) -- [init_per_suite, end_per_suite, client, command, agreed].
+    same_test:cases(?MODULE) -- [init_per_suite, end_per_suite, client, agreed].
 
 %% One listener, with a certificate for each kind of cipher suite.
 init_per_suite(Config) ->
@@ -27,31 +27,7 @@ end_per_suite(_) ->
 
 %% What the client says of a handshake with these flags; it ends behind it.
 client(Flags) ->
-    os:cmd(command(Flags) ++ " </dev/null").
-
-%% The same of one that has this typed in, up to the words that it waits for or to its end.
-client(Flags, Typed, Words) ->
-    Client = open_port({spawn, command(Flags)}, [exit_status]),
-    true = port_command(Client, Typed),
-    Said = said(Client, Words, ""),
-    %% It may have ended by itself.
-    _ = try port_close(Client) catch error:badarg -> gone end,
-    Said.
-
-said(Client, Words, Before) ->
-    receive
-        {Client, {data, More}} ->
-            Said = Before ++ More,
-            case string:find(Said, Words) of
-                nomatch -> said(Client, Words, Said);
-                _ -> Said
-            end;
-        {Client, {exit_status, _}} ->
-            Before
-    end.
-
-command(Flags) ->
-    lists:concat(["timeout 10 openssl s_client -connect 127.0.0.1:", outrider:get_port(?MODULE), " ", Flags, " 2>&1"]).
+    os:cmd(tls_case:openssl(outrider:get_port(?MODULE), Flags) ++ " </dev/null").
 
 %% The suite that was agreed on, or the alert.
 agreed(Said) ->
@@ -83,7 +59,9 @@ curves(_) ->
     "handshake failure" = agreed(client("-tls1_2 -groups P-521")).
 
 renegotiation_is_refused(_) ->
-    Said = client("-tls1_2", "R\n", "no renegotiation"),
+    Client = open_port({spawn, tls_case:openssl(outrider:get_port(?MODULE), "-tls1_2")}, [exit_status]),
+    true = port_command(Client, "R\n"),
+    Said = tls_case:said(Client, "no renegotiation"),
     {true, _} = {string:find(Said, "Secure Renegotiation IS supported") =/= nomatch, Said},
     [_, After] = string:split(Said, "RENEGOTIATING"),
     {true, _} = {string:find(After, "no renegotiation") =/= nomatch, After}.

@@ -1,7 +1,7 @@
 %% Certificates for tests of TLS, and clients that show what a handshake brings.
 -module(tls_case).
 
--export([chain/1, chain/2, server/1, pem/2, pem_key/2, write/3, connect/1, connect/2, get/1, get/2, peer/1, crl/3]).
+-export([chain/1, chain/2, server/1, pem/2, pem_key/2, write/3, connect/1, connect/2, get/1, get/2, peer/1, crl/3, openssl/2, said/2]).
 
 %% The authorities are the root and the one between.
 -type chain() :: #{cert := binary(), key := {atom(), binary()}, cacerts := [binary()]}.
@@ -157,3 +157,25 @@ crl(Dir, {CaCert, CaKey}, Serials) ->
     Said = os:cmd(Command),
     filelib:is_regular(filename:join(Dir, "list.r0")) orelse error({openssl, Said}),
     ok.
+
+%% The command of openssl's client with these flags, for a shell or a port.
+-spec openssl(inet:port_number(), string()) -> string().
+openssl(Port, Flags) ->
+    lists:concat(["timeout 20 openssl s_client -connect 127.0.0.1:", Port, " ", Flags, " 2>&1"]).
+
+%% What a program says up to these words, or up to its end.
+-spec said(port(), string()) -> string().
+said(Program, Words) ->
+    said(Program, Words, "").
+
+said(Program, Words, Before) ->
+    receive
+        {Program, {data, More}} ->
+            Said = Before ++ More,
+            case string:find(Said, Words) of
+                nomatch -> said(Program, Words, Said);
+                _ -> Said
+            end;
+        {Program, {exit_status, _}} ->
+            Before
+    end.
