@@ -4,6 +4,7 @@
 //! One thread, one epoll. The servers are children of this process, and are the only processes that it ends.
 
 mod cli;
+mod cores;
 mod crowd;
 mod frame;
 mod goal;
@@ -185,8 +186,12 @@ fn one_round(launcher: &Launcher, row: &Row, timing: Timing, run: &mut Run) -> R
         let (side, load) = (*side, *load);
         let server = launcher.start(side, row.tls)?;
         server.versions().into_iter().for_each(|(name, fact)| run.add_version(name, fact));
+        let before = cores::round_trip();
         let sample = load.run(&server, timing).with_context(|| format!("{} at {}", row.name, side.name()))?;
         server.stop()?;
+        // The farther of two looks: the cores may have come apart meanwhile.
+        let core_trip = before.into_iter().chain(cores::round_trip()).reduce(f64::max);
+        let sample = Sample { core_trip, ..sample };
         eprintln!("  {:20} {}", side.name().to_owned() + load.remark(), report::one_line(&sample));
         Ok(sample)
     };

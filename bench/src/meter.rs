@@ -48,6 +48,9 @@ pub struct Sample {
     /// CPU time per second that neither the server nor the load generator used: 1 is one core. Kernel threads are
     /// in it, the hypervisor's theft, and whatever else ran.
     pub others: Option<f64>,
+    /// Nanoseconds of a cache line's round trip between two cores, before or after: see `cores`.
+    #[serde(default)]
+    pub core_trip: Option<f64>,
     /// Memory per connection, after a rest.
     pub memory: Option<Memory>,
     /// The same right after the last message, or the last connection's arrival.

@@ -18,6 +18,9 @@ use crate::row::Row;
 
 pub use short::in_short;
 
+/// Nanoseconds from which two cores share no cache of the third level, on the machines that were seen.
+const FAR: f64 = 200.0;
+
 /// A sample in one line, for whoever watches the run.
 pub fn one_line(sample: &Sample) -> String {
     let mut line = format!("{:5} connections", sample.connections);
@@ -39,6 +42,9 @@ pub fn one_line(sample: &Sample) -> String {
     }
     if let Some(others) = sample.others {
         write!(line, " others {others:.2} cores").expect("writing to a string");
+    }
+    if let Some(trip) = sample.core_trip {
+        write!(line, "; cores apart {trip:.0} ns").expect("writing to a string");
     }
     if let Some(memory) = sample.memory {
         write!(line, "  memory B: VM {:.0} sidecar {:.0}", memory.vm, memory.sidecar).expect("writing to a string");
@@ -128,10 +134,21 @@ fn provenance(run: &Run) -> String {
     let rounds = run.rows.iter().map(|row| row.rounds.len()).max().unwrap_or(0);
     let others: Vec<f64> =
         run.rows.iter().flat_map(|row| row.rounds.iter().flatten()).filter_map(|sample| sample.others).collect();
+    let trips: Vec<f64> =
+        run.rows.iter().flat_map(|row| row.rounds.iter().flatten()).filter_map(|sample| sample.core_trip).collect();
+    let apart = match trips.iter().copied().reduce(f64::min) {
+        Some(least) => format!(
+            " A cache line's round trip between two cores took {least:.0} to {:.0} ns, more than {FAR:.0} in {} of {} samples.",
+            trips.iter().copied().fold(0.0, f64::max),
+            trips.iter().filter(|trip| **trip > FAR).count(),
+            trips.len(),
+        ),
+        None => String::new(),
+    };
     let quiet = others.iter().filter(|others| **others < 0.1).count();
     format!(
         "{}: {} to {}; {}, {} cores, {:.0} GiB; {}, Linux {}; {}. Up to {rounds} rounds of {} s each. \
-         Whatever else ran used up to {:.2} cores meanwhile, less than 0.1 in {quiet} of {} samples.\n",
+         Whatever else ran used up to {:.2} cores meanwhile, less than 0.1 in {quiet} of {} samples.{apart}\n",
         run.stand(),
         run.began,
         run.ended,
