@@ -30,7 +30,7 @@ use crate::{config, log, report, rights, streams, watchdog};
 const FAREWELL: Duration = Duration::from_secs(2);
 /// The window of `outrider echo`, in bytes; that of `outrider serve` is a flag.
 const ECHO_WINDOW: usize = 1 << 18;
-/// So many clients are written to for their own commands between two looks at what else is to be done, and a fourth of that for
+/// So many clients are written to for their own commands between two looks at what else is to be done, and a sixteenth of that for
 /// what is sent to many.
 const FLUSHED_AT_ONCE: usize = 128;
 /// Stack of a thread that reads files, in bytes: more than opening and reading takes. It counts for the memory limit as a

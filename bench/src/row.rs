@@ -64,6 +64,8 @@ pub fn table(idle: usize) -> Vec<Row> {
     let deflated = |payload| Load::Echo { connections: 100, size: 1024, window: 1, payload };
     let broadcast = |payload, size, by| Load::FanOut { connections: 1000, size, payload, under_way: 2, by };
     let fan_out = |payload, size| broadcast(payload, size, By::Pg);
+    let to_ten_thousand =
+        |by| Load::FanOut { connections: 10_000, size: 200, payload: Payload::Plain, under_way: 1, by };
     let idle = |deflate, messages| Load::Idle { connections: idle, deflate, messages };
     rows.extend([
         row(
@@ -143,13 +145,7 @@ pub fn table(idle: usize) -> Vec<Row> {
         broadcasts("broadcast-deflate", "Broadcast, deflated 1 KiB to 1,000", BROADCAST_DEFLATE, |by| {
             broadcast(Payload::Deflated, 1024, by)
         }),
-        broadcasts("broadcast-10k", "Broadcast, 200 B to 10,000, one at a time", BROADCAST_LAST, |by| Load::FanOut {
-            connections: 10_000,
-            size: 200,
-            payload: Payload::Plain,
-            under_way: 1,
-            by,
-        }),
+        broadcasts("broadcast-10k", "Broadcast, 200 B to 10,000, one at a time", BROADCAST_LAST, to_ten_thousand),
         broadcasts("broadcast-rooms", "Broadcast, 100 rooms of 100, 200 B five times a second in each", ROOMS, |by| {
             Load::Rooms { members: 100, every_ms: 200, by }
         }),
@@ -160,7 +156,8 @@ pub fn table(idle: usize) -> Vec<Row> {
         }),
     ]);
     let echo_beside = |beside| Load::Neighbours { connections: 50, size: 64, beside };
-    for (side, by) in [(Side::Cowboy, By::Pg), (Side::Outrider, By::Pg), (Side::Outrider, By::SendMany)] {
+    let outrider = [By::Pg, By::SendMany, By::Topic].map(|by| (Side::Outrider, by));
+    for (side, by) in [(Side::Cowboy, By::Pg)].into_iter().chain(outrider) {
         rows.push(Row {
             name: format!("broadcast-beside-{}{}", side.name(), by.remark().replace(", ", "-")),
             title: format!("Echo, 64 B, {} alone and beside a broadcast to 10,000{}", side.name(), by.remark()),
@@ -200,6 +197,7 @@ pub fn table(idle: usize) -> Vec<Row> {
         ),
         ("deflate", "Echo, deflated 1 KiB JSON, 100 connections", deflated(Payload::Deflated)),
         ("fanout", "Fan-out by pg, 200 B to 1,000", fan_out(Payload::Plain, 200)),
+        ("broadcast-10k", "Broadcast by topic, 200 B to 10,000, one at a time", to_ten_thousand(By::Topic)),
     ] {
         rows.push(Row {
             name: format!("two-sidecars-{name}"),

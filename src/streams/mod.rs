@@ -49,7 +49,7 @@ const HOUSEKEEPING: Duration = Duration::from_secs(5);
 const MOST_TRACES: usize = 16;
 
 /// What is sent to many goes to so many times fewer streams in a turn of the loop than may be written to for their own commands.
-const SHARED_PART: usize = 4;
+const SHARED_PART: usize = 16;
 
 /// What holds for all streams; `None` is infinity.
 #[derive(Clone, Debug)]
