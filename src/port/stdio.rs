@@ -1,6 +1,7 @@
 //! Moves the port's bytes: one task writes what [`Port`] has collected, one reads the VM's packets.
 //!
-//! stdin is always read, whatever the clients do, so that a handler in the VM never waits for another's client. Both
+//! stdin is read whatever the clients do, so that a handler in the VM never waits for another's client; only while much is
+//! still to be sent to many, the commands behind it wait (`src/streams/due.rs`). Both
 //! pipes are enlarged, which saves wake-ups on either side.
 
 use std::io;
