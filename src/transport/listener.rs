@@ -152,8 +152,8 @@ impl Listener {
     /// The next client.
     pub async fn accept(&self) -> io::Result<Plain> {
         match self {
-            Self::Tcp(l) => l.accept().await.map(|(s, _)| Plain::Tcp(s)),
-            Self::Unix(l, _) => l.accept().await.map(|(s, _)| Plain::Unix(s)),
+            Self::Tcp(l) => l.accept().await.map(|(s, _)| Plain::Tcp(Box::new(s))),
+            Self::Unix(l, _) => l.accept().await.map(|(s, _)| Plain::Unix(Box::new(s))),
         }
     }
 }

@@ -18,11 +18,11 @@ use tokio::net::{TcpStream, UnixStream};
 use super::poller::{Kind, Polled, Poller};
 use crate::metrics::count;
 
-/// One client's socket, without TLS.
+/// One client's socket, without TLS. Boxed where it has tokio's handles: WebSockets, which are the many, have none.
 #[derive(Debug)]
 pub enum Plain {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    Tcp(Box<TcpStream>),
+    Unix(Box<UnixStream>),
     /// One of either kind that a [`Poller`] watches: it wakes nobody, whoever waits for the poller knows its number.
     Polled(Polled),
 }
@@ -172,8 +172,8 @@ impl Plain {
     pub fn on_its_own(&mut self, poller: &Poller) -> io::Result<()> {
         poller.remove(self)?;
         *self = match self.handle()? {
-            Kind::Tcp(s) => Self::Tcp(TcpStream::from_std(s)?),
-            Kind::Unix(s) => Self::Unix(UnixStream::from_std(s)?),
+            Kind::Tcp(s) => Self::Tcp(Box::new(TcpStream::from_std(s)?)),
+            Kind::Unix(s) => Self::Unix(Box::new(UnixStream::from_std(s)?)),
         };
         Ok(())
     }

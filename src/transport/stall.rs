@@ -68,7 +68,7 @@ mod tests {
             ours.write_all(&[0; 1000]).expect("fits");
         }
         ours.set_nonblocking(true).expect("sets it");
-        (Socket::Plain(Plain::Unix(tokio::net::UnixStream::from_std(ours).expect("a socket"))), theirs)
+        (Socket::Plain(Plain::Unix(Box::new(tokio::net::UnixStream::from_std(ours).expect("a socket")))), theirs)
     }
 
     #[tokio::test]

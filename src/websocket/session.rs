@@ -24,7 +24,7 @@ use crate::streams::Delivered;
 use crate::streams::broadcast::Broadcast;
 use crate::streams::status::End;
 use crate::transport::stall::Stall;
-use crate::ws::{self, Decoder, Encoder};
+use crate::ws::{self, Decoder, Encoder, Kept};
 
 /// So many frames that were dropped are told although the client still lags.
 const MANY_DROPPED: u32 = 1000;
@@ -42,7 +42,7 @@ pub struct Session {
     pub(super) decoder: Decoder,
     pub(super) encoder: Encoder,
     /// Received and not decoded: the window was full. At most one read.
-    pub(super) unread: Vec<u8>,
+    pub(super) unread: Kept,
     /// Frames to be written.
     pub(super) out: Outgoing,
     /// Cost of the events that the application has not used up.
@@ -139,7 +139,7 @@ impl Session {
             phase: Phase::Open,
             decoder: Decoder::new(limits, agreement),
             encoder: Encoder::new(agreement),
-            unread: Vec::new(),
+            unread: Kept::default(),
             out: Outgoing::default(),
             unused: 0,
             queued: 0,
@@ -170,7 +170,7 @@ impl Session {
 
     /// Sets what came behind the request, and how many frames a message may have.
     pub fn receive(&mut self, received: Vec<u8>, max_fragments: Option<u32>) {
-        self.unread = received;
+        self.unread = received.into();
         self.decoder.set_max_fragments(max_fragments.unwrap_or(u32::MAX));
     }
 
@@ -333,7 +333,7 @@ impl Session {
         }
         self.encoder.close(close, self.out.own(0));
         self.leave(Phase::Ending, Side::Server, close.map_or(NO_CODE, |(code, _)| code));
-        self.unread = Vec::new();
+        self.unread = Kept::default();
     }
 
     /// Ends the WebSocket with a close frame behind the message that is being written: the frames after that are discarded,

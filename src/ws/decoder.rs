@@ -11,11 +11,11 @@
 //!                   └──► Over ◄── any error, from every state
 //! ```
 
-use std::mem;
 use std::ops::ControlFlow;
 
 use super::frame::{Context, Header, MAX_HEADER, Payload};
 use super::inflate::{self, Inflater};
+use super::kept::Kept;
 use super::message::{Message, Sink};
 use super::names::{Control, Data, OpCode};
 use super::{Agreement, Error, Event, Kind, Options, close};
@@ -32,7 +32,7 @@ pub struct Decoder {
     per_frame: bool,
     state: State,
     /// The beginning of an unfinished header or of an unfinished control frame's unmasked payload.
-    partial: Vec<u8>,
+    partial: Kept,
     /// The message of which the first header has been read and not the last byte.
     message: Option<Message>,
 }
@@ -58,7 +58,7 @@ impl Decoder {
             inflater: agreement.map(|agreement| Box::new(Inflater::new(agreement))),
             per_frame: agreement.is_some_and(|agreement| agreement.per_frame),
             state: State::Header,
-            partial: Vec::new(),
+            partial: Kept::default(),
             message: None,
         }
     }
@@ -141,7 +141,7 @@ impl Decoder {
         let Some((header, size)) = Header::parse(&self.partial, context)? else {
             return Ok((more, ControlFlow::Break(())));
         };
-        self.partial = Vec::new();
+        self.partial = Kept::default();
         self.begin(header)?;
         // `had` bytes were not a header, so it is longer.
         Ok((size - had, ControlFlow::Continue(())))
@@ -185,7 +185,7 @@ impl Decoder {
             self.state = State::Control(control, frame);
             return Ok((used, ControlFlow::Break(())));
         }
-        let mut gathered = mem::take(&mut self.partial);
+        let mut gathered = self.partial.take();
         let payload: &[u8] = if gathered.is_empty() {
             piece
         } else {
@@ -280,7 +280,7 @@ impl Decoder {
     /// Nothing comes any more: frees everything.
     fn end(&mut self) {
         self.state = State::Over;
-        self.partial = Vec::new();
+        self.partial = Kept::default();
         self.message = None;
         self.inflater = None;
     }

@@ -101,7 +101,7 @@ impl Talk {
         let reception = Rc::new(Reception { options: limits.reception(), http: server, http2, tls: None });
         let (client, socket) = UnixStream::pair().expect("a pair of sockets");
         let permits = Permits { connection, socket: any };
-        spawn_local(reception::serve(reception, Plain::Unix(socket), permits));
+        spawn_local(reception::serve(reception, Plain::Unix(Box::new(socket)), permits));
         let application =
             Application { port, streams, asked: BTreeMap::new(), late: VecDeque::new(), heard: Vec::new() };
         Self { client, received: Vec::new(), closed: false, application }
