@@ -56,10 +56,16 @@ pub async fn write(port: Rc<Port>, pipe: pipe::Sender) -> io::Error {
                 Err(e) => return e,
             }
         }
-        if buffer.capacity() > 4 * GULP {
+        if is_too_large(&buffer) {
             buffer = Vec::new();
         }
     }
+}
+
+/// Whether a buffer is to go that has been written: what a busy turn needs the next one needs too, and memory that is new costs a
+/// page fault for each 4 KiB. It goes with the first packet that is small: the pong to the VM's ping is one, if nothing else comes.
+fn is_too_large(buffer: &Vec<u8>) -> bool {
+    buffer.capacity() > 4 * GULP && buffer.len() < buffer.capacity() / 8
 }
 
 /// The VM's packets.
@@ -154,6 +160,25 @@ mod tests {
         drop(packets);
         writer.join().expect("has written");
         result
+    }
+
+    #[test]
+    fn a_large_buffer_is_kept_while_it_is_used() {
+        let buffer = |capacity: usize, used: usize| {
+            let mut buffer = Vec::with_capacity(capacity);
+            buffer.resize(used, 0);
+            assert_eq!(buffer.capacity(), capacity);
+            buffer
+        };
+        for (capacity, used, goes) in [
+            (4 * GULP, 0, false),
+            (4 * GULP + 8, GULP / 2, true),
+            (4 * GULP + 8, GULP / 2 + 1, false),
+            (super::super::CONGESTED, super::super::CONGESTED / 8 - 1, true),
+            (super::super::CONGESTED, super::super::CONGESTED / 8, false),
+        ] {
+            assert_eq!(is_too_large(&buffer(capacity, used)), goes, "{capacity} {used}");
+        }
     }
 
     #[tokio::test]
