@@ -7,9 +7,10 @@
 
 -export([all/0, init_per_suite/1, end_per_suite/1]).
 -export([each_call_of_the_walk_answers_as_the_page_shows/1, the_page_is_what_is_compared/1]).
+-export([the_demo_has_a_shell_and_ends_by_itself/1]).
 
 all() ->
-    [the_page_is_what_is_compared, each_call_of_the_walk_answers_as_the_page_shows].
+    [the_page_is_what_is_compared, the_demo_has_a_shell_and_ends_by_itself, each_call_of_the_walk_answers_as_the_page_shows].
 
 init_per_suite(Config) ->
     same_test:start([outrider]),
@@ -46,6 +47,31 @@ the_page_is_what_is_compared(_) ->
 %% Tried until it is so: the trouble takes a while to show.
 each_call_of_the_walk_answers_as_the_page_shows(_) ->
     _ = lists:foldl(fun typed/2, erl_eval:new_bindings(), calls()).
+
+%% As `make demo EXAMPLE=trouble' runs it, without anybody who types q().
+the_demo_has_a_shell_and_ends_by_itself(_) ->
+    Script = filename:join([filename:dirname(filename:dirname(compatibility:page("operations.md"))), "scripts", "demo.sh"]),
+    Demo = open_port({spawn_executable, Script}, [
+        {args, ["trouble"]}, {env, [{"PORT", "0"}, {"SECONDS", "5"}]}, binary, exit_status, stderr_to_stdout
+    ]),
+    _ = said(Demo, <<>>, "The trouble is at http://localhost:"),
+    true = port_command(Demo, "outrider_top:print(trouble).\n"),
+    _ = said(Demo, <<>>, "== trouble  running"),
+    _ = said(Demo, <<>>, "The trouble is over."),
+    receive {Demo, {exit_status, Status}} -> 0 = Status after 60000 -> error(goes_on) end.
+
+said(Demo, Before, Text) ->
+    receive
+        {Demo, {data, Data}} ->
+            All = <<Before/binary, Data/binary>>,
+            case binary:match(All, list_to_binary(Text)) of
+                nomatch -> said(Demo, All, Text);
+                _ -> ok
+            end;
+        {Demo, {exit_status, Status}} ->
+            error({ended, Status, Before})
+    after 60000 -> error({not_said, Text, Before})
+    end.
 
 typed({Call, Shown}, Bindings) ->
     {ok, Tokens, _} = erl_scan:string(Call ++ "."),
