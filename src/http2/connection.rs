@@ -27,6 +27,8 @@ pub struct Connection {
     pub last: Cell<bool>,
     /// How its streams end if it ends before them.
     pub end: RefCell<message::Reason>,
+    /// What the client has been told as we closed it.
+    pub closed: Cell<Option<Reason>>,
     pub task: Cell<Option<Waker>>,
 }
 
@@ -69,10 +71,14 @@ impl Connection {
                 self.began.set(now);
                 continue;
             }
+            reached(match reason {
+                Reason::PROTOCOL_ERROR => Limit::PrefaceTimeout,
+                Reason::SETTINGS_TIMEOUT => Limit::SettingsTimeout,
+                _ => Limit::IdleTimeout,
+            });
             if reason == Reason::NO_ERROR {
-                reached(Limit::IdleTimeout);
+                self.end.replace(message::Reason::Timeout);
             }
-            self.end.replace(message::Reason::Timeout);
             return Poll::Ready(Some(reason));
         }
     }

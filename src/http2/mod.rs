@@ -59,6 +59,7 @@ pub async fn serve(
         began: Cell::new(Instant::now()),
         last: Cell::new(false),
         end: RefCell::new(message::Reason::Socket("closed")),
+        closed: Cell::default(),
         task: Cell::default(),
         server,
     });
@@ -67,7 +68,7 @@ pub async fn serve(
     let mut greeting = pin!(builder.handshake(io));
     let greeted = poll_fn(|cx| match greeting.as_mut().poll(cx) {
         Poll::Ready(h2) => Poll::Ready(h2.map_err(|error| log(&error)).ok()),
-        Poll::Pending if connection.line.violation().is_some() => Poll::Ready(None),
+        Poll::Pending if connection.line.is_violated() => Poll::Ready(None),
         Poll::Pending => connection.poll_timer(cx, timer.as_mut()).map(|_| None),
     });
     if let Some(h2) = greeted.await {
@@ -82,7 +83,7 @@ impl Connection {
     async fn run(self: &Rc<Self>, mut h2: H2Connection<H2Io, Bytes>, mut timer: Pin<&mut Sleep>) {
         let mut draining = pin!(self.server.gate.draining());
         let share = self.server.streams.queued.share();
-        let (mut told_last, mut closing) = (false, false);
+        let mut told_last = false;
         poll_fn(|cx| {
             self.task.set(Some(cx.waker().clone()));
             if !told_last && (self.last.get() || draining.as_mut().poll(cx).is_ready()) {
@@ -93,6 +94,9 @@ impl Connection {
                 let begun = match h2.poll_accept(cx) {
                     Poll::Ready(Some(Ok((request, respond)))) => Some(self.begin(request, respond, cx)),
                     Poll::Ready(Some(Err(error))) => {
+                        if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                            reached(Limit::EnhanceYourCalm); // What it bounds by itself.
+                        }
                         log(&error);
                         return Poll::Ready(());
                     }
@@ -104,17 +108,19 @@ impl Connection {
                     Some(reason) => reason,
                     None => {
                         share.set(self.line.waiting());
-                        if closing {
+                        if self.closed.get().is_some() {
                             return timer.as_mut().poll(cx);
                         }
-                        match self.line.violation() {
-                            None => ready!(self.poll_timer(cx, timer.as_mut())),
-                            reason => reason,
+                        if self.line.is_violated() {
+                            Some(Reason::ENHANCE_YOUR_CALM)
+                        } else {
+                            ready!(self.poll_timer(cx, timer.as_mut()))
                         }
                     }
                 };
                 let Some(reason) = reason else { return Poll::Ready(()) };
-                if !std::mem::replace(&mut closing, true) {
+                if self.closed.get().is_none() {
+                    self.closed.set(Some(reason));
                     debug!(%reason, "a connection is closed");
                     h2.abrupt_shutdown(reason);
                     // What is on its way has this long to be taken.

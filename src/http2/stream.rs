@@ -10,9 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use hyper::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
@@ -30,11 +28,10 @@ use crate::transport::stall::Stall;
 use crate::websocket;
 
 /// Fields that say something of the connection, which HTTP/2 says otherwise (RFC 9113, 8.2.2).
-const OF_CONNECTION: [HeaderName; 6] = [
+const OF_CONNECTION: [HeaderName; 5] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
     TRANSFER_ENCODING,
     UPGRADE,
 ];
@@ -197,7 +194,7 @@ async fn answer(ongoing: &Ongoing, respond: &mut SendResponse<Bytes>) -> Result<
         }
         match exchange.poll_head(cx) {
             Poll::Ready(head) => Poll::Ready(Ok(head)),
-            Poll::Pending => respond.poll_reset(cx).map(|reset| Err(over(reset))),
+            Poll::Pending => respond.poll_reset(cx).map(|reset| Err(ongoing.over(reset))),
         }
     })
     .await?;
@@ -234,10 +231,19 @@ impl Ongoing {
     async fn next_piece(&self, mut sender: Option<&mut Sender>) -> Result<Next, Outcome> {
         poll_fn(|cx| match (self.exchange.poll_body(cx), &mut sender) {
             (Poll::Ready(next), _) => Poll::Ready(Ok(next)),
-            (Poll::Pending, Some(sender)) => sender.poll_reset(cx).map(|reset| Err(over(reset))),
+            (Poll::Pending, Some(sender)) => sender.poll_reset(cx).map(|reset| Err(self.over(reset))),
             (Poll::Pending, None) => Poll::Pending,
         })
         .await
+    }
+
+    /// What has ended the stream. h2 says for our own end of an idle connection what it says for a reset.
+    fn over(&self, reset: Result<Reason, h2::Error>) -> Outcome {
+        match reset {
+            Ok(Reason::NO_ERROR) if self.connection.closed.get() == Some(Reason::NO_ERROR) => Outcome::Lost,
+            Ok(reason) => Outcome::Reset(reason),
+            Err(_) => Outcome::Lost,
+        }
     }
 
     /// A piece of the response has left: gives the VM its part of the window back.
@@ -354,7 +360,7 @@ impl Download<'_> {
     /// Why there is no room any more.
     async fn reset(&mut self) -> Outcome {
         poll_fn(|cx| match self.sender.poll_reset(cx) {
-            Poll::Ready(reset) => Poll::Ready(over(reset)),
+            Poll::Ready(reset) => Poll::Ready(self.ongoing.over(reset)),
             Poll::Pending => Poll::Ready(Outcome::Lost),
         })
         .await
@@ -375,13 +381,6 @@ fn strip(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     headers.remove(TE);
-}
-
-fn over(reset: Result<Reason, h2::Error>) -> Outcome {
-    match reset {
-        Ok(reason) => Outcome::Reset(reason),
-        Err(_) => Outcome::Lost,
-    }
 }
 
 /// The name by which Erlang calls it (Cowlib's `cow_http2`).

@@ -34,7 +34,8 @@ labels! {
 }
 
 labels! {
-    /// What bounds a client, by the name of the option, or of what the machine has.
+    /// What bounds a client, by the name of the option, or of what the machine has, or of the error with which h2 ends a connection by
+    /// itself.
     Limit {
         MaxConnections = "max_connections",
         MaxSockets = "max_sockets",
@@ -55,6 +56,14 @@ labels! {
         MaxAuthorizationHeaderValueLength = "max_authorization_header_value_length",
         MaxCookieHeaderValueLength = "max_cookie_header_value_length",
         MaxSkipBodyLength = "max_skip_body_length",
+        MaxReceivedFrameRate = "max_received_frame_rate",
+        MaxCancelStreamRate = "max_cancel_stream_rate",
+        MaxResetStreamRate = "max_reset_stream_rate",
+        MaxFragmentedHeaderBlockSize = "max_fragmented_header_block_size",
+        MaxConcurrentStreams = "max_concurrent_streams",
+        EnhanceYourCalm = "enhance_your_calm",
+        PrefaceTimeout = "preface_timeout",
+        SettingsTimeout = "settings_timeout",
         IdleTimeout = "idle_timeout",
         PongTimeout = "pong_timeout",
         SendTimeout = "send_timeout",

@@ -96,6 +96,15 @@ head_has_no_body(_) ->
         response(Socket, 1)
     end).
 
+%% RFC 9113, 8.2.2, does not name it.
+a_proxys_challenge_reaches_the_client(_) ->
+    #{wire := {407, <<"Basic">>}} = served(fun(Req) ->
+        cowboy_req:reply(407, #{<<"proxy-authenticate">> => <<"Basic">>}, Req)
+    end, fun(Server) ->
+        #{status := Status, headers := Headers} = get(open(Server), 1),
+        {Status, proplists:get_value(<<"proxy-authenticate">>, Headers)}
+    end).
+
 files(_) ->
     Path = code:which(lists),
     Size = filelib:file_size(Path) - 10,
@@ -320,6 +329,21 @@ by_alpn(_) ->
         {Chosen([<<"http/1.1">>, <<"h2">>]), Chosen([<<"http/1.1">>])}
     end).
 
+%% nghttp2's own clients, in clear text with prior knowledge and by ALPN.
+nghttp_and_h2load(_) ->
+    _ = [#{wire := {<<"body">>, true}} = same_test:same(#{
+        transport => [{port, 0} | Tls], order => any,
+        handler => {http_script_h, #{silent => true, init => fun(Req, State) -> {ok, reply(Req, <<"body">>), State} end}}
+    }, fun(#{port := Port}) ->
+        Url = Scheme ++ "://127.0.0.1:" ++ integer_to_list(Port) ++ "/",
+        Summary = os:cmd("h2load -n 1000 -c 10 -m 10 " ++ Url),
+        {
+            list_to_binary(os:cmd("nghttp --no-verify-peer " ++ Url)),
+            string:find(Summary, "1000 done, 1000 succeeded, 0 failed, 0 errored, 0 timeout") =/= nomatch
+        }
+    end) || {Scheme, Tls} <- [{"http", []}, {"https", tls_tunnel:certificate()}]],
+    ok.
+
 a_client_that_does_not_greet(_) ->
     #{wire := Ends} = served(body(), #{preface_timeout => 200}, fun(Server) ->
         Socket = http2_client:connect(Server),
@@ -339,6 +363,24 @@ idle_timeout(_) ->
     #{wire := [{goaway, no_error}, closed]} = served(body(), #{idle_timeout => 200}, fun(Server) ->
         http2_client:all(open(Server))
     end).
+
+a_stream_of_a_connection_that_was_idle(_) ->
+    #{calls := Calls, wire := [{goaway, no_error}, closed], log := []} = same_test:same(#{
+        protocol => #{stream_handlers => [chain_stream_h, cowboy_stream_h], idle_timeout => 300},
+        handler => {http_script_h, #{init => fun(_, #{probe := Probe}) ->
+            probe:note(Probe, runs),
+            receive never -> ok end
+        end}},
+        order => any
+    }, fun(#{probe := Probe} = Server) ->
+        Socket = open(Server),
+        ok = send(Socket, head(1, fin, <<"GET">>, <<"/">>)),
+        probe:await(Probe, runs),
+        Events = http2_client:all(Socket),
+        probe:await_exit(Probe),
+        Events
+    end),
+    [timeout] = [Reason || {terminate, 1, {stop, Reason, _}} <- Calls].
 
 %%% What stream handlers hear of requests that are refused
 

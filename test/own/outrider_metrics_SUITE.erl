@@ -9,6 +9,8 @@
 -export([connections_are_counted_by_what_they_are_now/1, a_client_that_takes_nothing_is_seen_and_forgotten/1]).
 -export([compression_is_counted_before_and_after/1, requests_and_failed_handshakes_are_counted_by_status/1]).
 -export([limits_are_counted_by_their_options/1, the_port_and_the_loop_are_measured/1]).
+-export([floods_of_http_2_are_counted_by_the_limits_that_end_them/1, clients_that_do_not_greet_are_counted/1]).
+-export([small_frames_that_nobody_reads_are_counted/1]).
 -export([a_sidecar_that_stands_still_is_told_apart_in_time/1]).
 -export([a_sidecar_that_was_lost_begins_anew_and_its_restarts_are_counted/1]).
 -export([several_sidecars_are_measured_each_for_itself/1, many_may_ask_at_once/1]).
@@ -45,6 +47,7 @@ routes() ->
             (_, State) -> {[], State}
         end}},
         {"/small", ws_script_h, Echo#{opts => #{max_frame_size => 10}}},
+        {"/wait", http_script_h, #{silent => true, init => fun(_, _) -> receive never -> ok end end}},
         {"/no", http_script_h, #{silent => true, init => fun(Req, State) -> {ok, cowboy_req:reply(403, Req), State} end}}
     ].
 
@@ -54,6 +57,14 @@ transport(a_sidecar_that_stands_still_is_told_apart_in_time) -> #{sidecars => 2,
 transport(_) -> #{}.
 
 protocol(limits_are_counted_by_their_options) -> #{request_timeout => 300};
+protocol(floods_of_http_2_are_counted_by_the_limits_that_end_them) ->
+    #{
+        max_received_frame_rate => {100, 10000}, max_cancel_stream_rate => {10, 10000}, max_reset_stream_rate => {5, 10000},
+        max_fragmented_header_block_size => 16384, max_concurrent_streams => 30, shutdown_timeout => 10
+    };
+protocol(clients_that_do_not_greet_are_counted) -> #{preface_timeout => 200, settings_timeout => 400};
+protocol(small_frames_that_nobody_reads_are_counted) ->
+    #{max_concurrent_streams => 1, initial_stream_flow_size => 0, shutdown_timeout => 10};
 protocol(_) -> #{}.
 
 %% The sidecar says all that the table has, and nothing else; each number has the kind and the label that the table says.
@@ -212,6 +223,74 @@ limits_are_counted_by_their_options(Config) ->
     4 = map_size(Reached).
 
 %% In a second or two the port has carried some packets, and the loop has turned.
+%% Each kind by a client of its own, of which nothing else is counted.
+floods_of_http_2_are_counted_by_the_limits_that_end_them(Config) ->
+    Server = server(Config),
+    Get = fun(Stream, Path) -> http2_client:head(Stream, fin, <<"GET">>, Path) end,
+    Fields = [{integer_to_binary(N), binary:copy(<<"x">>, 100)} || N <- lists:seq(1, 400)],
+    Field = {<<"x">>, binary:copy(<<"x">>, 3900)},
+    {Large, Table} = cow_hpack:encode([
+        {<<":method">>, <<"GET">>}, {<<":scheme">>, <<"http">>}, {<<":authority">>, <<"localhost">>}, {<<":path">>, <<"/">>}, Field
+    ]),
+    {Again, _} = cow_hpack:encode([Field], Table),
+    _ = [begin
+        Before = reached(Server),
+        Socket = http2_client:open(Server),
+        %% The connection may be closed before all of it has been written.
+        _ = http2_client:send(Socket, Flood),
+        _ = http2_client:send(Socket, cow_http2:ping(0)),
+        _ = http2_client:until(Socket, fun(Event) -> element(1, Event) =:= goaway end),
+        ok = gen_tcp:close(Socket),
+        Expected = maps:merge(Before, maps:map(fun(Limit, Times) -> maps:get(Limit, Before, 0) + Times end, Counted)),
+        {Name, Expected} = {Name, reached(Server)}
+    end || {Name, Flood, Counted} <- [
+        {pings, [cow_http2:ping(N) || N <- lists:seq(1, 200)], #{max_received_frame_rate => 1}},
+        {settings, [cow_http2:settings(#{}) || _ <- lists:seq(1, 200)], #{max_received_frame_rate => 1}},
+        {empty_data, [
+            http2_client:head(1, nofin, <<"POST">>, <<"/wait">>) | [cow_http2:data(1, nofin, <<>>) || _ <- lists:seq(1, 200)]
+        ], #{max_received_frame_rate => 1}},
+        {rapid_resets, [[Get(N, <<"/wait">>), cow_http2:rst_stream(N, cancel)] || N <- lists:seq(1, 41, 2)],
+            #{max_cancel_stream_rate => 1}},
+        {errors, [http2_client:request(N, fin, [{<<":method">>, <<"GET">>}]) || N <- lists:seq(1, 41, 2)],
+            #{max_reset_stream_rate => 1}},
+        {continuations, http2_client:request(1, fin, Fields, 10000), #{max_fragmented_header_block_size => 1}},
+        {hpack_bomb, cow_http2:headers(1, fin, [Large, lists:duplicate(5000, Again)]), #{enhance_your_calm => 1}}
+    ]],
+    %% This one goes on.
+    Socket = http2_client:open(Server),
+    ok = http2_client:send(Socket, [Get(N, <<"/wait">>) || N <- lists:seq(1, 63, 2)]),
+    _ = [[{rst_stream, _, refused_stream} | _] =
+        lists:reverse(http2_client:until(Socket, fun(Event) -> element(1, Event) =:= rst_stream end)) || _ <- [61, 63]],
+    2 = maps:get(max_concurrent_streams, reached(Server)).
+
+clients_that_do_not_greet_are_counted(Config) ->
+    Server = server(Config),
+    Preface = <<"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n">>,
+    _ = [begin
+        Socket = http2_client:connect(Server),
+        ok = http2_client:send(Socket, Bytes),
+        closed = lists:last(http2_client:all(Socket)),
+        {Limit, 1} = {Limit, maps:get(Limit, reached(Server))}
+    end || {Bytes, Limit} <- [
+        {Preface, preface_timeout}, {[Preface, cow_http2:settings(#{})], settings_timeout}
+    ]],
+    #{preface_timeout := 1, settings_timeout := 1} = Reached = reached(Server),
+    2 = map_size(Reached).
+
+%% Of a byte each: within the window, but each costs more than its byte.
+small_frames_that_nobody_reads_are_counted(Config) ->
+    Server = server(Config),
+    Socket = http2_client:open(Server),
+    ok = http2_client:send(Socket, http2_client:head(1, nofin, <<"POST">>, <<"/wait">>)),
+    _ = http2_client:send(Socket, [cow_http2:data(1, nofin, <<"x">>) || _ <- lists:seq(1, 2000)]),
+    [closed, {goaway, enhance_your_calm} | _] = lists:reverse(http2_client:all(Socket)),
+    #{enhance_your_calm := 1} = Reached = reached(Server),
+    1 = map_size(Reached).
+
+%% The limits that have been reached.
+reached(Server) ->
+    maps:filter(fun(_, Times) -> Times > 0 end, number(limits_reached, Server)).
+
 the_port_and_the_loop_are_measured(Config) ->
     Server = server(Config),
     Socket = ws_client:open(Server),

@@ -1,7 +1,7 @@
 %%% What is measured: the one list from which docs/metrics.md, Prometheus' text and the names that the sidecar may say are made.
 %%%
 %%% A row is a key of the maps of outrider:metrics/1: what kind of number it is, whether it comes from the sidecar or is the VM's own
-%%% knowledge of it, and how Prometheus calls it. The sidecar's are counted in src/metrics.rs.
+%%% knowledge of it, and how Prometheus calls it. The sidecar's are counted in src/metrics.
 -module(outrider_metrics_table).
 
 -export([rows/0, limits/0, atoms/0]).
@@ -41,7 +41,8 @@ rows() ->
               "counts as such beside its connection.">>)),
         counter(connections_accepted, sidecar, <<"outrider_connections_accepted_total">>, <<"Connections that were accepted.">>),
         by(limit, counter(limits_reached, sidecar, <<"outrider_limit_reached_total">>,
-            <<"How often a limit was reached, by the option's name: for a pause of accepting once, else for each client.">>)),
+            <<"How often a limit was reached, by the option's name: for a pause of accepting once, for a refused stream or "
+              "request, else for each client. enhance_your_calm is of HTTP/2, for what no option bounds.">>)),
         by(kind, gauge(streams, vm, <<"outrider_streams">>,
             <<"Processes by kind: request (one that is being answered) and websocket.">>)),
         counter(requests, sidecar, <<"outrider_requests_total">>, <<"Requests that went to the VM.">>),
@@ -128,8 +129,9 @@ by(Label, Row) -> Row#{by => Label}.
 
 with(Label, Value, Row) -> Row#{labels => [{Label, Value}]}.
 
-%% What the sidecar counts in limits_reached: options, and file_descriptors where there were none left, file_timeout where a file was
-%% not read in time.
+%% What the sidecar counts in limits_reached: options; file_descriptors where there were none left, file_timeout where a file was not
+%% read in time; and enhance_your_calm for what HTTP/2 bounds in any case: small frames that nobody reads, lists of fields that are
+%% large in few bytes or come in many pieces, streams reset before they began.
 -spec limits() -> [atom()].
 limits() ->
     [
@@ -137,7 +139,9 @@ limits() ->
         handshake_timeout,
         request_timeout, max_empty_lines, max_request_line_length, max_method_length, max_authority_length, max_headers,
         max_header_name_length, max_header_value_length, max_authorization_header_value_length,
-        max_cookie_header_value_length, max_skip_body_length, idle_timeout, pong_timeout, send_timeout, max_frame_size, max_fragments,
+        max_cookie_header_value_length, max_skip_body_length, max_received_frame_rate, max_cancel_stream_rate, max_reset_stream_rate,
+        max_fragmented_header_block_size, max_concurrent_streams, enhance_your_calm, preface_timeout, settings_timeout, idle_timeout,
+        pong_timeout, send_timeout, max_frame_size, max_fragments,
         max_backlog, max_queued, max_topics, max_topics_per_client
     ].
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 use h2::Reason;
 use tokio::time::Instant;
 
+use crate::metrics::Limit;
+
 /// What a client's connection begins with (RFC 9113, 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -107,25 +109,26 @@ impl Scanner {
 /// Counts down.
 struct Counter {
     rate: Rate,
+    limit: Limit,
     left: u32,
     until: Option<Instant>,
 }
 
 impl Counter {
-    fn new(rate: Rate, now: Instant) -> Self {
-        Self { rate, left: rate.count, until: rate.period.map(|period| now + period) }
+    fn new(rate: Rate, limit: Limit, now: Instant) -> Self {
+        Self { rate, limit, left: rate.count, until: rate.period.map(|period| now + period) }
     }
 
     /// One more. Fails where that is one too many.
-    fn count(&mut self, now: Instant) -> Result<(), Reason> {
+    fn count(&mut self, now: Instant) -> Result<(), Limit> {
         self.left = self.left.saturating_sub(1);
         if self.left > 0 {
             return Ok(());
         }
         if self.until.is_none_or(|until| now < until) {
-            return Err(Reason::ENHANCE_YOUR_CALM);
+            return Err(self.limit);
         }
-        *self = Self::new(self.rate, now);
+        *self = Self::new(self.rate, self.limit, now);
         Ok(())
     }
 }
@@ -153,17 +156,17 @@ impl Watch {
             header_block: limits.header_block,
             incoming: Scanner::behind(PREFACE.len()),
             outgoing: Scanner::default(),
-            received: Counter::new(limits.received, now),
-            cancelled: Counter::new(limits.cancelled, now),
-            reset: Counter::new(limits.reset, now),
+            received: Counter::new(limits.received, Limit::MaxReceivedFrameRate, now),
+            cancelled: Counter::new(limits.cancelled, Limit::MaxCancelStreamRate, now),
+            reset: Counter::new(limits.reset, Limit::MaxResetStreamRate, now),
             block: 0,
             settings: false,
             acknowledged: false,
         }
     }
 
-    /// The client has sent these bytes. `over` gets the streams that it has cancelled. Fails with the reason to close for.
-    pub fn received(&mut self, bytes: &[u8], now: Instant, mut over: impl FnMut(u32)) -> Result<(), Reason> {
+    /// The client has sent these bytes. `over` gets the streams that it has cancelled. Fails with the limit to close for.
+    pub fn received(&mut self, bytes: &[u8], now: Instant, mut over: impl FnMut(u32)) -> Result<(), Limit> {
         let Self { incoming, received, cancelled, block, settings, acknowledged, header_block, .. } = self;
         incoming.scan(bytes, |frame| {
             received.count(now)?;
@@ -177,7 +180,7 @@ impl Watch {
                 HEADERS | CONTINUATION => {
                     *block = if frame.kind == HEADERS { 0 } else { *block } + frame.length;
                     if *block > *header_block || (frame.kind == CONTINUATION && frame.length == 0) {
-                        return Err(Reason::ENHANCE_YOUR_CALM);
+                        return Err(Limit::MaxFragmentedHeaderBlockSize);
                     }
                     if frame.flags & END_HEADERS != 0 {
                         *block = 0;
@@ -189,8 +192,8 @@ impl Watch {
         })
     }
 
-    /// We have sent these bytes. `each` gets every frame. Fails with the reason to close for.
-    pub fn sent(&mut self, bytes: &[u8], now: Instant, mut each: impl FnMut(Frame)) -> Result<(), Reason> {
+    /// We have sent these bytes. `each` gets every frame. Fails with the limit to close for.
+    pub fn sent(&mut self, bytes: &[u8], now: Instant, mut each: impl FnMut(Frame)) -> Result<(), Limit> {
         let Self { outgoing, reset, .. } = self;
         outgoing.scan(bytes, |frame| {
             each(frame);
@@ -267,7 +270,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(watch.received(&ping, later, |_| {}), Ok(()), "the period is over");
         }
-        assert_eq!(watch.received(&ping, later, |_| {}), Err(Reason::ENHANCE_YOUR_CALM));
+        assert_eq!(watch.received(&ping, later, |_| {}), Err(Limit::MaxReceivedFrameRate));
     }
 
     #[test]
@@ -275,14 +278,14 @@ mod tests {
         let now = Instant::now();
         let reset = |code: u32| frame(RST_STREAM, 0, 1, &code.to_be_bytes());
         let mut cancelled = watch(Limits { cancelled: RATE, ..LIMITS }, now);
-        let results: Vec<_> = (0..3).map(|_| cancelled.received(&reset(8), now, |_| {}).is_ok()).collect();
-        assert_eq!(results, [true, true, false]);
+        let results: Vec<_> = (0..3).map(|_| cancelled.received(&reset(8), now, |_| {})).collect();
+        assert_eq!(results, [Ok(()), Ok(()), Err(Limit::MaxCancelStreamRate)]);
         let mut erring = watch(Limits { reset: RATE, ..LIMITS }, now);
         for _ in 0..10 {
             assert_eq!(erring.sent(&reset(0), now, |_| {}), Ok(()), "no error");
         }
-        let results: Vec<_> = (0..3).map(|_| erring.sent(&reset(1), now, |_| {}).is_ok()).collect();
-        assert_eq!(results, [true, true, false]);
+        let results: Vec<_> = (0..3).map(|_| erring.sent(&reset(1), now, |_| {})).collect();
+        assert_eq!(results, [Ok(()), Ok(()), Err(Limit::MaxResetStreamRate)]);
     }
 
     #[test]
@@ -295,8 +298,8 @@ mod tests {
             watch.received(&frame(CONTINUATION, END_HEADERS, 1, &vec![0; second]), now, |_| {})
         };
         assert_eq!(block(99, 1), Ok(()));
-        assert_eq!(block(50, 51), Err(Reason::ENHANCE_YOUR_CALM));
-        assert_eq!(block(50, 0), Err(Reason::ENHANCE_YOUR_CALM));
+        assert_eq!(block(50, 51), Err(Limit::MaxFragmentedHeaderBlockSize));
+        assert_eq!(block(50, 0), Err(Limit::MaxFragmentedHeaderBlockSize));
         let mut watch = watch(LIMITS, now);
         for stream in 0..10 {
             let headers = frame(HEADERS, END_HEADERS, 2 * stream + 1, &[0; 60]);

@@ -27,6 +27,7 @@ use super::output::Output;
 use super::plain::Endpoint;
 use super::socket::Socket;
 use super::{scratch, within};
+use crate::metrics::{Limit, reached};
 use frames::{Limits, Watch};
 use handed::Handed;
 pub use handed::MOST_HANDED;
@@ -51,9 +52,18 @@ struct State {
     output: Output,
     watch: Watch,
     /// The client has done too much of something.
-    violation: Option<Reason>,
+    violation: bool,
     /// When bytes were last received.
     received: Instant,
+}
+
+impl State {
+    /// The client has done too much of something: the first time it is counted.
+    fn violated(&mut self, limit: Limit) {
+        if !std::mem::replace(&mut self.violation, true) {
+            reached(limit);
+        }
+    }
 }
 
 impl Line {
@@ -61,18 +71,16 @@ impl Line {
     pub fn new(socket: Socket, received: Vec<u8>, limits: &Limits) -> Self {
         let now = Instant::now();
         let mut watch = Watch::new(limits, now);
-        let violation = watch.received(&received, now, |_| {}).err();
+        let watched = watch.received(&received, now, |_| {});
+        let mut state =
+            State { unread: received, given: 0, output: Output::default(), watch, violation: false, received: now };
+        if let Err(limit) = watched {
+            state.violated(limit);
+        }
         Self {
             secure: socket.is_secure(),
             socket: RefCell::new(socket),
-            state: RefCell::new(State {
-                unread: received,
-                given: 0,
-                output: Output::default(),
-                watch,
-                violation,
-                received: now,
-            }),
+            state: RefCell::new(state),
             handed: RefCell::default(),
             failure: Cell::new(None),
         }
@@ -81,7 +89,7 @@ impl Line {
     /// h2 reads. No byte, but ready, is the client's end. Behind what is a violation nothing is read.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let state = &mut *self.state.borrow_mut();
-        if state.violation.is_some() {
+        if state.violation {
             return Poll::Pending; // The connection's task, which polls us, looks at it next.
         }
         if state.given == state.unread.len() {
@@ -98,8 +106,8 @@ impl Line {
                 if n > 0 {
                     state.received = now;
                 }
-                if let Err(reason) = watched {
-                    state.violation = Some(reason);
+                if let Err(limit) = watched {
+                    state.violated(limit);
                     return Poll::Pending;
                 }
                 buf.put_slice(&buffer[..direct]);
@@ -121,15 +129,20 @@ impl Line {
     pub fn poll_write(&self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
         let written = ready!(state.output.poll_write(&mut self.socket.borrow_mut(), cx, bufs))?;
-        let State { watch, violation, .. } = state;
         let handed = &mut *self.handed.borrow_mut();
         let now = Instant::now();
         let mut left = written;
         for buf in bufs {
             let bytes = &buf[..left.min(buf.len())];
             left -= bytes.len();
-            if let Err(reason) = watch.sent(bytes, now, |frame| handed.sent(frame)) {
-                violation.get_or_insert(reason);
+            let watched = state.watch.sent(bytes, now, |frame| {
+                handed.sent(frame);
+                if frame.kind == frames::RST_STREAM && frame.code == u32::from(Reason::REFUSED_STREAM) {
+                    reached(Limit::MaxConcurrentStreams);
+                }
+            });
+            if let Err(limit) = watched {
+                state.violated(limit);
             }
         }
         Poll::Ready(Ok(written))
@@ -140,8 +153,8 @@ impl Line {
         self.state.borrow_mut().output.poll_flush(&mut self.socket.borrow_mut(), cx)
     }
 
-    /// What the client has done too much of.
-    pub fn violation(&self) -> Option<Reason> {
+    /// Whether the client has done too much of something, so that its connection is to be closed (`ENHANCE_YOUR_CALM`).
+    pub fn is_violated(&self) -> bool {
         self.state.borrow().violation
     }
 
