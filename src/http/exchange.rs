@@ -3,6 +3,9 @@
 //! The port's reader puts commands in; hyper's service and response body, or the stream's task, take them out, all in one thread. Its
 //! task (of HTTP/1.1 the connection's) is woken by each command.
 
+mod commands;
+mod intake;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -13,14 +16,14 @@ use hyper::{HeaderMap, Version};
 use tokio::time::Instant;
 
 use super::request::RequestHead;
-use super::response::{self, Invalid, ResponseStatus, is_interim, is_sendable, switching_protocols};
+use super::response::{self, Invalid, ResponseStatus};
 use crate::metrics::count;
-use crate::port::message::{Body, Command, Headers, OVERHEAD, Reason, Status, StreamId, Traffic};
+use crate::port::message::{Body, Headers, OVERHEAD, Reason, Status, StreamId};
+use crate::streams::Streams;
 use crate::streams::application::Head;
-use crate::streams::broadcast::Broadcast;
 use crate::streams::queued::Share;
-use crate::streams::{Delivered, Stream, Streams};
 use crate::websocket::Session;
+use intake::Intake;
 
 /// The header in which a WebSocket's extensions are offered and accepted (RFC 6455, 11.3.2).
 const EXTENSIONS: &str = "sec-websocket-extensions";
@@ -39,18 +42,12 @@ pub struct Exchange {
     /// The request's method is HEAD: the response has no body.
     is_head: bool,
     state: RefCell<State>,
-    /// Request body that may still be sent to the VM.
-    flow: Cell<u64>,
-    /// The client waits for `100 Continue`, and nothing of the body has come.
-    expects_continue: Cell<bool>,
+    /// The request's body, as far as it has come.
+    pub intake: Intake,
     /// The handler's own `idle_timeout`, if it has set one; the inner `None` is infinity.
     pub idle_timeout: Cell<Option<Option<Duration>>>,
     /// The handler's own `chunked`, if it has set one.
     pub chunked: Cell<Option<bool>>,
-    /// All of the request's body has come.
-    body_ended: Cell<bool>,
-    abandoned: Cell<bool>,
-    body_reader: Cell<Option<Waker>>,
     /// The bytes in `State::body`, for the sum of all clients.
     share: Share,
     /// Since when the client has taken nothing of the response.
@@ -110,80 +107,14 @@ impl Exchange {
             wants_websocket: head.wants_websocket(),
             is_head: head.method() == hyper::Method::HEAD,
             state: RefCell::default(),
-            flow: Cell::new(flow),
-            expects_continue: Cell::new(head.has_body() && head.expects_continue()),
+            intake: Intake::new(head, flow),
             idle_timeout: Cell::new(None),
             chunked: Cell::new(None),
-            body_ended: Cell::new(!head.has_body()),
-            abandoned: Cell::new(false),
-            body_reader: Cell::default(),
             share,
             blocked: Cell::default(),
             given_up: Cell::default(),
             task: Cell::default(),
         }
-    }
-
-    fn http_command(&self, command: Command<'_>, state: &mut State) {
-        match command {
-            Command::Inform(status, headers) if !is_interim(&status, &headers) => self.refuse_head(state),
-            Command::Websocket(headers, _) if !is_sendable(&headers) => self.refuse_head(state),
-            Command::Inform(status, headers) if self.version != Version::HTTP_10 => {
-                if status.code == 100 {
-                    self.expects_continue.set(false);
-                }
-                state.informs.push_back((status, headers));
-            }
-            Command::Response(status, headers, body) => {
-                state.head = Some((status, headers));
-                self.share.add(size(&body));
-                state.body.push_back(body);
-                state.end = Some(End::Plain);
-                state.is_whole = true;
-            }
-            Command::Headers(status, headers) => state.head = Some((status, headers)),
-            Command::Data { fin, body } => {
-                self.share.add(size(&body));
-                state.body.push_back(body);
-                if fin {
-                    state.end = Some(End::Plain);
-                }
-            }
-            Command::Trailers(headers) => state.end = Some(End::Trailers(headers)),
-            Command::Flow(bytes) => {
-                self.flow.set(self.flow.get().saturating_add(bytes));
-                self.wake_body_reader();
-            }
-            Command::SetOptions(options) => {
-                let timeout = options.idle_timeout.map(|timeout| timeout.map(Duration::from_millis));
-                self.idle_timeout.set(timeout.or(self.idle_timeout.get()));
-                self.chunked.set(options.chunked.or(self.chunked.get()));
-            }
-            Command::Websocket(mut headers, options) => {
-                let (mut session, extensions) = Session::new(self.extensions.as_deref(), &options);
-                if let Some(extensions) = extensions {
-                    let behind = |(name, _): &(Bytes, Bytes)| name.as_ref() > EXTENSIONS.as_bytes();
-                    let at = headers.iter().position(behind).unwrap_or(headers.len());
-                    headers.insert(at, (EXTENSIONS.into(), extensions.into()));
-                }
-                if self.version == Version::HTTP_2 {
-                    state.head = Some((Status { code: 200, phrase: None }, headers));
-                } else {
-                    session.begin(switching_protocols(&headers));
-                }
-                state.upgrade = Some(Box::new(session));
-                if self.expects_continue.take() {
-                    state.informs.push_back((Status { code: 100, phrase: None }, Headers::new())); // RFC 9110, 7.8.
-                }
-                self.wake_body_reader(); // It skips the rest.
-            }
-            _ => tracing::error!(stream = self.id, "a command that is not allowed in an HTTP request"),
-        }
-    }
-
-    fn refuse_head(&self, state: &mut State) {
-        tracing::error!(stream = self.id, "a response's status or headers cannot be sent");
-        state.refusal = Some(500);
     }
 
     /// Makes the next command wake this task.
@@ -266,7 +197,7 @@ impl Exchange {
     /// is taken before.
     pub fn take_upgrade(&self) -> Option<Box<Session>> {
         let mut state = self.state.borrow_mut();
-        let is_free = self.body_ended.get() || self.version == Version::HTTP_2;
+        let is_free = self.intake.has_ended() || self.version == Version::HTTP_2;
         let upgrade = state.upgrade.take_if(|_| is_free);
         state.upgraded |= upgrade.is_some();
         upgrade
@@ -279,9 +210,7 @@ impl Exchange {
     /// The request's body broke the rules of HTTP.
     pub fn fail_body(&self) {
         self.state.borrow_mut().refusal = Some(400);
-        if let Some(task) = self.task.take() {
-            task.wake();
-        }
+        self.wake();
     }
 
     /// The status to end with, unless a response has begun.
@@ -311,7 +240,7 @@ impl Exchange {
         let complete = state.complete || state.aborted;
         state.complete = true;
         drop(state);
-        self.wake_body_reader();
+        self.intake.wake();
         streams.remove(self.id);
         if !complete {
             streams.app.closed(self.id, &reason());
@@ -326,7 +255,7 @@ impl Exchange {
 
     /// Whether the request has a body, of which not all has come.
     pub fn has_body(&self) -> bool {
-        !self.body_ended.get()
+        !self.intake.has_ended()
     }
 
     /// Whether the response is one to HEAD, which has no body.
@@ -373,112 +302,21 @@ impl Exchange {
 
     /// How much of the request's body may be sent to the VM; ready when it is not nothing, or the body is to be skipped.
     pub fn poll_flow(&self, cx: &Context<'_>) -> Poll<u64> {
-        if self.flow.get() == 0 && !self.is_over() && !self.is_upgrade() {
-            self.body_reader.set(Some(cx.waker().clone()));
-            return Poll::Pending;
-        }
-        Poll::Ready(self.flow.get())
-    }
-
-    /// Whether the client may send the request's body or leave it out, because nobody has said `100 Continue`.
-    pub fn expects_continue(&self) -> bool {
-        self.expects_continue.get()
-    }
-
-    /// Some of the request's body has come.
-    pub fn body_has_begun(&self) {
-        self.expects_continue.set(false);
+        self.intake.poll_flow(cx, self.is_over() || self.is_upgrade())
     }
 
     /// The last of the request's body has come.
     pub fn body_has_ended(&self) {
-        self.body_ended.set(true);
-        if self.is_upgrade()
-            && let Some(task) = self.task.take()
-        {
-            task.wake();
+        self.intake.end();
+        if self.is_upgrade() {
+            self.wake();
         }
     }
 
-    /// Nobody waits for the rest of the request's body: the connection ends.
-    pub fn abandon_body(&self) {
-        self.abandoned.set(true);
-        self.wake_body_reader();
-    }
-
-    /// Ready when the rest of the body is not to be waited for.
-    pub fn poll_abandoned(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.abandoned.get() {
-            return Poll::Ready(());
-        }
-        self.body_reader.set(Some(cx.waker().clone()));
-        Poll::Pending
-    }
-
-    /// So much of the request's body was sent to the VM.
-    pub fn spend_flow(&self, bytes: u64) {
-        self.flow.set(self.flow.get().saturating_sub(bytes));
-    }
-
-    fn wake_body_reader(&self) {
-        if let Some(reader) = self.body_reader.take() {
-            reader.wake();
-        }
-    }
-}
-
-impl Stream for Exchange {
-    fn command(&self, command: Command<'_>) -> bool {
-        let mut state = self.state.borrow_mut();
-        match (command, &mut state.upgrade) {
-            (Command::Abort, _) => state.aborted = true,
-            (Command::Drain, _) => state.last = true,
-            (command, Some(session)) => {
-                if session.command(command).is_err() {
-                    tracing::error!(stream = self.id, "a command that is not allowed in a WebSocket");
-                    state.upgrade = None;
-                    state.refusal = Some(500);
-                }
-            }
-            (command, None) => self.http_command(command, &mut state),
-        }
+    /// Whoever waits for commands has something to do.
+    fn wake(&self) {
         if let Some(task) = self.task.take() {
             task.wake();
-        }
-        false
-    }
-
-    /// A WebSocket that has no socket yet has its frames already.
-    fn deliver(&self, broadcast: &Broadcast) -> Delivered {
-        match self.state.borrow_mut().upgrade.as_mut().map(|session| session.deliver(broadcast)) {
-            Some(Delivered::TooMuch) => Delivered::TooMuch,
-            _ => Delivered::Nothing,
-        }
-    }
-
-    fn traffic(&self) -> Option<Traffic> {
-        self.state.borrow().upgrade.as_ref().map(|session| session.traffic())
-    }
-
-    fn blocked_since(&self) -> Option<Instant> {
-        self.blocked.get()
-    }
-
-    fn give_up(&self) {
-        self.given_up.set(true);
-        self.share.set(0);
-        if let Some(task) = self.task.take() {
-            task.wake();
-        }
-    }
-
-    /// An answer that the application has finished still goes out.
-    fn go_away(&self) {
-        let state = self.state.borrow();
-        let is_answered = state.complete || state.end.is_some() || state.upgrade.is_some();
-        drop(state);
-        if !is_answered {
-            self.command(Command::Abort);
         }
     }
 }

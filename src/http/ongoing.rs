@@ -49,7 +49,7 @@ impl Drop for Ongoing {
             connection.last.set(true);
         }
         if connection.last.get() {
-            exchange.abandon_body();
+            exchange.intake.abandon();
         }
         exchange.finish(&connection.server.streams, || {
             Reason::Socket(if exchange.is_given_up() { "timeout" } else { "closed" })

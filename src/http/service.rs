@@ -55,7 +55,7 @@ pub async fn answer(
 
     let (status, headers) = poll_fn(|cx| ongoing.poll_head(cx)).await;
     let (status, mut headers) = ongoing.sendable(status, headers)?;
-    if ongoing.expects_continue() {
+    if ongoing.intake.expects_continue() {
         headers.insert(CONNECTION, HeaderValue::from_static("close")); // RFC 9110, 10.1.1.
     }
     let chunked = ongoing.chunked.get().unwrap_or(chunked_by_default);
@@ -74,7 +74,7 @@ async fn pump_body(server: Rc<Server>, exchange: Rc<Exchange>, mut body: Incomin
     loop {
         poll_fn(|cx| exchange.poll_flow(cx)).await;
         ready(&*server.streams.app).await;
-        let frame = poll_fn(|cx| match exchange.poll_abandoned(cx) {
+        let frame = poll_fn(|cx| match exchange.intake.poll_abandoned(cx) {
             Poll::Ready(()) => Poll::Ready(None),
             Poll::Pending => Pin::new(&mut body).poll_frame(cx).map(Some),
         });
@@ -93,7 +93,7 @@ async fn pump_body(server: Rc<Server>, exchange: Rc<Exchange>, mut body: Incomin
                 return;
             }
         };
-        exchange.body_has_begun();
+        exchange.intake.begin();
         while !data.is_empty() {
             let flow = poll_fn(|cx| exchange.poll_flow(cx)).await;
             ready(&*server.streams.app).await;
@@ -110,7 +110,7 @@ async fn pump_body(server: Rc<Server>, exchange: Rc<Exchange>, mut body: Incomin
                 break;
             }
             let piece = data.split_to(data.len().min(CHUNK).min(usize::try_from(flow).unwrap_or(usize::MAX)));
-            exchange.spend_flow(piece.len() as u64);
+            exchange.intake.spend(piece.len() as u64);
             let fin = data.is_empty() && body.is_end_stream();
             server.streams.app.data(exchange.id, fin, &piece);
             if fin {

@@ -173,7 +173,7 @@ async fn upload(server: &Server, exchange: &Exchange, body: &mut RecvStream) {
                 return;
             }
             let piece = data.split_to(data.len().min(CHUNK).min(usize::try_from(flow).unwrap_or(usize::MAX)));
-            exchange.spend_flow(piece.len() as u64);
+            exchange.intake.spend(piece.len() as u64);
             let fin = data.is_empty() && body.is_end_stream();
             app.data(exchange.id, fin, &piece);
             let _ = body.flow_control().release_capacity(piece.len()); // Fails only where the stream is over.
