@@ -10,6 +10,7 @@ pub mod broadcast;
 pub mod client;
 pub mod driver;
 mod due;
+mod many;
 pub mod queued;
 pub mod status;
 mod stream;
@@ -28,12 +29,9 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::metrics::{Limit, reached};
-use crate::port::message::{
-    Command, Frame, Member, Pid, Publish, Reason, SendMany, StreamId, TraceOptions, Traffic, Who,
-};
+use crate::port::message::{Command, Member, Pid, StreamId, TraceOptions, Traffic, Who};
 use alarms::Alarms;
 use application::Application;
-use broadcast::Broadcast;
 use client::Paths;
 use driver::Driver;
 use due::{Due, Owed};
@@ -237,92 +235,6 @@ impl Streams {
     /// What a WebSocket's client has sent and was sent.
     pub fn traffic(&self, id: StreamId) -> Option<Traffic> {
         self.table.borrow().get(&id)?.stream.traffic()
-    }
-
-    /// Subscribes a stream; the application is told where a limit forbids it.
-    pub fn subscribe(&self, id: StreamId, topic: &[u8]) {
-        if self.table.borrow().contains_key(&id)
-            && let Err(topics::Refused(limit)) = self.topics.borrow_mut().subscribe(id, topic)
-        {
-            reached(limit);
-            self.app.not_subscribed(id, topic, limit.name());
-        }
-    }
-
-    /// Ends a subscription.
-    pub fn unsubscribe(&self, id: StreamId, topic: &[u8]) {
-        self.topics.borrow_mut().unsubscribe(id, topic);
-    }
-
-    /// Sends frames to the subscribers of a topic. `sender` is the stream that is meant by [`Member::Itself`].
-    pub fn publish(&self, publish: &Publish<'_>, sender: Option<StreamId>) {
-        let except = match publish.except {
-            Some(Member::Itself) => sender,
-            Some(Member::Process(pid)) => self.of_process(pid),
-            None => None,
-        };
-        let topics = self.topics.borrow();
-        let subscribers = topics.subscribers(publish.topic).iter().copied();
-        self.deliver(&publish.frames, subscribers.filter(|id| Some(*id) != except));
-    }
-
-    /// Sends frames to the WebSockets of processes. Those that have none here are not meant.
-    pub fn send_many(&self, many: &SendMany<'_>) {
-        let of_process = self.of_process.borrow();
-        self.deliver(&many.frames, many.pids.iter().filter_map(|pid| of_process.get(pid).copied()));
-    }
-
-    /// Sends frames to these streams: from now on they are due to them.
-    fn deliver(&self, frames: &[Frame<'_>], ids: impl Iterator<Item = StreamId>) {
-        let held = self.due.borrow().share();
-        let broadcast = Rc::new(Broadcast::new(frames, &self.queued, held, self.options.window));
-        let at_once = self.is_behind();
-        for id in ids {
-            if !at_once {
-                self.due.borrow_mut().add(id, Rc::clone(&broadcast));
-            } else if let Some(Entry { stream, .. }) = self.table.borrow().get(&id) {
-                let owed = self.due.borrow_mut().take(id);
-                owed.iter().flat_map(Owed::broadcasts).for_each(|before| self.give(id, stream, before));
-                self.give(id, stream, &broadcast);
-            }
-        }
-    }
-
-    /// Gives a stream what was sent to many.
-    fn give(&self, id: StreamId, stream: &Rc<dyn Stream>, broadcast: &Broadcast) {
-        let turn = match stream.deliver(broadcast) {
-            Delivered::Queued => Turn::Shared,
-            Delivered::Nothing => return,
-            Delivered::TooMuch => {
-                tracing::debug!(stream = id, "closed: it has not taken what was sent to many");
-                self.app.closed(id, &Reason::Socket("backlog"));
-                if !stream.command(Command::Cut(1013)) {
-                    return;
-                }
-                Turn::Own
-            }
-        };
-        self.dirty[turn as usize].borrow_mut().push_back(Rc::clone(stream));
-    }
-
-    /// So much is due to clients that no more commands should be carried out before they have got some of it.
-    pub fn is_behind(&self) -> bool {
-        self.due.borrow().is_full()
-    }
-
-    /// How many subscribers a topic has.
-    pub fn subscribers(&self, topic: &[u8]) -> usize {
-        self.topics.borrow().subscribers(topic).len()
-    }
-
-    /// How many topics have a subscriber, and how many subscriptions there are.
-    pub fn topic_counts(&self) -> (usize, usize) {
-        self.topics.borrow().counts()
-    }
-
-    /// The topics that have a subscriber.
-    pub fn topics(&self) -> Vec<topics::Topic> {
-        self.topics.borrow().names().map(Rc::clone).collect()
     }
 
     /// Has at most `most` streams write what their commands have left, and fewer what is sent to many: an answer does not wait for

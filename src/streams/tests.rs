@@ -1,8 +1,9 @@
 //! Whose turn it is.
 
+use super::broadcast::Broadcast;
 use super::*;
 use crate::port::Port;
-use crate::port::message::Frame;
+use crate::port::message::{Frame, Publish};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Did {

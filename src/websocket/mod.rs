@@ -9,6 +9,7 @@
 //! has not taken, the socket is not read (docs/port-protocol.md, "Credit").
 
 mod deadlines;
+mod incoming;
 mod keepalive;
 mod outgoing;
 mod oversize;
@@ -22,27 +23,24 @@ pub use session::Session;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
 
 use crate::gate::Permit;
-use crate::metrics::{Limit, Opcode, Side, count, reached};
-use crate::port::message::{OVERHEAD, Reason, StreamId};
+use crate::metrics::{Side, count};
+use crate::port::message::{Reason, StreamId};
 use crate::port::protocol_error;
 use crate::streams::alarms::Alarm;
 use crate::streams::application::Direction;
 use crate::streams::client::{Client, Peer};
 use crate::streams::status::End;
 use crate::streams::{Stream, Streams};
+use crate::transport::Channel;
 use crate::transport::stall::Stall;
-use crate::transport::{Channel, scratch};
-use crate::ws::{Error, Event};
 use outgoing::Outgoing;
 use session::{NO_CLOSE, NO_CODE, Phase};
-use traffic::{received, sent};
 
 /// Reads in one turn: then others have theirs.
 const MOST_READS: usize = 32;
@@ -211,96 +209,6 @@ impl Websocket {
         Poll::Pending
     }
 
-    /// Decodes what was left, or reads once. Says whether something has changed.
-    fn read(&self, state: &mut Session, cx: &mut Context<'_>) -> bool {
-        if std::mem::take(&mut state.paused) {
-            let mut unread = state.unread.take();
-            let used = self.decode(state, &mut unread);
-            unread.drain(..used);
-            state.unread = unread.into();
-            return true;
-        }
-        let result = scratch::with(|buffer| {
-            let read = self.socket.borrow_mut().poll_read(cx, buffer);
-            if let Poll::Ready(Ok(n)) = read {
-                if let Some(trace) = &mut state.trace {
-                    trace.pass(Direction::In, &buffer[..n], &*self.streams.app);
-                    self.look_at_trace(state);
-                }
-                let used = self.decode(state, &mut buffer[..n]);
-                state.unread.extend_from_slice(&buffer[used..n]);
-            }
-            read
-        });
-        match result {
-            Poll::Pending => return false,
-            Poll::Ready(Ok(0)) => self.lost(state, &io::ErrorKind::ConnectionReset.into()),
-            Poll::Ready(Ok(_)) => {
-                state.received = Instant::now();
-                state.spared = false;
-            }
-            Poll::Ready(Err(e)) => self.lost(state, &e),
-        }
-        true
-    }
-
-    /// Decodes, tells the application, and says how much of `input` was used: all, unless the window is full.
-    fn decode(&self, state: &mut Session, input: &mut [u8]) -> usize {
-        let Session { decoder, encoder, out, unused, pong, phase, paused, keepalive, traffic, ended, .. } = state;
-        let window = self.streams.options.window;
-        let result = decoder.decode(input, &mut |event| {
-            received(traffic, &event);
-            match event {
-                Event::Ping(payload) if encoder.is_within_frame() => *pong = Some(payload.into()),
-                Event::Ping(payload) => {
-                    sent(traffic, Opcode::Pong, payload.len() as u64);
-                    encoder.pong(payload, out.own(0));
-                }
-                // The handler has not asked for it.
-                Event::Pong(payload) => {
-                    if let Some(took) = keepalive.as_mut().and_then(|k| k.answers(payload, Instant::now())) {
-                        count(|metrics| took.iter().for_each(|took| metrics.round_trips.add(*took)));
-                        return ControlFlow::Continue(());
-                    }
-                }
-                _ => {}
-            }
-            let cost = OVERHEAD + payload(&event).len();
-            *unused += cost;
-            count(|metrics| metrics.credit_received_bytes.add(cost as u64));
-            match event {
-                Event::Close(close) => {
-                    let code = close.map(|(code, _)| code);
-                    phase.leave(Phase::Closing(code), ended, (Side::Client, code.unwrap_or(NO_CODE)));
-                    let close = close.map(|(code, text)| (code, text.into()));
-                    self.streams.app.closed(self.id, &Reason::Remote(close));
-                }
-                event => self.streams.app.event(self.id, event),
-            }
-            *paused = *unused >= window || out.waiting() >= window;
-            if *paused || *phase != Phase::Open { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        match result {
-            Ok(used) => {
-                if let Phase::Closing(code) = state.phase {
-                    self.note(state, End::Remote(code));
-                }
-                used
-            }
-            Err(error) => {
-                tracing::debug!(stream = self.id, %error, "the client broke the protocol");
-                match error {
-                    Error::LongFrame { .. } | Error::LongMessage { .. } => reached(Limit::MaxFrameSize),
-                    Error::ManyFragments(_) => reached(Limit::MaxFragments),
-                    _ => {}
-                }
-                oversize::warn(&self.socket.borrow(), &error);
-                self.end(state, Reason::Protocol(error.reason()), Some(error.close_code()));
-                input.len()
-            }
-        }
-    }
-
     /// The client's side has ended: tells the application, whose `finish` sends the close frame.
     fn end(&self, state: &mut Session, reason: Reason, code: Option<u16>) {
         self.streams.app.closed(self.id, &reason);
@@ -401,13 +309,6 @@ impl Websocket {
     /// Bytes that the client could take now: frames, and what TLS has made of them.
     fn writable(&self, state: &Session) -> usize {
         state.out.writable() + self.socket.borrow().pending()
-    }
-}
-
-fn payload<'a>(event: &Event<'a>) -> &'a [u8] {
-    match *event {
-        Event::Part(_, bytes) | Event::Message(_, bytes) | Event::Ping(bytes) | Event::Pong(bytes) => bytes,
-        Event::Close(_) => &[],
     }
 }
 

@@ -10,6 +10,9 @@
 //!   any ── socket failed ──► Gone ◄── abort ── Open, Closing
 //! ```
 
+mod many;
+mod phase;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -20,21 +23,15 @@ use super::trace::Trace;
 use super::traffic::sent;
 use crate::metrics::{Limit, Opcode, Side, count, reached};
 use crate::port::message::{Command, OVERHEAD, OnBacklog, PONG_TIMEOUT, SetOptions, Traffic, WebsocketOptions};
-use crate::streams::Delivered;
-use crate::streams::broadcast::Broadcast;
 use crate::streams::status::End;
 use crate::transport::stall::Stall;
 use crate::ws::{self, Decoder, Encoder, Kept};
 
-/// So many frames that were dropped are told although the client still lags.
-const MANY_DROPPED: u32 = 1000;
-
-/// What may wait for a client whose handler waits for it (`block`), in windows: a broadcast waits for nobody.
-const BLOCKED_WINDOWS: usize = 4;
-
 /// A close frame without a code, and an end without a close frame (RFC 6455, 7.4.1).
 pub(super) const NO_CODE: u16 = 1005;
 pub(super) const NO_CLOSE: u16 = 1006;
+
+pub use phase::{Ended, Phase};
 
 /// The state of one WebSocket, without its socket.
 pub struct Session {
@@ -81,42 +78,6 @@ pub struct Session {
     pub(super) rearm: bool,
     /// The task is woken by the client's next bytes.
     pub(super) waits_for_client: bool,
-}
-
-/// Where a WebSocket is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Messages both ways.
-    Open,
-    /// The application has been told the end; the close frame with this code (or none) goes out when it says `finish`.
-    Closing(Option<u16>),
-    /// A close frame is the last of what is to be written.
-    Ending,
-    /// Nothing more can or will be written.
-    Gone,
-}
-
-/// How a WebSocket has ended.
-pub struct Ended {
-    /// Who has come to it first, and the code that says why.
-    pub(super) by: (Side, u16),
-    /// It has no socket of its own, but a stream of HTTP/2: so it is counted.
-    pub(super) is_stream: bool,
-}
-
-impl Phase {
-    /// Goes on to the next. The first end is the one that counts: who came to it, and the code that says why.
-    pub(super) fn leave(&mut self, next: Self, ended: &mut Ended, by: (Side, u16)) {
-        if *self == Self::Open {
-            ended.by = by;
-            count(|metrics| {
-                metrics.websockets.sub(1);
-                metrics.websocket_streams.sub(ended.is_stream.into());
-                metrics.closed(by.0, by.1);
-            });
-        }
-        *self = next;
-    }
 }
 
 /// A command that does not fit the stream's state: a bug on one of the two sides.
@@ -366,51 +327,6 @@ impl Session {
         self.queued -= credit;
         self.credit += credit;
         self.out.has_written(n, self.encoder.is_open() && !self.encoder.is_within_frame());
-    }
-
-    /// Appends frames that others are sent, too. They cost no credit: the VM does not wait for their client.
-    pub fn deliver(&mut self, broadcast: &Broadcast) -> Delivered {
-        if self.phase != Phase::Open {
-            return Delivered::Nothing;
-        }
-        if self.is_full(broadcast) {
-            if self.on_backlog == OnBacklog::Drop {
-                self.dropped = self.dropped.saturating_add(broadcast.count());
-                count(|metrics| metrics.frames_dropped.add(broadcast.count().into()));
-                return Delivered::Nothing;
-            }
-            return Delivered::TooMuch;
-        }
-        broadcast.counted();
-        self.traffic.messages_sent += u64::from(broadcast.count());
-        self.traffic.bytes_sent += broadcast.payload();
-        let open = self.encoder.is_open();
-        let shared = broadcast.encoded(self.encoder.class());
-        if shared.is_kept() && !open {
-            self.encoder.has_sent_shared();
-        }
-        self.out.share(shared, open);
-        Delivered::Queued
-    }
-
-    /// So much waits already that these frames may not.
-    pub fn is_full(&self, broadcast: &Broadcast) -> bool {
-        self.out.cost() >= self.bound(broadcast.window)
-    }
-
-    /// From how much on that waits nothing more for many is sent to this client.
-    fn bound(&self, window: usize) -> usize {
-        match (self.max_backlog, self.on_backlog) {
-            (u32::MAX, OnBacklog::Block) => window.saturating_mul(BLOCKED_WINDOWS),
-            (u32::MAX, _) => window,
-            (max, _) => max as usize,
-        }
-    }
-
-    /// How many frames for many were not sent, once half of what may wait has drained, or they are many.
-    pub fn take_dropped(&mut self, window: usize) -> Option<u32> {
-        let is_told = self.dropped >= MANY_DROPPED || (self.dropped > 0 && self.out.cost() <= self.bound(window) / 2);
-        is_told.then(|| std::mem::take(&mut self.dropped))
     }
 
     /// What has been written, once it is worth an event: half of the window, or of a smaller backlog. The pieces of a

@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::port::message::Frame;
+use crate::streams::Delivered;
+use crate::streams::broadcast::Broadcast;
 use crate::streams::queued::Queued;
 use crate::ws::{Kind, frame_size};
 
