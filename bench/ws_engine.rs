@@ -46,7 +46,7 @@ fn main() {
 
 /// Messages that are read as one read of the socket would find them: as many as fit into 64 KiB.
 fn decode(agreement: Option<Agreement>, kind: Kind, size: usize) -> u128 {
-    let options = Options { max_frame_size: None, validate_utf8: true, max_fragments: u32::MAX };
+    let options = Options { max_frame_size: u64::MAX, validate_utf8: true, max_fragments: u32::MAX };
     let mut decoder = Decoder::new(options, agreement.as_ref());
     let mut encoder = Encoder::new(agreement.as_ref());
     let count = (64 * 1024 / size).max(1);

@@ -17,7 +17,7 @@ use ws_support::{Receiver, Whole};
 
 fuzz_target!(|input: &[u8]| {
     let Some((&[flags, step, breaks], bytes)) = input.split_first_chunk() else { return };
-    let max = [None, Some(0), Some(125), Some(70_000)][usize::from(flags >> 2 & 3)];
+    let max = [u64::MAX, 0, 125, 70_000][usize::from(flags >> 2 & 3)];
     let options = Options { max_frame_size: max, validate_utf8: flags & 16 == 0, max_fragments: u32::MAX };
     let agreement = Agreement { client_context_takeover: flags & 2 == 0, ..Agreement::default() };
     let receiver = || Receiver::new(Decoder::new(options, (flags & 1 != 0).then_some(&agreement)));

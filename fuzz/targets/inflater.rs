@@ -19,7 +19,7 @@ const MAX: usize = 200_000;
 
 fuzz_target!(|input: &[u8]| {
     let Some((separator, rest)) = input.split_first() else { return };
-    let options = Options { max_frame_size: Some(MAX as u64), validate_utf8: false, max_fragments: u32::MAX };
+    let options = Options { max_frame_size: MAX as u64, validate_utf8: false, max_fragments: u32::MAX };
     let mut receiver = Receiver::new(Decoder::new(options, Some(&Agreement::default())));
     let mut reference = Some(Decompress::new(false));
     for message in rest.split(|byte| byte == separator) {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
-use tokio::time::Instant;
+use super::moment::Moment;
 
 use crate::port::{TermWriter, endpoint_term};
 use crate::transport::Endpoint;
@@ -21,7 +21,7 @@ const FEW_PATHS: usize = 512;
 pub struct Client {
     pub peer: Peer,
     pub path: Rc<[u8]>,
-    pub since: Instant,
+    pub since: Moment,
 }
 
 /// A client's address, in 20 bytes instead of 32.

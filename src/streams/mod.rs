@@ -11,6 +11,7 @@ pub mod client;
 pub mod driver;
 mod due;
 mod many;
+pub mod moment;
 pub mod queued;
 pub mod status;
 mod stream;

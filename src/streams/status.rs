@@ -87,7 +87,7 @@ impl Status {
             Sort::BytesOut => self.traffic.bytes_sent,
             Sort::Messages => self.traffic.messages_received + self.traffic.messages_sent,
             Sort::Idle => ms(now.saturating_duration_since(self.received)),
-            Sort::Age => ms(now.saturating_duration_since(self.client.since)),
+            Sort::Age => ms(now.saturating_duration_since(self.client.since.instant())),
             Sort::RoundTrip => self.round_trip.map_or(0, |time| time.as_micros() as u64),
             Sort::CreditIn => self.credit_in,
             Sort::Closed => 0,
@@ -115,7 +115,7 @@ impl Status {
         self.client.peer.encode(w);
         w.atom("path").binary(&self.client.path);
         w.atom("state").atom(self.state.name());
-        time(w, "age", self.client.since);
+        time(w, "age", self.client.since.instant());
         time(w, "idle", self.received);
         w.atom("messages_in").integer(self.traffic.messages_received);
         w.atom("bytes_in").integer(self.traffic.bytes_received);

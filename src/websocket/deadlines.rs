@@ -27,14 +27,14 @@ impl Websocket {
         loop {
             let idle = match (state.phase, state.idle_timeout) {
                 (Phase::Open, Some(timeout)) => {
-                    Some(state.received + Duration::from_millis(timeout.into()).max(LEAST_TIMEOUT))
+                    Some(state.received.instant() + Duration::from_millis(timeout.into()).max(LEAST_TIMEOUT))
                 }
                 _ => None,
             };
             let mut send = state.stall.as_mut().zip(self.streams.options.send_timeout);
             let look = send.as_ref().map(|(stall, timeout)| stall.deadline(*timeout));
             let ping = match (state.phase, &state.keepalive) {
-                (Phase::Open, Some(keepalive)) => Some(keepalive.deadline(state.received)),
+                (Phase::Open, Some(keepalive)) => Some(keepalive.deadline(state.received.instant())),
                 _ => None,
             };
             let Some(deadline) = idle.into_iter().chain(look).chain(ping).min() else { return Poll::Pending };
@@ -56,7 +56,7 @@ impl Websocket {
                 let unread = !state.reading(self.streams.options.window) || self.streams.app.is_congested();
                 if state.active && (unread || (!state.spared && self.socket.borrow().has_news())) {
                     state.spared = !unread;
-                    state.received = now;
+                    state.received = now.into();
                     continue;
                 }
                 reached(Limit::IdleTimeout);
@@ -78,7 +78,7 @@ impl Websocket {
     fn keep_alive(&self, state: &mut Session, now: Instant) -> ControlFlow<()> {
         let Some(keepalive) = &mut state.keepalive else { return ControlFlow::Continue(()) };
         let timeout = keepalive.timeout();
-        match keepalive.due(state.received, now) {
+        match keepalive.due(state.received.instant(), now) {
             Due::Ping if self.writable(state) == 0 => {
                 state.ping(now);
                 if state.out.is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

@@ -12,6 +12,7 @@ use super::{Websocket, oversize};
 use crate::metrics::{Limit, Opcode, Side, count, reached};
 use crate::port::message::{OVERHEAD, Reason};
 use crate::streams::application::Direction;
+use crate::streams::moment::Moment;
 use crate::streams::status::End;
 use crate::transport::scratch;
 use crate::ws::{Error, Event};
@@ -42,7 +43,7 @@ impl Websocket {
             Poll::Pending => return false,
             Poll::Ready(Ok(0)) => self.lost(state, &io::ErrorKind::ConnectionReset.into()),
             Poll::Ready(Ok(_)) => {
-                state.received = Instant::now();
+                state.received = Moment::now();
                 state.spared = false;
             }
             Poll::Ready(Err(e)) => self.lost(state, &e),

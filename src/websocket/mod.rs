@@ -26,8 +26,6 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::time::Instant;
-
 use crate::gate::Permit;
 use crate::metrics::{Side, count};
 use crate::port::message::{Reason, StreamId};
@@ -35,6 +33,7 @@ use crate::port::protocol_error;
 use crate::streams::alarms::Alarm;
 use crate::streams::application::Direction;
 use crate::streams::client::{Client, Peer};
+use crate::streams::moment::Moment;
 use crate::streams::status::End;
 use crate::streams::{Stream, Streams};
 use crate::transport::Channel;
@@ -89,7 +88,7 @@ pub fn start(
     }
     // A socket that cannot be watched together with the others is watched by itself.
     let is_driven = socket.polled_by(&streams.driver.poller, id).is_ok();
-    let client = Client { peer, path: streams.paths.get(path), since: Instant::now() };
+    let client = Client { peer, path: streams.paths.get(path), since: Moment::now() };
     let websocket = Rc::new(Websocket {
         id,
         streams: Rc::clone(streams),
@@ -330,6 +329,6 @@ mod tests {
 
     #[test]
     fn an_idle_websocket_is_small() {
-        assert!(size_of::<Websocket>() <= 528, "{}", size_of::<Websocket>());
+        assert!(size_of::<Websocket>() <= 488, "{}", size_of::<Websocket>());
     }
 }

@@ -23,6 +23,7 @@ use super::trace::Trace;
 use super::traffic::sent;
 use crate::metrics::{Limit, Opcode, Side, count, reached};
 use crate::port::message::{Command, OVERHEAD, OnBacklog, PONG_TIMEOUT, SetOptions, Traffic, WebsocketOptions};
+use crate::streams::moment::Moment;
 use crate::streams::status::End;
 use crate::transport::stall::Stall;
 use crate::ws::{self, Decoder, Encoder, Kept};
@@ -67,7 +68,7 @@ pub struct Session {
     /// There if the client is to be pinged.
     pub(super) keepalive: Option<Box<Keepalive>>,
     /// When bytes were last received.
-    pub(super) received: Instant,
+    pub(super) received: Moment,
     /// It was kept at the end of its idle timeout, because the kernel had bytes of it; none of them have come since.
     pub(super) spared: bool,
     /// The client does not take all of `out`.
@@ -95,6 +96,7 @@ impl Session {
         let (answer, agreement) = agreed.unzip();
         let agreement = agreement.as_ref();
         let WebsocketOptions { max_frame_size, validate_utf8, .. } = *options;
+        let max_frame_size = max_frame_size.unwrap_or(u64::MAX);
         let limits = ws::Options { max_frame_size, validate_utf8, max_fragments: u32::MAX };
         let session = Self {
             phase: Phase::Open,
@@ -118,7 +120,7 @@ impl Session {
             idle_timeout: options.idle_timeout.map(saturated),
             trace: None,
             keepalive: keepalive(options.ping_interval, Duration::from_millis(options.pong_timeout)),
-            received: Instant::now(),
+            received: Moment::now(),
             spared: false,
             stall: None,
             paused: true,
@@ -200,11 +202,11 @@ impl Session {
     fn set_options(&mut self, options: &SetOptions) {
         if let Some(timeout) = options.idle_timeout {
             self.idle_timeout = timeout.map(saturated);
-            self.received = Instant::now();
+            self.received = Moment::now();
             self.rearm = true;
         }
         if let Some(size) = options.max_frame_size {
-            self.decoder.set_max_frame_size(size);
+            self.decoder.set_max_frame_size(size.unwrap_or(u64::MAX));
         }
         let pong_timeout = options.pong_timeout.map(Duration::from_millis);
         if let Some(interval) = options.ping_interval {

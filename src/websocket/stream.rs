@@ -166,7 +166,7 @@ impl Websocket {
                 Phase::Open => State::Open,
                 _ => State::Closing,
             },
-            received: state.received,
+            received: state.received.instant(),
             traffic: state.traffic,
             backlog: (state.waiting() + self.socket.borrow().pending()) as u64,
             blocked: state.stall.as_ref().map(|stall| stall.since()),

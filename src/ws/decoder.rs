@@ -95,7 +95,7 @@ impl Decoder {
     }
 
     /// Sets the limit for the frames and the inflated bytes to come.
-    pub fn set_max_frame_size(&mut self, max: Option<u64>) {
+    pub fn set_max_frame_size(&mut self, max: u64) {
         self.options.max_frame_size = max;
     }
 
@@ -148,9 +148,9 @@ impl Decoder {
     }
 
     fn begin(&mut self, header: Header) -> Result<(), Error> {
-        match self.options.max_frame_size {
-            Some(max) if header.length > max => return Err(Error::LongFrame { size: header.length, max }),
-            _ => {}
+        let max = self.options.max_frame_size;
+        if header.length > max {
+            return Err(Error::LongFrame { size: header.length, max });
         }
         let frame = header.payload();
         let kind = match header.opcode {

@@ -14,6 +14,11 @@ impl Kept {
         }
     }
 
+    /// The bytes, to be changed.
+    pub fn vec(&mut self) -> &mut Vec<u8> {
+        self.0.get_or_insert_default()
+    }
+
     /// Takes all.
     pub fn take(&mut self) -> Vec<u8> {
         self.0.take().map_or_else(Vec::new, |bytes| *bytes)

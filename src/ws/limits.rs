@@ -3,8 +3,8 @@
 /// The limits of one WebSocket.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// The longest frame, and the longest message after inflation, in bytes; equal is allowed. `None`: no limit.
-    pub max_frame_size: Option<u64>,
+    /// The longest frame, and the longest message after inflation, in bytes; equal is allowed. `u64::MAX`: no limit.
+    pub max_frame_size: u64,
     /// Refuse text and close reasons that are not UTF-8.
     pub validate_utf8: bool,
     /// The most frames of one message.

@@ -5,6 +5,7 @@
 
 use std::ops::ControlFlow;
 
+use super::kept::Kept;
 use super::utf8::Utf8;
 use super::{CHUNK, Error, Event, Kind, Options};
 
@@ -28,14 +29,22 @@ pub struct Message {
     size: u64,
     utf8: Utf8,
     /// Bytes that no event has carried yet: at most [`CHUNK`].
-    gathered: Vec<u8>,
+    gathered: Kept,
     /// An event has carried some of it.
     given: bool,
 }
 
 impl Message {
     pub fn new(kind: Kind, compressed: bool) -> Message {
-        Message { kind, compressed, fragments: 0, size: 0, utf8: Utf8::default(), gathered: Vec::new(), given: false }
+        Message {
+            kind,
+            compressed,
+            fragments: 0,
+            size: 0,
+            utf8: Utf8::default(),
+            gathered: Kept::default(),
+            given: false,
+        }
     }
 
     /// Another frame of it begins. Frames without payload cost time, and put off the idle timeout, without end.
@@ -50,15 +59,13 @@ impl Message {
     /// Refuses `more` bytes that would make the message too long.
     pub fn allow(&self, more: u64, options: &Options) -> Result<(), Error> {
         let size = self.size.saturating_add(more);
-        match options.max_frame_size {
-            Some(max) if size > max => Err(Error::LongMessage { size, max }),
-            _ => Ok(()),
-        }
+        let max = options.max_frame_size;
+        if size > max { Err(Error::LongMessage { size, max }) } else { Ok(()) }
     }
 
     /// How many bytes may come before the message is too long, and one more, by which that is seen.
     pub fn allowance(&self, options: &Options) -> u64 {
-        options.max_frame_size.map_or(u64::MAX, |max| max.saturating_sub(self.size).saturating_add(1))
+        options.max_frame_size.saturating_sub(self.size).saturating_add(1)
     }
 
     /// Checks the next piece of the message. `last`: nothing comes after it. Where both the limit and UTF-8 are broken, the
@@ -85,7 +92,7 @@ impl Message {
     pub fn flush(&mut self, sink: &mut impl Sink) -> ControlFlow<()> {
         self.given = true;
         let flow = sink(Event::Part(self.kind, &self.gathered));
-        self.gathered.clear();
+        self.gathered.vec().clear();
         flow
     }
 
@@ -103,11 +110,12 @@ impl Message {
     /// Gathers a piece for which there is room. The buffer grows by doubling, but never beyond [`CHUNK`].
     pub fn keep(&mut self, piece: &[u8]) {
         let size = self.gathered.len() + piece.len();
-        if size > self.gathered.capacity() {
+        let gathered = self.gathered.vec();
+        if size > gathered.capacity() {
             let capacity = size.next_power_of_two().min(CHUNK);
-            self.gathered.reserve_exact(capacity - self.gathered.len());
+            gathered.reserve_exact(capacity - gathered.len());
         }
-        self.gathered.extend_from_slice(piece);
+        gathered.extend_from_slice(piece);
     }
 
     /// Takes the last piece, for which there is room, and gives the message or what is left of it.
@@ -122,7 +130,7 @@ impl Message {
     /// Frees an empty buffer: the connection may stay as it is for long.
     pub fn trim(&mut self) {
         if self.gathered.is_empty() {
-            self.gathered = Vec::new();
+            self.gathered = Kept::default();
         }
     }
 }
@@ -133,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_first_wrong_byte_decides_between_limit_and_encoding() {
-        let options = Options { max_frame_size: Some(2), validate_utf8: true, max_fragments: u32::MAX };
+        let options = Options { max_frame_size: 2, validate_utf8: true, max_fragments: u32::MAX };
         let check = |piece| Message::new(Kind::Text, true).check(piece, false, &options);
         assert_eq!(check(b"ab"), Ok(()));
         assert_eq!(check(b"a\xff!"), Err(Error::Utf8));
@@ -145,7 +153,7 @@ mod tests {
         let mut message = Message::new(Kind::Binary, false);
         for size in [1, 40_000, CHUNK - 40_001] {
             message.keep(&vec![0; size]);
-            assert!(message.gathered.capacity() <= CHUNK);
+            assert!(message.gathered.vec().capacity() <= CHUNK);
         }
         assert_eq!(message.room(), 0);
     }

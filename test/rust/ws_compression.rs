@@ -187,7 +187,7 @@ fn sent_together(agreements: &[Agreement], steps: &[Step]) -> Vec<Sent> {
 }
 
 fn received(agreement: &Agreement, payloads: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let options = Options { max_frame_size: None, validate_utf8: true, max_fragments: u32::MAX };
+    let options = Options { max_frame_size: u64::MAX, validate_utf8: true, max_fragments: u32::MAX };
     let mut receiver = Receiver::new(Decoder::new(options, Some(agreement)));
     for payload in payloads {
         receiver.receive(&client_frame(FIN | RSV1 | 2, payload, [9, 8, 7, 6]), &mut || false);

@@ -46,7 +46,7 @@ struct Connection {
 
 impl Connection {
     fn new(agreement: Option<&Agreement>) -> Connection {
-        let options = Options { max_frame_size: Some(1_000_000), validate_utf8: true, max_fragments: u32::MAX };
+        let options = Options { max_frame_size: 1_000_000, validate_utf8: true, max_fragments: u32::MAX };
         Connection { decoder: Decoder::new(options, agreement), encoder: Encoder::new(agreement) }
     }
 

@@ -115,7 +115,7 @@ fn bytes(sent: &[Sent], deflate: bool, mask: [u8; 4]) -> (Vec<u8>, Vec<Whole>) {
     (bytes, expected)
 }
 
-fn receiver(max_frame_size: Option<u64>, deflate: bool) -> Receiver {
+fn receiver(max_frame_size: u64, deflate: bool) -> Receiver {
     let agreement = deflate.then(Agreement::default);
     Receiver::new(Decoder::new(
         Options { max_frame_size, validate_utf8: true, max_fragments: u32::MAX },
@@ -165,7 +165,7 @@ proptest! {
     ) {
         sent.extend(close);
         let (bytes, expected) = bytes(&sent, deflate, mask);
-        let received = receive(receiver(None, deflate), &bytes, &cuts, &breaks);
+        let received = receive(receiver(u64::MAX, deflate), &bytes, &cuts, &breaks);
         prop_assert_eq!(received.error, None);
         prop_assert_eq!(received.events, expected);
         prop_assert!(received.sizes.iter().all(|size| *size <= CHUNK));
@@ -181,7 +181,7 @@ proptest! {
     ) {
         let message = Sent::Message { kind: Kind::Binary, payload: vec![7; content], compressed, cuts: fragments, pings: false, rsv1: false };
         let (bytes, _) = bytes(&[message], true, [1, 2, 3, 4]);
-        let received = receive(receiver(None, true), &bytes, &cuts, &breaks);
+        let received = receive(receiver(u64::MAX, true), &bytes, &cuts, &breaks);
         prop_assert_eq!(received.sizes, [content]);
     }
 
@@ -189,7 +189,7 @@ proptest! {
     fn any_bytes_end_in_events_or_one_error_however_they_are_cut_and_read(
         bytes in hostile(),
         deflate: bool,
-        max in prop::option::of(0..70_000u64),
+        max in prop_oneof![Just(u64::MAX), 0..70_000u64],
         cuts in vec(any::<usize>(), 0..20),
         breaks in vec(any::<bool>(), 0..7),
     ) {
@@ -197,11 +197,9 @@ proptest! {
         let cut = receive(receiver(max, deflate), &bytes, &cuts, &breaks);
         prop_assert_eq!(whole.error, cut.error);
         prop_assert_eq!(&whole.events, &cut.events);
-        if let Some(max) = max {
-            for event in whole.events {
-                if let Whole::Message(_, payload) = event {
-                    prop_assert!(payload.len() as u64 <= max);
-                }
+        for event in whole.events {
+            if let Whole::Message(_, payload) = event {
+                prop_assert!(payload.len() as u64 <= max);
             }
         }
     }
@@ -246,7 +244,7 @@ proptest! {
             masked.extend(client_frame(first, payload, mask));
             rest = after;
         }
-        let received = receive(receiver(None, deflate), &masked, &[], &[]);
+        let received = receive(receiver(u64::MAX, deflate), &masked, &[], &[]);
         prop_assert_eq!(received.error, None);
         prop_assert_eq!(received.events, expected);
     }

@@ -2,7 +2,7 @@ use super::super::frame::Written;
 use super::super::{CHUNK, mask};
 use super::*;
 
-const OPTIONS: Options = Options { max_frame_size: Some(1_000_000), validate_utf8: true, max_fragments: u32::MAX };
+const OPTIONS: Options = Options { max_frame_size: 1_000_000, validate_utf8: true, max_fragments: u32::MAX };
 
 /// A frame as a client sends it, with the mask of RFC 6455, 5.7: a server's with another first byte, and masked.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -99,7 +99,7 @@ fn what_follows_a_close_frame_is_ignored() {
 
 #[test]
 fn a_frame_may_be_as_long_as_the_limit_and_no_longer() {
-    let options = Options { max_frame_size: Some(5), ..OPTIONS };
+    let options = Options { max_frame_size: 5, ..OPTIONS };
     for first in [0x81, 0x89] {
         assert_eq!(events(options, frame(first, b"Hell")).1, None);
         assert_eq!(events(options, frame(first, b"Hello")).1, None);
@@ -110,7 +110,7 @@ fn a_frame_may_be_as_long_as_the_limit_and_no_longer() {
 
 #[test]
 fn fragments_together_may_be_as_long_as_the_limit_and_no_longer() {
-    let options = Options { max_frame_size: Some(5), ..OPTIONS };
+    let options = Options { max_frame_size: 5, ..OPTIONS };
     assert_eq!(events(options, [frame(0x01, b"Hel"), frame(0x80, b"lo")].concat()).1, None);
     let long = events(options, [frame(0x01, b"Hel"), frame(0x80, b"lo!")].concat());
     assert_eq!(long, (vec![], Some(Error::LongMessage { size: 6, max: 5 })));
