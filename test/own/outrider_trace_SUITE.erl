@@ -223,7 +223,11 @@ bad_options_are_refused(Config) ->
     ]],
     {error, not_found} = outrider:trace(self(), #{}),
     {error, enoent} = outrider:trace(Pid, #{to => {file, "/no/such/folder/file"}}),
-    {ok, _} = outrider:trace(Pid, #{frames => 100000, time => 600000, content => 65536}).
+    {ok, Trace} = outrider:trace(Pid, #{frames => 100000, time => 600000, content => 671}),
+    ok = outrider:stop_trace(Trace),
+    _ = told(Trace),
+    {error, {bad_option, content}} = outrider:trace(Pid, #{frames => 100000, content => 672}),
+    {ok, _} = outrider:trace(Pid, #{frames => 1024, content => 65536}).
 
 others_are_not_told_of(Config) ->
     {_Socket, Pid} = traced(Config, #{}, []),
@@ -238,7 +242,8 @@ others_are_not_told_of(Config) ->
 a_file_has_the_frames_and_tshark_reads_it(Config) ->
     {Socket, Pid} = traced(Config, #{}, []),
     {ok, {_, Port}} = inet:sockname(Socket),
-    Name = filename:join(?config(priv_dir, Config), "trace.pcap"),
+    Name = filename:join([?config(priv_dir, Config), "traces", "trace.pcap"]),
+    ok = filelib:ensure_dir(Name),
     {ok, Trace} = outrider:trace(Pid, #{to => {file, Name}, content => 3}),
     Monitor = monitor(process, Trace),
     ok = ws_client:send(Socket, [{text, <<"hello">>}, {ping, <<"12">>}]),
@@ -248,6 +253,7 @@ a_file_has_the_frames_and_tshark_reads_it(Config) ->
     {ok, <<16#a1b2c3d4:32, 2:16, 4:16, 0:64, _:32, 252:32, Packets/binary>>} = file:read_file(Name),
     {ok, Info} = file:read_file_info(Name),
     8#600 = element(8, Info) band 8#777,
+    {ok, ["trace.pcap"]} = file:list_dir(filename:dirname(Name)),
     Frames = [Frame || {_, Frame} <- packets(Packets)],
     Text = iolist_to_binary(ws_client:bytes({text, <<"hello">>})),
     Recorded = byte_size(Text) - 2,

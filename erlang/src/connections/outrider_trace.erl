@@ -14,6 +14,8 @@
 -define(DEFAULT_TIME_MS, 10000).
 -define(MAX_TIME_MS, 600000).
 -define(MAX_CONTENT, 65536).
+%% Of all frames together: so much may wait for a receiver that does not look.
+-define(MAX_BYTES, 64 bsl 20).
 %% After its time the sidecar has so long to say so.
 -define(GRACE_MS, 5000).
 
@@ -24,7 +26,7 @@
     frames => pos_integer(),
     %% Milliseconds, 1 to 600000; 10000.
     time => pos_integer(),
-    %% Bytes of each payload, to 65536; none. They may be a secret.
+    %% Bytes of each payload, to 65536, of all frames to 64 MiB; none. They may be a secret.
     content => non_neg_integer()
 }.
 -type frame() :: #{
@@ -55,11 +57,14 @@
 %% Where its frames go: {outrider, trace, Pid, frame()} for each, and {outrider, trace_end, Pid, #{reason, frames, missed}}.
 -spec start(pid() | outrider_connections:id(), options()) ->
     {ok, pid()} | {error, {bad_option, term()} | not_found | traced | too_many | file:posix()}.
-start(Who, Options) ->
+start(Who, Options0) ->
+    Options = #{frames := Frames, content := Content} = maps:merge(defaults(), Options0),
     case [Key || {Key, Value} <- maps:to_list(Options), not is_valid(Key, Value)] of
+        [] when Frames * Content > ?MAX_BYTES ->
+            {error, {bad_option, content}};
         [] ->
             case outrider_connections:find(Who) of
-                #{} = Connection -> started(gen_server:start(?MODULE, {Connection, maps:merge(defaults(), Options)}, []));
+                #{} = Connection -> started(gen_server:start(?MODULE, {Connection, Options}, []));
                 undefined -> {error, not_found}
             end;
         [Key | _] ->
@@ -112,13 +117,34 @@ begun(Sidecar, Stream, Options) ->
 open(Pid, _) when is_pid(Pid) ->
     {ok, {pid, Pid, monitor(process, Pid)}};
 open({file, Name}, Connection) ->
-    case file:open(Name, [write, exclusive, raw, binary, {delayed_write, 65536, 1000}]) of
-        {ok, File} ->
-            _ = file:change_mode(Name, 8#600),
-            ok = file:write(File, outrider_pcap:header()),
-            {ok, {file, File, outrider_pcap:tags(Connection)}};
-        {error, _} = Error ->
-            Error
+    case file:write_file(Name, <<>>, [exclusive, raw]) of
+        ok -> opened(private(Name), Name, Connection);
+        {error, _} = Error -> Error
+    end.
+
+opened({ok, File}, _, Connection) ->
+    ok = file:write(File, outrider_pcap:header()),
+    {ok, {file, File, outrider_pcap:tags(Connection)}};
+opened({error, _} = Error, Name, _) ->
+    _ = file:delete(Name),
+    Error.
+
+%% A file that nobody else has been able to open, in the place of the one of this name. In a folder of our own it is made so first.
+private(Name) ->
+    Folder = filename:join(filename:dirname(Name), lists:concat([".trace-", os:getpid(), "-", erlang:unique_integer([positive])])),
+    Hidden = filename:join(Folder, "trace"),
+    try
+        ok = file:make_dir(Folder),
+        ok = file:change_mode(Folder, 8#700),
+        {ok, File} = file:open(Hidden, [write, exclusive, raw, binary, {delayed_write, 65536, 1000}]),
+        ok = file:change_mode(Hidden, 8#600),
+        ok = file:rename(Hidden, Name),
+        {ok, File}
+    catch
+        error:{badmatch, {error, _} = Error} -> Error
+    after
+        _ = file:delete(Hidden),
+        _ = file:del_dir(Folder)
     end.
 
 discard({file, Name}, {file, File, _}) ->
