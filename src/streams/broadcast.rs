@@ -20,7 +20,7 @@ pub struct Broadcast {
     payload: u64,
     /// How many clients get them.
     clients: Cell<u64>,
-    _shares: [Share; 2],
+    _held: Share,
 }
 
 /// Whole frames as they go over the wire, to every client of a class. They count in the sum of what waits for clients once,
@@ -43,11 +43,10 @@ impl Shared {
 }
 
 impl Broadcast {
-    /// Nothing is encoded until the first client asks. `held` counts the payloads beside `queued`; `window` in bytes.
+    /// Nothing is encoded until the first client asks. `held` counts the payloads, `queued` what is encoded; `window` in bytes.
     pub fn new(frames: &[Frame<'_>], queued: &Rc<Queued>, held: Share, window: usize) -> Self {
         let payload = frames.iter().map(|frame| frame.payload().len()).sum();
-        let shares = [queued.share(), held];
-        shares.iter().for_each(|share| share.set(payload));
+        held.set(payload);
         let owned = |frame: &Frame<'_>| {
             let opcode = match *frame {
                 Frame::Message(kind, _) => kind.into(),
@@ -63,7 +62,7 @@ impl Broadcast {
             encoded: RefCell::default(),
             payload: payload as u64,
             clients: Cell::new(0),
-            _shares: shares,
+            _held: held,
         }
     }
 
