@@ -21,15 +21,19 @@ init_per_suite(Config) ->
     true = code:add_patha(Folder),
     {ok, [App]} = file:consult(filename:join(Source, "trouble.app.src")),
     ok = application:load(App),
-    true = os:putenv("PORT", "0"),
+    _ = [true = os:putenv(Name, Value) || {Name, Value} <- environment()],
     {ok, _} = application:ensure_all_started(trouble),
     Config.
 
 end_per_suite(Config) ->
     _ = application:stop(trouble),
     _ = application:unload(trouble),
-    true = os:unsetenv("PORT"),
+    _ = [true = os:unsetenv(Name) || {Name, _} <- environment()],
     true = code:del_path(proplists:get_value(priv_dir, Config)).
+
+%% Its end would be that of this node.
+environment() ->
+    [{"PORT", "0"}, {"SECONDS", "3600"}].
 
 %% What is wrong on the page is found.
 the_page_is_what_is_compared(_) ->

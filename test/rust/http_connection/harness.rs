@@ -18,7 +18,7 @@ use outrider::http::{self, Permits};
 use outrider::port::Port;
 use outrider::port::message::{Body, Command, Headers, Status, StreamId, WebsocketOptions};
 use outrider::reception::{self, Reception};
-use outrider::streams::Streams;
+use outrider::streams::{self, Streams};
 use outrider::transport::Plain;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
@@ -94,6 +94,7 @@ impl Talk {
         let port = Rc::new(Port::default());
         let (limits, window) = FLAGS.with(|flags| (flags.limits.clone(), flags.window));
         let streams = Streams::new(Rc::clone(&port) as Rc<_>, limits.streams(window)).expect("has a set of sockets");
+        spawn_local(streams::give_turns(Rc::clone(&streams)));
         let gate = Rc::new(Gate::new(&limits.gate()));
         let (connection, any) = gate.admit();
         let server = http::Server::new(Rc::clone(&streams), gate, limits.http());

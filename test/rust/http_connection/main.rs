@@ -139,3 +139,12 @@ proptest! {
         prop_assert_eq!(talk(cut(&bytes, &cuts)), talk([bytes.as_slice()]));
     }
 }
+
+/// Else the comparisons above would say nothing of what comes behind an upgrade.
+#[test]
+fn what_a_websocket_says_is_heard() {
+    let handshake = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let outcome = talk([handshake.as_bytes(), b"\x81\x82\0\0\0\0hi"]);
+    assert!(!outcome.heard.is_empty(), "{outcome:?}");
+}
