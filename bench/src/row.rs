@@ -289,7 +289,7 @@ fn echo(connections: usize, size: usize, window: usize, main: bool, goals: &[Goa
 fn http2() -> Row {
     row(
         "http2",
-        "HTTP/2 reply of 100 B, 100 streams on 10 connections (h2load)",
+        "HTTP/2 reply of 100 B, 10 connections of 10",
         Load::Http2 { connections: 10, streams: 10 },
         true,
         &[at_least(Measure::Rate, 1.5)],
