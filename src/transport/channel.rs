@@ -4,7 +4,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use super::plain::Endpoint;
@@ -124,6 +124,14 @@ impl Channel {
             Self::Socket(socket) => socket.try_flush(),
             Self::Stream(_) => Ok(()),
         }
+    }
+
+    /// Tells the client at once that no more will come, as far as it takes that; the rest is [`Channel::linger`]'s.
+    pub fn shut_down(&mut self) {
+        let _ = match self {
+            Self::Socket(socket) => socket.poll_shutdown(&mut Context::from_waker(Waker::noop())).is_ready(),
+            Self::Stream(stream) => stream.shutdown_write().is_ok(),
+        };
     }
 
     /// As [`Socket::linger`].

@@ -139,6 +139,7 @@ fn end(websocket: Rc<Websocket>, phase: Phase) {
     count(|metrics| metrics.backlog(&websocket.backlog, 0));
     if let (Phase::Ending, Ok(Websocket { socket, permit, .. })) = (phase, Rc::try_unwrap(websocket)) {
         let mut socket = socket.into_inner();
+        socket.shut_down(); // Now: the process may end with its last stream.
         if socket.on_its_own(&streams.driver.poller).is_ok() {
             tokio::task::spawn_local(async move {
                 socket.linger(streams.options.linger_timeout).await;
