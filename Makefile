@@ -61,10 +61,10 @@ package: setup-demo ## the sidecar for machines without Rust: a static binary, w
 fuzz: setup-test ## every fuzz target; SECONDS=60 for each
 	scripts/fuzz.sh $(SECONDS)
 
-bench: build setup-bench ## Outrider beside Cowboy, this machine's and the newest, into bench/results (two hours or so)
+bench: build setup-bench ## Outrider beside Cowboy, this machine's and the newest, into bench/results; more than an hour
 	bench/run --both full
 
-bench-quick: build setup-bench ## the main rows, roughly, in a quarter of an hour
+bench-quick: build setup-bench ## the main rows, roughly
 	bench/run --both quick
 
 clean: ## remove what was built, not what was fetched

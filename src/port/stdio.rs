@@ -62,13 +62,19 @@ pub async fn write(port: Rc<Port>, pipe: pipe::Sender) -> io::Error {
                 Err(e) => return e,
             }
         }
-        if buffer.capacity() > 4 * GULP {
-            if buffer.len() >= buffer.capacity() / 8 {
-                needed = Instant::now();
-            } else if needed.elapsed() > REST {
-                buffer = Vec::new();
-            }
-        }
+        give_back(&mut buffer, &mut needed, REST);
+    }
+}
+
+/// Frees a large buffer of which little was used, where it was last `needed` more than `time` ago.
+fn give_back(buffer: &mut Vec<u8>, needed: &mut Instant, time: Duration) {
+    if buffer.capacity() <= 4 * GULP {
+        return;
+    }
+    if buffer.len() >= buffer.capacity() / 8 {
+        *needed = Instant::now();
+    } else if needed.elapsed() > time {
+        *buffer = Vec::new();
     }
 }
 
@@ -179,5 +185,22 @@ mod tests {
         for length in [MAX_PACKET + 1, u32::MAX as usize] {
             assert_eq!(pop(length, 0).await, Err(length));
         }
+    }
+
+    #[test]
+    fn a_large_buffer_goes_when_it_was_not_needed_for_a_time() {
+        let after = |capacity: usize, length: usize, idle: Duration| {
+            let mut buffer = Vec::with_capacity(capacity);
+            buffer.resize(length, 0);
+            let mut needed = Instant::now() - idle;
+            give_back(&mut buffer, &mut needed, Duration::from_secs(60));
+            (buffer.capacity() > 0, needed.elapsed() < Duration::from_secs(30))
+        };
+        let (long, short) = (Duration::from_secs(61), Duration::from_secs(59));
+        let large = 8 * GULP;
+        assert_eq!(after(4 * GULP, 1, long), (true, false), "it is not large");
+        assert_eq!(after(large, large / 8 - 1, short), (true, false));
+        assert_eq!(after(large, large / 8 - 1, long), (false, false));
+        assert_eq!(after(large, large / 8, long), (true, true), "it is needed");
     }
 }

@@ -4,7 +4,7 @@
 //! sockets ([`Poller`]) and knows them by their number, as the VM does. Those who may not read because of what waits for the VM are
 //! remembered, and have their turns in the order in which they have found that.
 //!
-//! Nothing here is longer than the table of streams: each of them is in a list once at most.
+//! Each stream is in a list once at most; one that has ended is left in it until its turn, which it then has not.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -97,5 +97,48 @@ impl Driver {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::port::Port;
+
+    /// Who had a turn in one poll, and why.
+    async fn turns(driver: &Driver, port: &Port) -> Vec<(StreamId, Cause)> {
+        let mut had = Vec::new();
+        poll_fn(|cx| {
+            assert!(driver.poll(port, |stream, cause| had.push((stream, cause)), cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        had
+    }
+
+    #[tokio::test]
+    async fn those_that_are_woken_have_their_turns_in_order_and_not_too_many_at_once() {
+        let (driver, port) = (Driver::new().expect("a set"), Port::default());
+        let all = 1..=AT_ONCE as StreamId + 1;
+        all.clone().for_each(|stream| driver.wake(stream));
+        let first = turns(&driver, &port).await;
+        assert_eq!(first.len(), AT_ONCE);
+        let had = [first, turns(&driver, &port).await].concat();
+        assert!(had.into_iter().eq(all.map(|stream| (stream, Cause::Woken))));
+        assert_eq!(turns(&driver, &port).await, []);
+    }
+
+    #[tokio::test]
+    async fn those_that_are_held_have_their_turns_when_the_port_is_free() {
+        let (driver, port) = (Driver::new().expect("a set"), Port::default());
+        port.mute();
+        [3, 1, 2].into_iter().for_each(|stream| driver.hold(stream));
+        assert_eq!(turns(&driver, &port).await, []);
+        port.heard();
+        let mut had = turns(&driver, &port).await;
+        had.extend(turns(&driver, &port).await);
+        assert_eq!(had, [3, 1, 2].map(|stream| (stream, Cause::Released)));
     }
 }

@@ -52,15 +52,24 @@ impl Streams {
             if !at_once {
                 self.due.borrow_mut().add(id, Rc::clone(&broadcast));
             } else if let Some(Entry { stream, .. }) = self.table.borrow().get(&id) {
-                let owed = self.due.borrow_mut().take(id);
-                owed.iter().flat_map(Owed::broadcasts).for_each(|before| self.give(id, stream, before));
+                self.give_due(id, stream);
                 self.give(id, stream, &broadcast);
             }
         }
     }
 
+    /// Gives a stream what it is due, before its turn.
+    pub(super) fn give_due(&self, id: StreamId, stream: &Rc<dyn Stream>) {
+        let owed = self.due.borrow_mut().take(id);
+        owed.iter().for_each(|owed| self.give_all(id, stream, owed));
+    }
+
+    pub(super) fn give_all(&self, id: StreamId, stream: &Rc<dyn Stream>, owed: &Owed) {
+        owed.broadcasts().iter().for_each(|broadcast| self.give(id, stream, broadcast));
+    }
+
     /// Gives a stream what was sent to many.
-    pub(super) fn give(&self, id: StreamId, stream: &Rc<dyn Stream>, broadcast: &Broadcast) {
+    fn give(&self, id: StreamId, stream: &Rc<dyn Stream>, broadcast: &Broadcast) {
         let turn = match stream.deliver(broadcast) {
             Delivered::Queued => Turn::Shared,
             Delivered::Nothing => return,

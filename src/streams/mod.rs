@@ -35,7 +35,7 @@ use alarms::Alarms;
 use application::Application;
 use client::Paths;
 use driver::Driver;
-use due::{Due, Owed};
+use due::Due;
 use queued::Queued;
 use status::{Recent, Status};
 pub use stream::{Delivered, Stream, Turn};
@@ -166,8 +166,7 @@ impl Streams {
                 }
                 if let Some(Entry { stream, .. }) = self.table.borrow().get(&id) {
                     // Else it crossed the stream's end.
-                    let owed = self.due.borrow_mut().take(id);
-                    owed.iter().flat_map(Owed::broadcasts).for_each(|broadcast| self.give(id, stream, broadcast));
+                    self.give_due(id, stream);
                     if stream.command(command) {
                         self.dirty[Turn::Own as usize].borrow_mut().push_back(Rc::clone(stream));
                     }
@@ -262,7 +261,7 @@ impl Streams {
             }
             let (id, owed) = self.due.borrow_mut().next()?;
             if let Some(Entry { stream, .. }) = self.table.borrow().get(&id) {
-                owed.broadcasts().iter().for_each(|broadcast| self.give(id, stream, broadcast));
+                self.give_all(id, stream, &owed);
             }
         }
     }

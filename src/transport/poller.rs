@@ -202,3 +202,68 @@ impl AsFd for Polled {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// A socket in the set, and its other end, which blocks.
+    fn pair(poller: &Poller, number: u64) -> (Polled, UnixStream) {
+        let (socket, peer) = UnixStream::pair().expect("a pair of sockets");
+        socket.set_nonblocking(true).expect("does not block");
+        let polled = Polled::new(Kind::Unix(socket));
+        poller.add(&polled, number).expect("is added");
+        (polled, peer)
+    }
+
+    /// Whose news there are, which are told to them.
+    async fn news(poller: &Poller, sockets: &[&Polled]) -> Vec<u64> {
+        let mut found = Vec::new();
+        poll_fn(|cx| poller.poll(cx, &mut found)).await.expect("is told");
+        found.iter().for_each(|(number, news)| sockets[*number as usize].note(*news));
+        found.into_iter().map(|(number, _)| number).collect()
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_what_the_set_has_told_of_it_until_a_call_finds_otherwise() {
+        let poller = Poller::new().expect("a set");
+        let (one, mut peer) = pair(&poller, 0);
+        let (two, other) = pair(&poller, 1);
+        let sockets = [&one, &two];
+        while !(one.is_writable() && two.is_writable()) {
+            news(&poller, &sockets).await;
+        }
+        let mut buffer = [0; 8];
+        assert!(!one.is_readable());
+        assert_eq!(one.try_read(&mut buffer).expect_err("has nothing").kind(), io::ErrorKind::WouldBlock);
+        peer.write_all(b"12345678901").expect("is written");
+        assert_eq!(news(&poller, &sockets).await, [0]);
+        assert_eq!(one.try_read(&mut buffer).expect("is read"), 8);
+        assert!(one.is_readable(), "there may be more");
+        assert_eq!(one.try_read(&mut buffer).expect("is read"), 3);
+        assert!(!one.is_readable(), "all of it was taken");
+        while one.try_write(&[0; 4096]).is_ok() {}
+        assert!(!one.is_writable() && two.is_writable());
+        drop(other);
+        assert_eq!(news(&poller, &sockets).await, [1]);
+        for _ in 0..2 {
+            assert_eq!(two.try_read(&mut buffer).expect("says so"), 0, "the end is told again and again");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_is_removed_has_no_news() {
+        let poller = Poller::new().expect("a set");
+        let ((one, mut first), (two, mut second)) = (pair(&poller, 0), pair(&poller, 1));
+        while !(one.is_writable() && two.is_writable()) {
+            news(&poller, &[&one, &two]).await;
+        }
+        poller.remove(&one).expect("is removed");
+        for peer in [&mut first, &mut second] {
+            peer.write_all(b"1").expect("is written");
+        }
+        assert_eq!(news(&poller, &[&one, &two]).await, [1]);
+    }
+}

@@ -191,17 +191,8 @@ streams_do_not_wait_for_each_other(_) ->
     end).
 
 a_stream_that_the_client_resets(_) ->
-    #{calls := Calls, log := []} = same_test:same(#{
-        protocol => #{stream_handlers => [chain_stream_h, cowboy_stream_h]},
-        handler => {http_script_h, #{init => fun(_, #{probe := Probe}) ->
-            probe:note(Probe, runs),
-            receive never -> ok end
-        end}},
-        order => any
-    }, fun(#{probe := Probe} = Server) ->
-        Socket = open(Server),
-        ok = send(Socket, head(1, fin, <<"GET">>, <<"/">>)),
-        probe:await(Probe, runs),
+    #{calls := Calls, log := []} = same_test:same(endless(), fun(#{probe := Probe} = Server) ->
+        Socket = running(1, Server),
         ok = send(Socket, cow_http2:rst_stream(1, cancel)),
         probe:await_exit(Probe)
     end),
@@ -365,22 +356,34 @@ idle_timeout(_) ->
     end).
 
 a_stream_of_a_connection_that_was_idle(_) ->
-    #{calls := Calls, wire := [{goaway, no_error}, closed], log := []} = same_test:same(#{
-        protocol => #{stream_handlers => [chain_stream_h, cowboy_stream_h], idle_timeout => 300},
-        handler => {http_script_h, #{init => fun(_, #{probe := Probe}) ->
-            probe:note(Probe, runs),
-            receive never -> ok end
-        end}},
-        order => any
-    }, fun(#{probe := Probe} = Server) ->
-        Socket = open(Server),
-        ok = send(Socket, head(1, fin, <<"GET">>, <<"/">>)),
-        probe:await(Probe, runs),
-        Events = http2_client:all(Socket),
+    Scenario = fun(#{probe := Probe} = Server) ->
+        Events = http2_client:all(running(1, Server)),
         probe:await_exit(Probe),
         Events
-    end),
+    end,
+    #{protocol := Protocol} = Setup = endless(),
+    #{calls := Calls, wire := [{goaway, no_error}, closed], log := []} =
+        same_test:same(Setup#{protocol := Protocol#{idle_timeout => 300}}, Scenario),
     [timeout] = [Reason || {terminate, 1, {stop, Reason, _}} <- Calls].
+
+%% A handler that does not end by itself, and its stream handlers tell.
+endless() ->
+    Init = fun(_, #{probe := Probe}) ->
+        probe:note(Probe, runs),
+        receive never -> ok end
+    end,
+    #{
+        protocol => #{stream_handlers => [chain_stream_h, cowboy_stream_h]},
+        handler => {http_script_h, #{init => Init}},
+        order => any
+    }.
+
+%% A connection of which this stream has come to that.
+running(Number, #{probe := Probe} = Server) ->
+    Socket = open(Server),
+    ok = send(Socket, head(Number, fin, <<"GET">>, <<"/">>)),
+    probe:await(Probe, runs),
+    Socket.
 
 %%% What stream handlers hear of requests that are refused
 
