@@ -4,8 +4,8 @@
 # usage: test.sh
 #
 # A failed step does not keep the others from running. The output of each is shown, and left in _build/log/STEP.log; what
-# the failed ones say of their failures is shown once more before the table, whose reader may not have the rest. The
-# last line is `N passed, N failed`: tests are counted from what their runners report, a step that reports no numbers
+# the failed ones say of their failures is shown once more before the table, and their names after it, for a reader who
+# has only the end. The last line is `N passed, N failed`: tests are counted from what their runners report, a step that reports no numbers
 # counts as one, and a test that was skipped counts as failed. Exits with 1 if anything failed.
 set -u
 cd "$(dirname "$0")/.."
@@ -44,6 +44,14 @@ count() {
 failures() {
     grep -aE -A 15 '^(%%% .*FAILED|.*panicked at|error(\[|:)|FAILED |E  |Failures:)|(FAILED|failed)$' "$1" | head -n 40 |
         grep -a . || tail -n 15 "$1"
+}
+
+# The names of the cases that failed in a step: cargo test, Common Test and EUnit, pytest. One for each line.
+failed_cases() {
+    sed -n -e 's/\x1b\[[0-9;]*m//g' \
+        -e 's/^%%% \(.*\): FAILED$/\1/p' \
+        -e 's/^test \(.*\) \.\.\. FAILED$/\1/p' \
+        -e 's/^FAILED \([^ ]*\).*/\1/p' "$1" | sort -u | head -n 10 | sed "s/^/  $2: /"
 }
 
 passed=0
@@ -86,5 +94,8 @@ for step in $failed_steps; do
 done
 echo
 printf '%s\n' "$table"
+for step in $failed_steps; do
+    failed_cases "$log/$step.log" "$step"
+done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
