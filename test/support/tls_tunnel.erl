@@ -44,12 +44,20 @@ up(Inside, Outside) ->
         {ok, Bytes} ->
             case ssl:send(Outside, Bytes) of
                 ok -> up(Inside, Outside);
-                {error, _} -> ok
+                {error, _} -> drain(Inside)
             end;
         {error, closed} ->
             ssl:shutdown(Outside, write);
         {error, _} ->
             ssl:close(Outside)
+    end.
+
+%% The server takes no more. What the client still sends is read all the same: a socket that is closed with bytes unread resets
+%% its connection, and what the server had said before would be lost with it.
+drain(Inside) ->
+    case gen_tcp:recv(Inside, 0, 1000) of
+        {ok, _} -> drain(Inside);
+        {error, _} -> ok
     end.
 
 down(Outside, Inside) ->
