@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use mio::{Events, Interest, Poll, Token};
 
-use crate::frame::{Expect, Message, Reader, Script};
+use crate::frame::{Expect, Message, Outbox, Reader, Script};
 use crate::handshake::{Opening, Progress, Target};
 use crate::response::Responses;
 use crate::wire::Wire;
@@ -46,16 +46,6 @@ struct Connection {
 enum Parser {
     Frames(Reader),
     Responses(Responses),
-}
-
-/// What a connection still has to send of the script.
-#[derive(Default)]
-struct Outbox {
-    /// The frame to send next, and how much of it has gone.
-    frame: usize,
-    written: usize,
-    /// How many frames are to be sent.
-    due: usize,
 }
 
 /// Connections to one server.
@@ -103,7 +93,7 @@ impl Crowd {
                 let wire = slot.take().expect("it is there").wire;
                 // Nothing refers to a connection by the token of its opening from here on: see `must_read_all`.
                 let number = self.connections.len();
-                let outbox = Outbox { frame: number % self.script.frames(), ..Outbox::default() };
+                let outbox = Outbox::from(number % self.script.frames());
                 let tally = Tally { number, ..Tally::default() };
                 let parser = match target.is_websocket() {
                     true => Parser::Frames(Reader::default()),
@@ -212,7 +202,7 @@ impl Connection {
     }
 
     fn send(&mut self, script: &Script, frames: usize, now: u64) -> Result<()> {
-        self.outbox.due += frames;
+        self.outbox.add(frames);
         self.tally.sent_at.extend(std::iter::repeat_n(now, frames));
         self.flush(script)
     }
@@ -222,22 +212,13 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             flushed => flushed.context("writing to the server")?,
         }
-        let Outbox { frame, written, due } = &mut self.outbox;
-        while *due > 0 {
-            let end = (*frame + *due).min(script.frames());
-            let bytes = &script.bytes[script.starts[*frame] + *written..script.starts[end]];
+        loop {
+            let bytes = self.outbox.next(script);
+            if bytes.is_empty() {
+                break;
+            }
             match self.wire.write(bytes) {
-                Ok(count) => {
-                    let position = script.starts[*frame] + *written + count;
-                    while *frame < end && script.starts[*frame + 1] <= position {
-                        *frame += 1;
-                        *due -= 1;
-                    }
-                    *written = position - script.starts[*frame];
-                    if *frame == script.frames() {
-                        *frame = 0;
-                    }
-                }
+                Ok(count) => self.outbox.sent(count, script),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error).context("writing to the server"),
             }

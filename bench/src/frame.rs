@@ -16,12 +16,12 @@ pub const TEXT: u8 = 1;
 pub const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 
-/// Precomputed client frames, back to back, which a connection sends in a circle.
+/// Precomputed client frames, which a connection sends in a circle.
 pub struct Script {
-    /// The frames.
-    pub bytes: Vec<u8>,
+    /// The frames, back to back, and once more: so a part of the circle is one piece wherever it begins.
+    bytes: Vec<u8>,
     /// Where each begins in `bytes`, and at last where all end.
-    pub starts: Vec<usize>,
+    starts: Vec<usize>,
     /// What every answer must look like.
     pub expect: Expect,
 }
@@ -41,20 +41,21 @@ impl Script {
     /// No frames, but an HTTP request, whose response's body has `len` bytes.
     pub fn of_request(request: &str, len: u64) -> Self {
         let expect = Expect { opcode: BINARY, deflated: false, len: Some(len) };
-        Self { bytes: request.as_bytes().to_vec(), starts: vec![0, request.len()], expect }
+        Self::circle(&[request.as_bytes().to_vec()], expect)
     }
 
     /// Frames of these messages, each compressed by itself if `deflate`: a message that refers to none before it is
     /// legal with and without context takeover (RFC 7692 §7.2.3).
     pub fn new(opcode: u8, messages: &[Vec<u8>], deflate: bool) -> Self {
-        let mut script = Self {
-            bytes: Vec::new(),
-            starts: vec![0],
-            expect: Expect { opcode, deflated: deflate, len: (!deflate).then(|| messages[0].len() as u64) },
-        };
-        for message in messages {
-            let payload = if deflate { deflated(message) } else { message.clone() };
-            write_frame(&mut script.bytes, opcode, deflate, &payload);
+        let expect = Expect { opcode, deflated: deflate, len: (!deflate).then(|| messages[0].len() as u64) };
+        let frames: Vec<_> = messages.iter().map(|message| frame(opcode, message, deflate)).collect();
+        Self::circle(&frames, expect)
+    }
+
+    fn circle(frames: &[Vec<u8>], expect: Expect) -> Self {
+        let mut script = Self { bytes: Vec::new(), starts: vec![0], expect };
+        for frame in frames.iter().chain(frames) {
+            script.bytes.extend_from_slice(frame);
             script.starts.push(script.bytes.len());
         }
         script
@@ -62,8 +63,62 @@ impl Script {
 
     /// How many frames there are.
     pub fn frames(&self) -> usize {
-        self.starts.len() - 1
+        self.starts.len() / 2
     }
+}
+
+/// What a connection still has to send of a script.
+#[derive(Default)]
+pub struct Outbox {
+    /// The frame to send next, and how much of it has gone.
+    frame: usize,
+    written: usize,
+    /// How many frames are to be sent.
+    due: usize,
+}
+
+impl Outbox {
+    /// One that begins at this frame.
+    pub fn from(frame: usize) -> Self {
+        Self { frame, ..Self::default() }
+    }
+
+    /// So many frames more are to be sent.
+    pub fn add(&mut self, frames: usize) {
+        self.due += frames;
+    }
+
+    /// What is to be sent now, in one write: all that is due, up to once around the circle. Nothing if nothing is due.
+    pub fn next<'a>(&self, script: &'a Script) -> &'a [u8] {
+        &script.bytes[script.starts[self.frame] + self.written..script.starts[self.end(script)]]
+    }
+
+    /// So many bytes of that have gone.
+    pub fn sent(&mut self, count: usize, script: &Script) {
+        let position = script.starts[self.frame] + self.written + count;
+        let end = self.end(script);
+        while self.frame < end && script.starts[self.frame + 1] <= position {
+            self.frame += 1;
+            self.due -= 1;
+        }
+        self.written = position - script.starts[self.frame];
+        self.frame %= script.frames();
+    }
+
+    fn end(&self, script: &Script) -> usize {
+        self.frame + self.due.min(script.frames())
+    }
+}
+
+/// A client's frame of a whole message.
+pub fn frame(opcode: u8, message: &[u8], deflate: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    if deflate {
+        write_frame(&mut out, opcode, true, &deflated(message));
+    } else {
+        write_frame(&mut out, opcode, false, message);
+    }
+    out
 }
 
 fn write_frame(out: &mut Vec<u8>, opcode: u8, rsv1: bool, payload: &[u8]) {
@@ -255,8 +310,39 @@ mod tests {
     fn a_client_frame_unmasks_to_its_message() {
         let script = Script::new(TEXT, &[b"hello".to_vec()], false);
         assert_eq!(script.bytes[..2], [0x81, 0x85]);
-        let unmasked: Vec<u8> = script.bytes[6..].iter().zip(MASK_KEY.iter().cycle()).map(|(b, k)| b ^ k).collect();
+        let unmasked: Vec<u8> = script.bytes[6..11].iter().zip(MASK_KEY.iter().cycle()).map(|(b, k)| b ^ k).collect();
         assert_eq!(unmasked, b"hello");
+    }
+
+    #[test]
+    fn all_that_is_due_is_one_piece_wherever_in_the_circle_it_begins() {
+        let messages = [b"a".to_vec(), b"bc".to_vec(), b"d".to_vec()];
+        let script = Script::new(TEXT, &messages, false);
+        let frames = |first, count| {
+            let circle = messages.iter().cycle().skip(first).take(count);
+            circle.flat_map(|message| frame(TEXT, message, false)).collect::<Vec<u8>>()
+        };
+        for first in 0..3 {
+            for due in 0..=3 {
+                let mut outbox = Outbox::from(first);
+                outbox.add(due);
+                let all = frames(first, due);
+                assert_eq!(outbox.next(&script), all, "{due} from {first}");
+                for cut in 0..=all.len() {
+                    let mut outbox = Outbox::from(first);
+                    outbox.add(due);
+                    outbox.sent(cut, &script);
+                    assert_eq!(outbox.next(&script), &all[cut..], "{due} from {first}, of which {cut} bytes have gone");
+                    outbox.sent(all.len() - cut, &script);
+                    assert_eq!(outbox.next(&script), b"");
+                }
+            }
+        }
+        let mut outbox = Outbox::from(1);
+        outbox.add(4);
+        assert_eq!(outbox.next(&script), frames(1, 3), "once around");
+        outbox.sent(frames(1, 3).len(), &script);
+        assert_eq!(outbox.next(&script), frames(1, 1));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use flate2::{Decompress, FlushDecompress};
 use rustls::{ClientConnection, StreamOwned};
 
-use crate::frame::{Script, TEXT};
+use crate::frame::{TEXT, frame};
 use crate::handshake::{Endpoint, Target};
 use crate::text;
 use crate::wire::server_name;
@@ -61,7 +61,7 @@ fn echo_once(endpoint: &Endpoint, path: &str, deflate: bool) -> Result<()> {
 fn ask(mut stream: impl Read + Write, target: &Target, deflate: bool) -> Result<()> {
     let question = text::json(1, 1024).remove(0);
     upgrade(&mut stream, target)?;
-    stream.write_all(&Script::new(TEXT, std::slice::from_ref(&question), deflate).bytes)?;
+    stream.write_all(&frame(TEXT, &question, deflate))?;
     let [first, second] = read_some(&mut stream)?;
     if first != 0x80 | u8::from(deflate) << 6 | TEXT {
         bail!("the answer begins with {first:#04x} {second:#04x}");

@@ -27,7 +27,7 @@ pub struct Audience {
 impl Audience {
     /// Opens all of it, and begins.
     pub fn start(endpoint: &Endpoint, by: By) -> Result<Self> {
-        let script = script(200, Payload::Plain);
+        let script = script(200, Payload::Plain, 1);
         let (crowd, _) = join(&by.target(endpoint, 1, false), AUDIENCE, script)?;
         let (running, pauses) = channel();
         Ok(Self { running, heard: std::thread::spawn(move || listen(crowd, &pauses)) })

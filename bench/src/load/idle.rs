@@ -23,7 +23,7 @@ pub fn run(server: &Server, connections: usize, messages: usize, deflate: bool) 
     probe::echo(server.endpoint(), "/idle", deflate)?;
     let before = settled_memory(server)?;
     let payload = if deflate { Payload::Deflated } else { Payload::Plain };
-    let mut crowd = Crowd::open(&target, connections, script(1024, payload))?;
+    let mut crowd = Crowd::open(&target, connections, script(1024, payload, 1))?;
     for first in (0..connections).step_by(SPEAKING) {
         for _ in 0..messages {
             ask_some(&mut crowd, first..connections.min(first + SPEAKING))?;

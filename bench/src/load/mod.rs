@@ -152,7 +152,7 @@ impl Load {
     pub fn run(self, server: &Server, timing: Timing) -> Result<Sample> {
         match self {
             Load::Echo { connections, size, window, payload } => {
-                let script = script(size, payload);
+                let script = script(size, payload, window);
                 let target = Target::websocket(server.endpoint(), "/echo", script.expect.deflated);
                 probe::echo(server.endpoint(), "/echo", script.expect.deflated)?;
                 closed_loop::run(server, timing, &target, connections, window, script)
@@ -165,23 +165,24 @@ impl Load {
             Load::Http2 { connections, streams } => http2::run(server, timing, connections, streams),
             Load::Push { connections, every_ms } => push::run(server, timing, connections, every_ms),
             Load::FanOut { connections, size, payload, under_way, by } => {
-                fan_out::run(server, timing, connections, by, under_way, script(size, payload))
+                fan_out::run(server, timing, connections, by, under_way, script(size, payload, under_way))
             }
             Load::Rooms { members, every_ms, by } => rooms::run(server, timing, members, every_ms, by),
             Load::Waiting { connections, size, by } => waiting::run(server, connections, size, by),
             Load::Idle { connections, deflate, messages } => idle::run(server, connections, messages, deflate),
             Load::Neighbours { connections, size, beside } => {
-                neighbours::run(server, timing, connections, beside, script(size, Payload::Plain))
+                neighbours::run(server, timing, connections, beside, script(size, Payload::Plain, 1))
             }
             Load::Connect { at_a_time } => connect::run(server, timing, at_a_time),
         }
     }
 }
 
-fn script(size: usize, payload: Payload) -> Script {
+/// At least so many frames as are under way on a connection: all of them can be one write.
+fn script(size: usize, payload: Payload, under_way: usize) -> Script {
     match payload {
-        Payload::Plain => Script::new(TEXT, &[text::plain(size)], false),
+        Payload::Plain => Script::new(TEXT, &vec![text::plain(size); under_way], false),
         Payload::Deflated => Script::new(TEXT, &text::json(DIFFERENT, size), true),
-        Payload::DeflatedSame => Script::new(TEXT, &text::json(1, size), true),
+        Payload::DeflatedSame => Script::new(TEXT, &vec![text::json(1, size).remove(0); under_way], true),
     }
 }

@@ -13,7 +13,7 @@ const ROOMS: usize = 100;
 
 /// Says 200 bytes in each room every `every_ms` milliseconds, in one after the other.
 pub fn run(server: &Server, timing: Timing, members: usize, every_ms: u64, by: By) -> Result<Sample> {
-    let script = script(200, Payload::Plain);
+    let script = script(200, Payload::Plain, 1);
     let expect = script.expect;
     let (mut crowd, room_of) = join(&by.target(server.endpoint(), ROOMS, false), ROOMS * members, script)?;
     // Of each room; the last of them speaks.

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustls::ClientConnection;
 use socket2::SockRef;
 
-use crate::frame::{BINARY, Script};
+use crate::frame::{BINARY, frame};
 use crate::handshake::Endpoint;
 use crate::probe;
 use crate::wire::server_name;
@@ -128,8 +128,8 @@ impl Four {
         let slow = open("/echo")?;
         let streams = [&large, &asleep, &reads_nothing, &slow].map(TcpStream::try_clone);
         let streams = streams.into_iter().collect::<std::io::Result<_>>()?;
-        let message = Script::new(BINARY, &[vec![b'x'; LARGE]], false).bytes;
-        let small = Script::new(BINARY, &[vec![b'x'; 125]], false).bytes;
+        let message = frame(BINARY, &vec![b'x'; LARGE], false);
+        let small = frame(BINARY, &[b'x'; 125], false);
         let ((first, large_pauses), (second, slow_pauses)) = (channel(), channel());
         let large = std::thread::spawn(move || send_large(large, &message, &large_pauses));
         let flood = small.repeat(1000);

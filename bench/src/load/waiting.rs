@@ -8,18 +8,20 @@ use anyhow::{Result, bail};
 use super::idle::settled_memory;
 use super::room::{By, join};
 use super::{DRAIN, Payload, script};
+use crate::frame::{TEXT, frame};
 use crate::meter::{Memory, Sample};
 use crate::probe;
 use crate::server::Server;
+use crate::text;
 
 /// What the speaker's process needs no more, a server may give back after a while. Shorter than any patience with clients.
 const REST: Duration = Duration::from_secs(3);
 
 /// Has one more client say `size` bytes to `connections`, and then lets all of them read.
 pub fn run(server: &Server, connections: usize, size: usize, by: By) -> Result<Sample> {
-    let script = script(size, Payload::Plain);
+    let script = script(size, Payload::Plain, 1);
     let expect = script.expect;
-    let (path, message) = (by.path(1), script.bytes.clone());
+    let (path, message) = (by.path(1), frame(TEXT, &text::plain(size), false));
     let (mut crowd, _) = join(&by.target(server.endpoint(), 1, false).taking_little(), connections, script)?;
     let mut speaker = probe::open(server.endpoint(), &path)?;
     let before = settled_memory(server)?;
