@@ -17,6 +17,7 @@ const MMAP_THRESHOLD: libc::c_int = 128 * 1024;
 const TRIM_THRESHOLD: libc::c_int = 2 * 1024 * 1024;
 
 /// To be called before anything else runs.
+#[cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "no safe crate has this call"))]
 pub fn return_large_blocks() {
     // SAFETY: mallopt takes two integers and changes the allocator's parameters under the allocator's own lock; there is
     // no memory that the call could invalidate. Its result only says whether the parameter is known.
@@ -24,5 +25,43 @@ pub fn return_large_blocks() {
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
         libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD);
+    }
+}
+
+/// Gives the pages back in which nothing is left: what many clients' requests have needed lies between what stays of them, where
+/// glibc keeps it for ever. It looks at each free block, so it is for times when there is nothing else to do.
+#[cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "no safe crate has this call"))]
+pub fn return_free_pages() {
+    // SAFETY: malloc_trim takes an integer, how many bytes stay at the heap's end, and gives back pages of free blocks under the
+    // allocator's own locks; no memory that anybody has is touched.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(all(test, target_env = "gnu"))]
+mod tests {
+    /// What the process has, in KiB.
+    fn resident() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").expect("is there");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("is told");
+        line.trim().trim_end_matches(" kB").parse().expect("is a number")
+    }
+
+    #[test]
+    fn pages_between_blocks_that_stay_go_back() {
+        const BLOCK: usize = 16 * 1024;
+        let mut blocks: Vec<_> = (0..4096).map(|_| vec![1u8; BLOCK].into_boxed_slice()).collect();
+        let mut number = 0;
+        blocks.retain(|_| {
+            number += 1;
+            number % 16 == 0
+        });
+        let before = resident();
+        super::return_free_pages();
+        let after = resident();
+        assert!(after + 4096 * 16 / 2 < before, "{before} and {after} KiB");
+        assert!(blocks.iter().all(|block| block.iter().all(|byte| *byte == 1)));
     }
 }

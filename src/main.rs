@@ -1,12 +1,10 @@
 //! The command `outrider`.
 
-mod allocator;
-
 use std::time::Duration;
 
 use clap::Parser;
 use outrider::config::{Cli, Command};
-use outrider::{run, watchdog};
+use outrider::{allocator, run, watchdog};
 
 /// The exit code of a usage error; `run::Failure` has the others.
 const USAGE: u8 = 2;

@@ -24,7 +24,7 @@ use crate::streams::Streams;
 use crate::streams::application::Application;
 use crate::streams::survey;
 use crate::transport::{Endpoint, Listener, listener, tls};
-use crate::{config, log, report, rights, streams, watchdog};
+use crate::{allocator, config, log, report, rights, streams, watchdog};
 
 /// How long clients may take their close frames at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -205,7 +205,7 @@ impl House {
         let http2 = Rc::new(limits.http2());
         let reception = Rc::new(Reception { options: limits.reception(), http, http2, tls });
         tokio::task::spawn_local(streams::keep_time(Rc::clone(&streams)));
-        tokio::task::spawn_local(streams::keep_house(Rc::clone(&streams)));
+        tokio::task::spawn_local(streams::keep_house(Rc::clone(&streams), allocator::return_free_pages));
         let driving = tokio::task::spawn_local(streams::give_turns(Rc::clone(&streams)));
         Ok((Self { gate, streams, reception }, driving))
     }

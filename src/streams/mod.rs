@@ -325,12 +325,33 @@ pub async fn give_turns(streams: Rc<Streams>) -> io::Error {
     poll_fn(|cx| streams.driver.poll(&*streams.app, turn, cx)).await
 }
 
-/// Looks after idle streams for ever.
-pub async fn keep_house(streams: Rc<Streams>) {
+/// Looks after idle streams for ever. Calls `at_rest` once when none has come or gone between two looks.
+pub async fn keep_house(streams: Rc<Streams>, at_rest: impl Fn()) {
     let mut clock = tokio::time::interval(HOUSEKEEPING);
+    let mut calm = Calm { known: (0, 0), is_known: true };
     loop {
         let now = clock.tick().await;
         streams.each(|stream| stream.rest(now));
+        if calm.begins((streams.last_id.get(), streams.table.borrow().len())) {
+            at_rest();
+        }
+    }
+}
+
+/// Whether streams come and go.
+struct Calm {
+    /// How many have come, and how many there are.
+    known: (StreamId, usize),
+    /// Nothing had changed at the last look.
+    is_known: bool,
+}
+
+impl Calm {
+    /// Whether nothing has changed since the last look, for the first time.
+    fn begins(&mut self, now: (StreamId, usize)) -> bool {
+        let is_calm = std::mem::replace(&mut self.known, now) == now;
+        let was_calm = std::mem::replace(&mut self.is_known, is_calm);
+        is_calm && !was_calm
     }
 }
 

@@ -127,3 +127,10 @@ async fn what_is_more_than_may_be_due_is_given_at_once_behind_what_was_before() 
     }
     assert!(!streams.is_behind());
 }
+
+#[test]
+fn it_is_calm_once_when_nothing_has_come_or_gone_and_again_after_a_change() {
+    let mut calm = Calm { known: (0, 0), is_known: true };
+    let seen = [(0, 0), (1, 1), (1, 1), (1, 1), (2, 1), (2, 0), (2, 0), (2, 0)];
+    assert_eq!(seen.map(|now| calm.begins(now)), [false, false, true, false, false, false, true, false]);
+}

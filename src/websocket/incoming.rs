@@ -58,7 +58,7 @@ impl Websocket {
         let result = decoder.decode(input, &mut |event| {
             received(traffic, &event);
             match event {
-                Event::Ping(payload) if encoder.is_within_frame() => *pong = Some(payload.into()),
+                Event::Ping(payload) if encoder.is_within_frame() => *pong = Some(Box::new(payload.into())),
                 Event::Ping(payload) => {
                     sent(traffic, Opcode::Pong, payload.len() as u64);
                     encoder.pong(payload, out.own(0));

@@ -51,7 +51,7 @@ pub struct Websocket {
     socket: RefCell<Channel>,
     state: RefCell<Session>,
     /// Of a stream of HTTP/2.
-    task: Cell<Option<Waker>>,
+    task: Cell<Option<Box<Waker>>>,
     /// What it has asked of the driver and not got: a turn, and one when clients may be read.
     asked: Cell<Asked>,
     /// In which lists of those to be flushed it is, by their turn.
@@ -122,7 +122,8 @@ pub fn start(
 /// The task of one that has its own.
 async fn run(websocket: Rc<Websocket>) {
     let phase = poll_fn(|cx| {
-        websocket.task.set(Some(cx.waker().clone()));
+        let known = websocket.task.take().filter(|task| task.will_wake(cx.waker()));
+        websocket.task.set(Some(known.unwrap_or_else(|| Box::new(cx.waker().clone()))));
         websocket.poll(cx)
     })
     .await;
@@ -152,7 +153,10 @@ fn end(websocket: Rc<Websocket>, phase: Phase) {
 impl Websocket {
     fn wake(&self) {
         if !self.is_driven() {
-            self.task.take().into_iter().for_each(Waker::wake);
+            if let Some(task) = self.task.take() {
+                task.wake_by_ref();
+                self.task.set(Some(task));
+            }
         } else if !self.asked.get().turn {
             self.asked.set(Asked { turn: true, ..self.asked.get() });
             self.streams.driver.wake(self.id);
@@ -330,6 +334,6 @@ mod tests {
 
     #[test]
     fn an_idle_websocket_is_small() {
-        assert!(size_of::<Websocket>() <= 488, "{}", size_of::<Websocket>());
+        assert!(size_of::<Websocket>() <= 472, "{}", size_of::<Websocket>());
     }
 }

@@ -59,7 +59,7 @@ pub struct Session {
     pub(super) tells_stats: bool,
     pub(super) ended: Ended,
     /// A pong that must wait for the end of a frame whose payload is still coming.
-    pub(super) pong: Option<Box<[u8]>>,
+    pub(super) pong: Option<Box<Box<[u8]>>>,
     pub(super) active: bool,
     /// In milliseconds: the options have no more than fits.
     pub(super) idle_timeout: Option<u32>,

@@ -37,7 +37,7 @@ wait(Timer, Patience, Context = #{ref := Ref, port := Port, parent := Parent}, L
         {Port, {data, Packet}} ->
             {Own, Next} = outrider_streams:dispatch_last(outrider_protocol:decode(Packet), Streams),
             wait(Timer, Context, lists:foldl(fun(Event, L) -> own(Event, Ref, L) end, Listening, Own), Next);
-        {{stream, Stream}, _, process, _, Reason} ->
+        {Stream, _, process, _, Reason} when is_integer(Stream) ->
             wait(Timer, Context, Listening, outrider_streams:down(Stream, Reason, Streams));
         {over, Stream} ->
             wait(Timer, Context, Listening, outrider_streams:down(Stream, normal, Streams));

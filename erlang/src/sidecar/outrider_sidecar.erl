@@ -229,7 +229,7 @@ handle_info({Port, {data, Packet}}, State = #sidecar{port = Port, streams = Stre
     catch
         error:Reason:Stacktrace -> {stop, outrider_discreet:error(Reason, Stacktrace), State}
     end;
-handle_info({{stream, Stream}, _Monitor, process, _Pid, Reason}, State = #sidecar{streams = Streams}) ->
+handle_info({Stream, _Monitor, process, _Pid, Reason}, State = #sidecar{streams = Streams}) when is_integer(Stream) ->
     {noreply, State#sidecar{streams = outrider_streams:down(Stream, Reason, Streams)}};
 handle_info({refused, _Monitor, process, _Pid, _Reason}, State = #sidecar{telling = Telling}) ->
     {noreply, State#sidecar{telling = Telling - 1}};

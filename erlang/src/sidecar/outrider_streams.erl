@@ -1,8 +1,8 @@
 %%% The streams of one sidecar, from number to process: begins them, hands them their events, and knows what each is.
 %%%
-%%% Runs in the process of outrider_sidecar, which monitors each stream with the tag {stream, Number}, and gives what comes of
-%%% that to down/3. Events of a stream go to its process as {Port, Event}; those of the sidecar itself, with the number 0, go
-%%% back to the caller.
+%%% Runs in the process of outrider_sidecar, which monitors each stream with its number as the tag (of a small integer the VM
+%%% keeps no copy), and gives what comes of that to down/3. Events of a stream go to its process as {Port, Event}; those of the
+%%% sidecar itself, with the number 0, go back to the caller.
 -module(outrider_streams).
 
 -export([new/1, dispatch/2, dispatch_last/2, down/3, upgraded/3, tell/2, untell/1, rest/1]).
@@ -48,7 +48,7 @@ dispatch([], _Port, Pids, Own, S) ->
     {lists:reverse(Own), S#streams{pids = Pids}};
 dispatch([{Stream, {request, Req}} | Events], Port, Pids, Own, S) ->
     #streams{context = Context, requests = Requests, accepted = Accepted} = S,
-    Options = [{monitor, [{tag, {stream, Stream}}]}, {min_heap_size, ?REQUEST_WORDS}],
+    Options = [{monitor, [{tag, Stream}]}, {min_heap_size, ?REQUEST_WORDS}],
     {Pid, _} = proc_lib:spawn_opt(outrider_stream, start, [Context, Stream, Req], Options),
     Begun = S#streams{requests = Requests#{Stream => []}, accepted = Accepted + 1},
     dispatch(Events, Port, Pids#{Stream => Pid}, Own, Begun);
