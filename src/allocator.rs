@@ -39,29 +39,3 @@ pub fn return_free_pages() {
         libc::malloc_trim(0);
     }
 }
-
-#[cfg(all(test, target_env = "gnu"))]
-mod tests {
-    /// What the process has, in KiB.
-    fn resident() -> usize {
-        let status = std::fs::read_to_string("/proc/self/status").expect("is there");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("is told");
-        line.trim().trim_end_matches(" kB").parse().expect("is a number")
-    }
-
-    #[test]
-    fn pages_between_blocks_that_stay_go_back() {
-        const BLOCK: usize = 16 * 1024;
-        let mut blocks: Vec<_> = (0..4096).map(|_| vec![1u8; BLOCK].into_boxed_slice()).collect();
-        let mut number = 0;
-        blocks.retain(|_| {
-            number += 1;
-            number % 16 == 0
-        });
-        let before = resident();
-        super::return_free_pages();
-        let after = resident();
-        assert!(after + 4096 * 16 / 2 < before, "{before} and {after} KiB");
-        assert!(blocks.iter().all(|block| block.iter().all(|byte| *byte == 1)));
-    }
-}
