@@ -292,6 +292,9 @@ impl House {
                 port.tracing(number, self.streams.trace(stream, number, &options));
             }
             Command::Untrace(number, stream) => self.streams.untrace(stream, number),
+            Command::Wake(question, stream) => {
+                port.woken(question, Some(stream).filter(|stream| self.streams.wake(*stream)));
+            }
             Command::Kick(question, kick) => {
                 port.kicked(question, self.streams.kick(&kick.streams, kick.code, &kick.text));
             }

@@ -13,7 +13,7 @@ init(Req, reply) ->
     {ok, cowboy_req:reply(200, Headers, binary:copy(<<"x">>, 100), Req), reply};
 init(Req, Route) ->
     Options = #{compress => true, idle_timeout => infinity, max_frame_size => 1 bsl 26},
-    {cowboy_websocket, Req, {Route, cowboy_req:parse_qs(Req)}, Options}.
+    {cowboy_websocket, Req, {Route, cowboy_req:parse_qs(Req)}, Options#{lazy => Route =:= lazy}}.
 
 websocket_init({push, Query}) ->
     Every = binary_to_integer(proplists:get_value(<<"every">>, Query)),
@@ -27,7 +27,7 @@ websocket_init({By, Query}) when By =:= room; By =:= send_many ->
     Room = room(Query),
     ok = pg:join({bench_room, Room}, self()),
     {[{text, io_lib:format("joined room ~4..0b", [Room])}], {By, {bench_room, Room}}};
-websocket_init({idle, _}) ->
+websocket_init({Idle, _}) when Idle =:= idle; Idle =:= lazy ->
     {[], idle, hibernate};
 websocket_init({Route, _}) ->
     {[], Route}.

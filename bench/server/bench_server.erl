@@ -44,6 +44,7 @@ protocol_options() ->
         {"/send_many", bench_handler, send_many},
         {"/topic", bench_handler, topic},
         {"/idle", bench_handler, idle},
+        {"/lazy", bench_handler, lazy},
         {"/sink", bench_handler, sink},
         {"/sleep", bench_handler, sleep},
         {"/reply", bench_handler, reply}

@@ -93,6 +93,9 @@ pub const WAITING: &[Goal] = &[below(Measure::Waiting, 5e6)];
 /// Idle connections.
 pub const IDLE: &[Goal] = &[at_most(Measure::Memory, 0.7), below(Measure::Memory, 4500.0)];
 
+/// Idle connections without a process.
+pub const IDLE_LAZY: &[Goal] = &[below(Measure::VmMemory, 300.0)];
+
 /// A small echo over TLS.
 pub const TLS_SMALL: &[Goal] =
     &[at_least(Measure::Rate, 2.5), at_most(Measure::VmCpu, 0.10), at_most(Measure::TotalCpu, 0.30)];

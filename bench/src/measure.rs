@@ -21,6 +21,8 @@ pub enum Measure {
     LastP99,
     /// Memory per connection of the VM and its sidecars, in bytes.
     Memory,
+    /// That of the VM alone.
+    VmMemory,
     /// Memory of both while a message waits for all clients, in bytes.
     Waiting,
 }
@@ -37,6 +39,7 @@ impl Measure {
             Measure::LastP50 => sample.last.map(|latency| latency.p50),
             Measure::LastP99 => sample.last.map(|latency| latency.p99),
             Measure::Memory => sample.memory.map(Memory::total),
+            Measure::VmMemory => sample.memory.map(|memory| memory.vm),
             Measure::Waiting => sample.waiting.map(Memory::total),
         }
     }
@@ -47,7 +50,7 @@ impl Measure {
             Measure::Rate => format!("{value:.0} /s"),
             Measure::VmCpu | Measure::TotalCpu => format!("{value:.2} µs"),
             Measure::P50 | Measure::P99 | Measure::LastP50 | Measure::LastP99 => format!("{:.1} ms", value / 1e3),
-            Measure::Memory => format!("{value:.0} B"),
+            Measure::Memory | Measure::VmMemory => format!("{value:.0} B"),
             Measure::Waiting => format!("{:.1} MB", value / 1e6),
         }
     }
@@ -63,6 +66,7 @@ impl Measure {
             Measure::LastP50 => "last delivery, p50",
             Measure::LastP99 => "last delivery, p99",
             Measure::Memory => "memory per connection",
+            Measure::VmMemory => "VM memory per connection",
             Measure::Waiting => "memory while it waits",
         }
     }

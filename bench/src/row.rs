@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::goal::{
-    BROADCAST, BROADCAST_DEFLATE, BROADCAST_LAST, ECHO_1K, ECHO_16K, ECHO_64, ECHO_DEFLATE, Goal, IDLE, ROOMS, TLS_16K,
-    TLS_CONNECT, TLS_IDLE, TLS_SMALL, WAITING, at_least, at_most,
+    BROADCAST, BROADCAST_DEFLATE, BROADCAST_LAST, ECHO_1K, ECHO_16K, ECHO_64, ECHO_DEFLATE, Goal, IDLE, IDLE_LAZY,
+    ROOMS, TLS_16K, TLS_CONNECT, TLS_IDLE, TLS_SMALL, WAITING, at_least, at_most,
 };
 use crate::load::{Beside, By, Load, Payload, Trouble};
 use crate::measure::Measure;
@@ -66,7 +66,8 @@ pub fn table(idle: usize) -> Vec<Row> {
     let fan_out = |payload, size| broadcast(payload, size, By::Pg);
     let to_ten_thousand =
         |by| Load::FanOut { connections: 10_000, size: 200, payload: Payload::Plain, under_way: 1, by };
-    let idle = |deflate, messages| Load::Idle { connections: idle, deflate, messages };
+    let lazy = Load::Idle { connections: idle, deflate: false, messages: 0, lazy: true };
+    let idle = |deflate, messages| Load::Idle { connections: idle, deflate, messages, lazy: false };
     rows.extend([
         row(
             "echo-deflate",
@@ -98,6 +99,7 @@ pub fn table(idle: usize) -> Vec<Row> {
         ),
         row("fanout-deflate", "Fan-out by pg, deflated 1 KiB to 1,000", fan_out(Payload::Deflated, 1024), true, &[]),
         row("idle", "Idle, plain", idle(false, 0), true, IDLE),
+        row("idle-lazy", "Idle, plain, lazy where the server can", lazy, false, IDLE_LAZY),
         row("idle-deflate", "Idle, deflate negotiated, silent", idle(true, 0), true, &[]),
         row(
             "idle-deflate-used",
@@ -235,7 +237,7 @@ pub fn growth(most: usize) -> Vec<Row> {
     counts
         .flat_map(|connections| {
             let echo = Load::Echo { connections, size: 64, window: 1, payload: Payload::Plain };
-            let idle = Load::Idle { connections, deflate: false, messages: 0 };
+            let idle = Load::Idle { connections, deflate: false, messages: 0, lazy: false };
             [("echo", "Echo, 64 B", echo), ("idle", "Idle, plain", idle)].map(|(name, title, load)| {
                 row(&format!("{name}-{connections}"), &format!("{title}, {connections} connections"), load, false, &[])
             })

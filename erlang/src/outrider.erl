@@ -12,7 +12,7 @@
 -export([get_max_connections/1, set_max_connections/2, wait_for_connections/3, wait_for_connections/4]).
 -export([get_transport_options/1, set_transport_options/2, get_protocol_options/1, set_protocol_options/2]).
 -export([set_env/3, get_env/2, get_env/3]).
--export([backlog/0, stats/0]).
+-export([id/1, wake/2, backlog/0, stats/0]).
 -export([send_many/2, subscribe/1, unsubscribe/1, publish/3, publish_from/4, subscribers/2, topics/1]).
 
 -export_type([stats/0]).
@@ -198,6 +198,25 @@ connections(Ref, Options) ->
 -spec connection(pid() | outrider_connections:id()) -> outrider_connections:connection() | undefined.
 connection(Who) ->
     outrider_connections:find(Who).
+
+%% In init/2: what will name the WebSocket that this request is to become, as connections/2 and wake/2 have it, also while it has no
+%% process (option lazy). It means one from the upgrade on. undefined in Cowboy's processes; badarg in Req's own process, which
+%% finds it by connection/1.
+-spec id(cowboy_req:req()) -> outrider_connections:id() | undefined.
+id(#{pid := Pid}) when Pid =/= self() ->
+    case gen_server:call(Pid, {outrider, id}) of
+        {Sidecar, Stream} when is_pid(Sidecar) -> {Sidecar, Stream};
+        _ -> undefined
+    end;
+id(Req) ->
+    error(badarg, [Req]).
+
+%% Send a message to a WebSocket's process, that is to websocket_info/2; if its handler is lazy and has not begun, it begins first.
+%% ok says that it was open, and as of any message not that it was handled. It asks the sidecar, which crosses the port twice: to
+%% a process that one has, send. {error, busy} if 100 questions to that sidecar wait for an answer.
+-spec wake(outrider_connections:id(), Message :: term()) -> ok | {error, not_found | busy}.
+wake(Id, Message) ->
+    outrider_connections:wake(Id, Message).
 
 %% Close a WebSocket, whatever its handler does at the moment: what waits for the client is discarded, but for the message that
 %% is being written, and the close frame follows. Its handler ends with terminate(stop, …), as if it had returned that frame,

@@ -88,6 +88,8 @@ impl<'a> Reader<'a> {
             ("deflate", 2) => Command::Deflate(self.bool()?),
             ("active", 2) => Command::Active(self.bool()?),
             ("finish", 0) => Command::Finish,
+            ("pid", 2) => Command::Pid(self.pid()?),
+            ("wake", 3) => Command::Wake(self.integer()?, self.integer()?),
             ("abort", 0) => Command::Abort,
             ("suspend", 0) => Command::Suspend,
             ("resume", 0) => Command::Resume,

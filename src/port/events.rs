@@ -146,6 +146,17 @@ impl Port {
         });
     }
 
+    /// The answer to an order: the handler of this stream has begun, if it is an open WebSocket.
+    pub fn woken(&self, question: u64, stream: Option<StreamId>) {
+        self.event(SIDECAR, |w| {
+            w.tuple(3).atom("woken").integer(question);
+            match stream {
+                Some(stream) => w.integer(stream),
+                None => w.atom("undefined"),
+            };
+        });
+    }
+
     /// The answer to an order: so many of the WebSockets were open, and are closed now.
     pub fn kicked(&self, question: u64, count: usize) {
         self.event(SIDECAR, |w| {

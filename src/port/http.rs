@@ -36,7 +36,7 @@ pub fn command(term: &[u8]) -> Result<Option<Command<'static>>, Undecodable> {
             Command::Data { fin, body: read.body()? }
         }
         ("flow", 2) => Command::Flow(read.reader.integer()?),
-        ("websocket", 3) => Command::Websocket(read.headers()?, Box::new(websocket_options(&mut read.reader)?)),
+        ("websocket", 3) => Command::Websocket(read.headers()?, Box::new(read.websocket_options()?)),
         ("inform", 3) => Command::Inform(read.status()?, read.headers()?),
         ("trailers", 2) => Command::Trailers(read.headers()?),
         _ => return Err(Undecodable),
@@ -91,31 +91,33 @@ impl Owned<'_> {
             _ => Err(Undecodable),
         }
     }
-}
 
-fn websocket_options(term: &mut Reader<'_>) -> Result<WebsocketOptions, Undecodable> {
-    let mut options = WebsocketOptions::default();
-    let mut compress = false;
-    let mut deflate = DeflateOpts::default();
-    for _ in 0..term.map()? {
-        match term.atom()? {
-            "idle_timeout" => options.idle_timeout = term.or_infinity()?,
-            "max_frame_size" => options.max_frame_size = term.or_infinity()?,
-            "validate_utf8" => options.validate_utf8 = term.bool()?,
-            "active" => options.active = term.bool()?,
-            "max_backlog" => options.max_backlog = Some(term.integer()?),
-            "on_backlog" => options.on_backlog = on_backlog(term.atom()?)?,
-            "ping_interval" => options.ping_interval = term.or_infinity()?,
-            "pong_timeout" => options.pong_timeout = term.integer()?,
-            "pid" => options.pid = Some(term.pid()?),
-            "stats" => options.stats = term.bool()?,
-            "compress" => compress = term.bool()?,
-            "deflate_opts" => deflate = deflate_options(term)?,
-            _ => return Err(Undecodable),
+    fn websocket_options(&mut self) -> Result<WebsocketOptions, Undecodable> {
+        let mut options = WebsocketOptions::default();
+        let mut compress = false;
+        let mut deflate = DeflateOpts::default();
+        let Self { bytes, reader: term } = self;
+        for _ in 0..term.map()? {
+            match term.atom()? {
+                "idle_timeout" => options.idle_timeout = term.or_infinity()?,
+                "max_frame_size" => options.max_frame_size = term.or_infinity()?,
+                "validate_utf8" => options.validate_utf8 = term.bool()?,
+                "active" => options.active = term.bool()?,
+                "max_backlog" => options.max_backlog = Some(term.integer()?),
+                "on_backlog" => options.on_backlog = on_backlog(term.atom()?)?,
+                "ping_interval" => options.ping_interval = term.or_infinity()?,
+                "pong_timeout" => options.pong_timeout = term.integer()?,
+                "pid" => options.pid = Some(term.pid()?),
+                "stats" => options.stats = term.bool()?,
+                "lazy" => options.lazy = bytes.slice_ref(term.binary()?),
+                "compress" => compress = term.bool()?,
+                "deflate_opts" => deflate = deflate_options(term)?,
+                _ => return Err(Undecodable),
+            }
         }
+        options.deflate = compress.then_some(deflate);
+        Ok(options)
     }
-    options.deflate = compress.then_some(deflate);
-    Ok(options)
 }
 
 fn on_backlog(name: &str) -> Result<OnBacklog, Undecodable> {

@@ -89,6 +89,8 @@ pub struct WebsocketOptions {
     pub pid: Option<Pid>,
     /// Whether the application wants to know at its end what its client has sent and was sent.
     pub stats: bool,
+    /// What a lazy handler begins with; nothing for one that has begun.
+    pub lazy: Bytes,
     /// What to negotiate; `None` for no compression.
     pub deflate: Option<crate::ws::DeflateOpts>,
 }
@@ -117,6 +119,7 @@ impl Default for WebsocketOptions {
             pong_timeout: PONG_TIMEOUT,
             pid: None,
             stats: false,
+            lazy: Bytes::new(),
             deflate: None,
         }
     }
@@ -147,6 +150,8 @@ pub enum Command<'a> {
     SetOptions(Box<SetOptions>),
     Credit(u64),
     Finish,
+    /// The process that runs the handler from now on.
+    Pid(Pid),
     Abort,
     Suspend,
     Resume,
@@ -175,6 +180,8 @@ pub enum Command<'a> {
     /// Tell of the frames of a stream from now on, under a number; and no longer.
     Trace(u64, StreamId, Box<TraceOptions>),
     Untrace(u64, StreamId),
+    /// Have a lazy handler begin; the answer carries the number.
+    Wake(u64, StreamId),
     /// What the client of this process's WebSocket has sent and was sent; the answer carries the number.
     StatsOf(u64, Pid),
 }
@@ -301,6 +308,8 @@ pub enum Who {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Open,
+    /// The same, and its handler has not begun.
+    Lazy,
     /// Its client does not take all that there is for it.
     Blocked,
     /// Its end has been told, and its close frame is on its way.
@@ -311,6 +320,7 @@ impl State {
     pub fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
+            Self::Lazy => "lazy",
             Self::Blocked => "blocked",
             Self::Closing => "closing",
         }

@@ -59,6 +59,7 @@ pub fn filter(term: Term) -> Result<Filter, Undecodable> {
 fn state(term: &Term) -> Result<State, Undecodable> {
     Ok(match atom(term)? {
         "open" => State::Open,
+        "lazy" => State::Lazy,
         "blocked" => State::Blocked,
         "closing" => State::Closing,
         _ => return Err(Undecodable),

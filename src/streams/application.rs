@@ -46,6 +46,9 @@ pub trait Application {
     /// The first event of a stream.
     fn request(&self, stream: StreamId, head: &dyn Head);
 
+    /// What a lazy handler begins with: the first event of its process.
+    fn lazy(&self, _stream: StreamId, _bytes: &[u8]) {}
+
     /// A piece of a request's body.
     fn data(&self, stream: StreamId, fin: bool, bytes: &[u8]);
 
@@ -96,6 +99,12 @@ impl Application for Port {
         self.event(stream, |w| {
             w.tuple(2).atom("request");
             head.encode(w);
+        });
+    }
+
+    fn lazy(&self, stream: StreamId, bytes: &[u8]) {
+        self.event(stream, |w| {
+            w.tuple(2).atom("lazy").binary(bytes);
         });
     }
 

@@ -10,12 +10,13 @@ use crate::metrics::reached;
 use crate::port::message::{Command, Frame, Member, Publish, Reason, SendMany, StreamId};
 
 impl Streams {
-    /// Subscribes a stream; the application is told where a limit forbids it.
+    /// Subscribes a stream; the application is told where a limit forbids it, for which a lazy handler begins.
     pub fn subscribe(&self, id: StreamId, topic: &[u8]) {
         if self.table.borrow().contains_key(&id)
             && let Err(topics::Refused(limit)) = self.topics.borrow_mut().subscribe(id, topic)
         {
             reached(limit);
+            self.wake(id);
             self.app.not_subscribed(id, topic, limit.name());
         }
     }

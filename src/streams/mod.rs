@@ -160,6 +160,7 @@ impl Streams {
             Command::Subscribe(Member::Itself, topic) => self.subscribe(id, topic),
             Command::Unsubscribe(Member::Itself, topic) => self.unsubscribe(id, topic),
             Command::Publish(publish) => self.publish(&publish, Some(id)),
+            Command::Pid(pid) => self.belongs_to(id, Some(pid)),
             command => {
                 if let Command::Websocket(_, options) = &command {
                     self.belongs_to(id, options.pid);
@@ -209,6 +210,15 @@ impl Streams {
     /// Ends WebSockets by order of somebody outside. Says how many were open.
     pub fn kick(&self, ids: &[StreamId], code: u16, text: &[u8]) -> usize {
         ids.iter().filter_map(|id| self.stream(*id)).filter(|stream| stream.kick(code, text)).count()
+    }
+
+    /// Has the handler of a lazy WebSocket begin. Says whether it is one that is open, lazy or not.
+    pub fn wake(&self, id: StreamId) -> bool {
+        let Some(lazy) = self.stream(id).and_then(|stream| stream.take_lazy()) else { return false };
+        if !lazy.is_empty() {
+            self.app.lazy(id, &lazy);
+        }
+        true
     }
 
     /// Begins a trace of a WebSocket, of which there may be a few at a time. Says what is wrong.

@@ -45,6 +45,11 @@ pub trait Stream {
         false
     }
 
+    /// What the handler of a WebSocket has still to begin with, if it is lazy: empty where it has begun. None if it is not open.
+    fn take_lazy(&self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Tells the application of the WebSocket's frames from now on.
     fn trace(&self, _number: u64, _options: &TraceOptions) -> Result<(), &'static str> {
         Err("not_found")

@@ -53,7 +53,7 @@ impl Websocket {
 
     /// Decodes, tells the application, and says how much of `input` was used: all, unless the window is full.
     fn decode(&self, state: &mut Session, input: &mut [u8]) -> usize {
-        let Session { decoder, encoder, out, unused, pong, phase, paused, keepalive, traffic, ended, .. } = state;
+        let Session { decoder, encoder, out, unused, lazy, pong, phase, paused, keepalive, traffic, ended, .. } = state;
         let window = self.streams.options.window;
         let result = decoder.decode(input, &mut |event| {
             received(traffic, &event);
@@ -71,6 +71,17 @@ impl Websocket {
                     }
                 }
                 _ => {}
+            }
+            if !lazy.is_empty() {
+                match event {
+                    // Answered, and no reason to begin.
+                    Event::Ping(_) | Event::Pong(_) => {
+                        *paused = out.waiting() >= window;
+                        return if *paused { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+                    }
+                    Event::Close(_) => {}
+                    _ => self.streams.app.lazy(self.id, &lazy.take()),
+                }
             }
             let cost = OVERHEAD + payload(&event).len();
             *unused += cost;
@@ -91,6 +102,7 @@ impl Websocket {
             Ok(used) => {
                 if let Phase::Closing(code) = state.phase {
                     self.note(state, End::Remote(code));
+                    state.finish_if_lazy();
                 }
                 used
             }

@@ -224,6 +224,7 @@ impl Websocket {
             },
         );
         state.leave(Phase::Closing(code), Side::Server, code.unwrap_or(NO_CODE));
+        state.finish_if_lazy();
     }
 
     /// Both sides are done with it: tells what there was, once, where that is wanted.
@@ -287,6 +288,7 @@ impl Websocket {
             self.streams.app.credit(self.id, credit);
         }
         if state.phase == Phase::Open
+            && !state.is_lazy()
             && let Some(frames) = state.take_dropped(self.streams.options.window)
         {
             self.streams.app.dropped(self.id, frames.into());

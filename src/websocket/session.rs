@@ -58,6 +58,8 @@ pub struct Session {
     /// The application wants to know of it at the end, and has not been told.
     pub(super) tells_stats: bool,
     pub(super) ended: Ended,
+    /// What a lazy handler begins with, while it has not; else nothing.
+    pub(super) lazy: Kept,
     /// A pong that must wait for the end of a frame whose payload is still coming.
     pub(super) pong: Option<Box<Box<[u8]>>>,
     pub(super) active: bool,
@@ -115,6 +117,7 @@ impl Session {
             traffic: Traffic::default(),
             tells_stats: options.stats,
             ended: Ended { by: (Side::Server, NO_CODE), is_stream: false },
+            lazy: options.lazy.to_vec().into(),
             pong: None,
             active: options.active,
             idle_timeout: options.idle_timeout.map(saturated),
@@ -152,6 +155,23 @@ impl Session {
         if self.phase == Phase::Open {
             self.ended.is_stream = true;
             count(|metrics| metrics.websocket_streams.add(1));
+        }
+    }
+
+    /// No handler has begun, so nobody is told what the client says but by the first message.
+    pub(super) fn is_lazy(&self) -> bool {
+        !self.lazy.is_empty()
+    }
+
+    /// What a lazy handler begins with, once; empty where it has begun. None if the WebSocket is not open.
+    pub fn take_lazy(&mut self) -> Option<Vec<u8>> {
+        (self.phase == Phase::Open).then(|| self.lazy.take())
+    }
+
+    /// Nobody says `finish` of one whose handler has not begun.
+    pub(super) fn finish_if_lazy(&mut self) {
+        if let (Phase::Closing(code), true) = (self.phase, self.is_lazy()) {
+            self.close(code.map(|code| (code, &b""[..])));
         }
     }
 

@@ -103,6 +103,10 @@ impl Stream for Websocket {
         true
     }
 
+    fn take_lazy(&self) -> Option<Vec<u8>> {
+        self.state.borrow_mut().take_lazy()
+    }
+
     fn trace(&self, number: u64, options: &TraceOptions) -> Result<(), &'static str> {
         let mut state = self.state.borrow_mut();
         match (state.phase, &state.trace) {
@@ -163,6 +167,7 @@ impl Websocket {
             client: self.client.clone(),
             state: match state.phase {
                 Phase::Open if state.stall.is_some() => State::Blocked,
+                Phase::Open if state.is_lazy() => State::Lazy,
                 Phase::Open => State::Open,
                 _ => State::Closing,
             },

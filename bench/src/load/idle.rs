@@ -18,9 +18,9 @@ const SPEAKING: usize = 100;
 const REST: Duration = Duration::from_secs(25);
 
 /// Opens `connections`, has each echo `messages` messages of 1 KiB, and compares the memory with that before.
-pub fn run(server: &Server, connections: usize, messages: usize, deflate: bool) -> Result<Sample> {
-    let target = Target::websocket(server.endpoint(), "/idle", deflate);
-    probe::echo(server.endpoint(), "/idle", deflate)?;
+pub fn run(server: &Server, path: &str, connections: usize, messages: usize, deflate: bool) -> Result<Sample> {
+    let target = Target::websocket(server.endpoint(), path, deflate);
+    probe::echo(server.endpoint(), path, deflate)?;
     let before = settled_memory(server)?;
     let payload = if deflate { Payload::Deflated } else { Payload::Plain };
     let mut crowd = Crowd::open(&target, connections, script(1024, payload, 1))?;

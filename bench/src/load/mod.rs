@@ -103,6 +103,8 @@ pub enum Load {
         deflate: bool,
         /// How many messages each has echoed before.
         messages: usize,
+        /// The handler is lazy: on Outrider there is no process before the first message.
+        lazy: bool,
     },
     /// Every connection asks for an echo at a fixed pace.
     Neighbours {
@@ -169,7 +171,10 @@ impl Load {
             }
             Load::Rooms { members, every_ms, by } => rooms::run(server, timing, members, every_ms, by),
             Load::Waiting { connections, size, by } => waiting::run(server, connections, size, by),
-            Load::Idle { connections, deflate, messages } => idle::run(server, connections, messages, deflate),
+            Load::Idle { connections, deflate, messages, lazy } => {
+                let path = if lazy { "/lazy" } else { "/idle" };
+                idle::run(server, path, connections, messages, deflate)
+            }
             Load::Neighbours { connections, size, beside } => {
                 neighbours::run(server, timing, connections, beside, script(size, Payload::Plain, 1))
             }

@@ -7,7 +7,7 @@
 -module(outrider_broadcast).
 
 -export([subscribe/1, unsubscribe/1, publish/4, send_many/2]).
--export([topic/1, command/2, elsewhere/5, arrived/1]).
+-export([topic/1, is_topic/1, command/2, elsewhere/5, arrived/1]).
 -export_type([topic/0, frames/0]).
 
 -define(MAX_TOPIC, 255).
@@ -141,8 +141,13 @@ arrived({send_many, Pids, Data}) ->
 
 %% Fails for what is none.
 -spec topic(term()) -> topic().
-topic(Topic) when is_binary(Topic), Topic =/= <<>>, byte_size(Topic) =< ?MAX_TOPIC -> Topic;
-topic(_) -> error(badarg).
+topic(Topic) ->
+    true = is_topic(Topic) orelse error(badarg),
+    Topic.
+
+-spec is_topic(term()) -> boolean().
+is_topic(Topic) ->
+    is_binary(Topic) andalso Topic =/= <<>> andalso byte_size(Topic) =< ?MAX_TOPIC.
 
 frames([]) ->
     none;

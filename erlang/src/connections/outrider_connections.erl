@@ -4,7 +4,7 @@
 %%% here. docs/operations.md says what the keys mean.
 -module(outrider_connections).
 
--export([list/2, find/1, kick/3, kick/5, ask/2]).
+-export([list/2, find/1, wake/2, kick/3, kick/5, ask/2]).
 -export_type([options/0, filter/0, connection/0, id/0, kick_options/0]).
 
 %% Numbers of streams as the sidecar has them.
@@ -32,7 +32,7 @@
 %% Those to which all of it applies; sizes in bytes, times in milliseconds.
 -type filter() :: #{
     %% closed: of those that have ended, the last 256 of each sidecar.
-    state => open | blocked | closing | closed,
+    state => open | lazy | blocked | closing | closed,
     %% An address, or a network: {Address, Bits}, or the text "10.0.0.0/8".
     peer => inet:ip_address() | {inet:ip_address(), 0..128} | string() | binary(),
     %% What the path begins with.
@@ -47,7 +47,7 @@
     pid := pid() | undefined,
     peer := {inet:ip_address(), inet:port_number()} | {local, binary()},
     path := binary(),
-    state := open | blocked | closing | closed,
+    state := open | lazy | blocked | closing | closed,
     age := non_neg_integer(),
     idle := non_neg_integer(),
     messages_in := non_neg_integer(),
@@ -141,6 +141,21 @@ ask(Pid, Order) when is_pid(Pid) ->
         undefined -> {error, not_found}
     end.
 
+%% A message for the handler, which begins for it if it is lazy.
+-spec wake(id(), Message :: term()) -> ok | {error, not_found | busy}.
+wake({Sidecar, Stream}, Message) when is_pid(Sidecar), ?IS_STREAM(Stream) ->
+    case outrider_sidecar:ask_sidecars([Sidecar], {wake, Stream}) of
+        [Pid] when is_pid(Pid) ->
+            Pid ! Message,
+            ok;
+        [{error, busy}] ->
+            {error, busy};
+        _ ->
+            {error, not_found}
+    end;
+wake({_, _}, _) ->
+    {error, not_found}.
+
 -spec kick(pid() | id(), Code :: 1000..4999, Text :: iodata()) -> ok | {error, not_found}.
 kick(Who, Code, Text0) ->
     Text = close(Code, Text0),
@@ -182,11 +197,7 @@ kick_all([], _, _, _, _, _, Kicked) ->
     Kicked;
 kick_all([Batch | Batches], Code, Text, Rate, Start, Done, Kicked) ->
     ok = wait_until(Start + due(Done, Rate)),
-    Counts = [
-        outrider_sidecar:ask_sidecars([Sidecar], {kick, [Stream || {S, Stream} <- Batch, S =:= Sidecar], Code, Text})
-     || Sidecar <- lists:usort([Sidecar || {Sidecar, _} <- Batch])
-    ],
-    kick_all(Batches, Code, Text, Rate, Start, Done + length(Batch), Kicked + lists:sum(lists:append(Counts))).
+    kick_all(Batches, Code, Text, Rate, Start, Done + length(Batch), Kicked + outrider_sidecar:kick(Batch, Code, Text)).
 
 due(_, infinity) -> 0;
 due(Done, Rate) -> Done * 1000 div Rate.
@@ -237,7 +248,7 @@ filter(_) ->
     {error, {bad_option, filter}}.
 
 part(state, closed, Filter) -> Filter;
-part(state, V, Filter) when V =:= open; V =:= blocked; V =:= closing -> Filter#{state => V};
+part(state, V, Filter) when V =:= open; V =:= lazy; V =:= blocked; V =:= closing -> Filter#{state => V};
 part(peer, V, Filter) -> Filter#{peer => network(V)};
 part(path, V, Filter) ->
     try Filter#{path => iolist_to_binary(V)} catch error:badarg -> throw({bad_option, path}) end;

@@ -34,10 +34,11 @@
     parent :: pid(),
     caller :: {pid(), reference()},
     options :: options(),
-    %% Who is sent away when, in order.
-    due = [] :: [{Time :: integer(), pid()}],
-    %% Who is still there.
+    %% Who is sent away when, in order: streams by their process, lazy WebSockets by their id.
+    due = [] :: [{Time :: integer(), pid() | {Sidecar :: pid(), pos_integer()}}],
+    %% Who is still there; and how many of those without a process.
     streams = #{} :: #{reference() => []},
+    lazy = 0 :: non_neg_integer(),
     closed = 0 :: non_neg_integer()
 }).
 
@@ -115,7 +116,9 @@ handle_continue({suspend, Listener}, Drain = #drain{ref = Ref, options = Options
     ok = outrider_sidecar:drain(Sidecars),
     Streams = outrider_sidecar:tell(Sidecars, Options),
     Monitors = maps:from_list([{monitor(process, Pid), []} || Pid <- Streams]),
-    gone(close_due(Drain#drain{streams = Monitors, due = due(Streams, Options)})).
+    Lazy = lists:append(outrider_sidecar:ask_sidecars(Sidecars, lazy)),
+    Due = due(Streams ++ Lazy, Options),
+    gone(close_due(Drain#drain{streams = Monitors, lazy = length(Lazy), due = Due})).
 
 %% Each stream has a slot of the time, in no order, and its moment anywhere in it.
 due(Streams, Options) ->
@@ -142,10 +145,10 @@ handle_cast(_Message, Drain) ->
 
 -spec handle_info(term(), #drain{}) -> {noreply, #drain{}} | {stop, normal, #drain{}}.
 handle_info(close, Drain) ->
-    {noreply, close_due(Drain)};
+    gone(close_due(Drain));
 %% Somebody else has stopped it, and with it its streams: what says so of them may be on its way.
-handle_info({'DOWN', Monitor, process, _, shutdown}, Drain = #drain{listener = Monitor, streams = Streams, closed = Closed}) ->
-    finish({ok, #{closed => Closed + map_size(Streams), remaining => 0}}, Drain);
+handle_info({'DOWN', Monitor, process, _, shutdown}, Drain = #drain{listener = Monitor, closed = Closed}) ->
+    finish({ok, #{closed => Closed + remaining(Drain), remaining => 0}}, Drain);
 handle_info({'DOWN', Monitor, process, _, _}, Drain = #drain{listener = Monitor}) ->
     finish({error, stopped}, Drain);
 handle_info({'DOWN', Monitor, process, _, _}, Drain = #drain{streams = Streams, closed = Closed}) ->
@@ -157,17 +160,19 @@ handle_info(_Message, Drain) ->
 
 close_due(Drain = #drain{due = []}) ->
     Drain;
-close_due(Drain = #drain{parent = Parent, due = Due, options = #{code := Code}}) ->
+close_due(Drain = #drain{parent = Parent, due = Due, lazy = Lazy, closed = Closed, options = #{code := Code}}) ->
     Now = now_ms(),
     {These, Later} = lists:splitwith(fun({Time, _}) -> Time =< Now end, Due),
     Exit = {'EXIT', Parent, {drain, Code}},
-    _ = [Pid ! Exit || {_, Pid} <- These],
+    _ = [Pid ! Exit || {_, Pid} <- These, is_pid(Pid)],
+    Ids = [Id || {_, {_, _} = Id} <- These],
+    Kicked = outrider_sidecar:kick(Ids, Code, <<>>),
     _ = [erlang:send_after(Time, self(), close, [{abs, true}]) || {Time, _} <- lists:sublist(Later, 1)],
-    Drain#drain{due = Later}.
+    Drain#drain{due = Later, lazy = Lazy - length(Ids), closed = Closed + Kicked}.
 
-gone(Drain = #drain{streams = Streams}) ->
+gone(Drain) ->
     ok = note(Drain),
-    case map_size(Streams) of
+    case remaining(Drain) of
         0 -> stop(Drain);
         _ -> {noreply, Drain}
     end.
@@ -175,8 +180,11 @@ gone(Drain = #drain{streams = Streams}) ->
 note(Drain = #drain{ref = Ref, options = Options}) ->
     outrider_registry:set_drain(Ref, self(), maps:merge(Options, result(Drain))).
 
-result(#drain{streams = Streams, closed = Closed}) ->
-    #{closed => Closed, remaining => map_size(Streams)}.
+result(Drain = #drain{closed = Closed}) ->
+    #{closed => Closed, remaining => remaining(Drain)}.
+
+remaining(#drain{streams = Streams, lazy = Lazy}) ->
+    map_size(Streams) + Lazy.
 
 %% A listener of a user's supervisor is not ours to stop: it stays suspended. Somebody else may have stopped it meanwhile.
 stop(Drain = #drain{ref = Ref}) ->

@@ -50,7 +50,7 @@ atoms() ->
     {module, _} = code:ensure_loaded(erl_posix_msg),
     [
         hello, listen_error, vsn, os_pid, listening, local,
-        request, data, nofin, fin, part, text, binary, ping, pong, credit, closed, refused, log,
+        request, lazy, woken, data, nofin, fin, part, text, binary, ping, pong, credit, closed, refused, log,
         not_subscribed, max_topics, max_topics_per_client, dropped, backlog, subscribers, topics,
         remote, timeout, error, badframe, badencoding, badsize, warning, notice, info, debug, tls, ok,
         proxy_header, method, version, scheme, host, port, path, qs, headers, peer, sock, cert, has_body, body_length, streamid,

@@ -37,10 +37,10 @@ wait(Timer, Patience, Context = #{ref := Ref, port := Port, parent := Parent}, L
         {Port, {data, Packet}} ->
             {Own, Next} = outrider_streams:dispatch_last(outrider_protocol:decode(Packet), Streams),
             wait(Timer, Context, lists:foldl(fun(Event, L) -> own(Event, Ref, L) end, Listening, Own), Next);
-        {Stream, _, process, _, Reason} when is_integer(Stream) ->
-            wait(Timer, Context, Listening, outrider_streams:down(Stream, Reason, Streams));
+        {Stream, _, process, Pid, Reason} when is_integer(Stream) ->
+            wait(Timer, Context, Listening, outrider_streams:down(Stream, Pid, Reason, Streams));
         {over, Stream} ->
-            wait(Timer, Context, Listening, outrider_streams:down(Stream, normal, Streams));
+            wait(Timer, Context, Listening, outrider_streams:over(Stream, Streams));
         {Port, {exit_status, _}} ->
             ok;
         {timeout, Timer, kill} ->

@@ -13,7 +13,7 @@
 
 -type question() ::
     topics | metrics | {subscribers, binary()} | {stats, pid()} | {tls, outrider_secret:sealed()}
-    | {connections | one | streams, map()} | {kick, [pos_integer()], pos_integer(), binary()}
+    | lazy | {wake, Stream :: pos_integer()} | {connections | one | streams, map()} | {kick, [pos_integer()], pos_integer(), binary()}
     | {trace, Tracer :: pid(), Stream :: pos_integer(), map()}.
 
 %% What else there is to say in answers.
@@ -68,6 +68,8 @@ order({tls, Settings}, N) -> {tls, {tls, N, outrider_secret:open(Settings)}};
 order({connections, Query}, N) -> {connections, {connections, N, Query}};
 order({one, Query}, N) -> {one, {connections, N, Query}};
 order({streams, Filter}, N) -> {streams, {streams, N, Filter}};
+order(lazy, N) -> {lazy, {streams, N, #{}}};
+order({wake, Stream}, N) -> {wake, {wake, N, Stream}};
 order({kick, Streams, Code, Text}, N) -> {kick, {kick, N, Streams, Code, Text}};
 order({trace, _, Stream, Options}, N) -> {trace, {trace, N, Stream, Options}};
 order(_, _) -> unknown.
@@ -90,6 +92,11 @@ event({Name, Number, Piece}, Context, Questions) when Name =:= topics; Name =:= 
     {ok, piece(Piece, Number, Context, Questions)};
 event({Name, Number, Answer}, _, Questions) when Name =:= stats; Name =:= subscribers; Name =:= kicked ->
     {ok, answered(Number, Answer, Questions)};
+%% The event of a handler that has begun for it came before.
+event({woken, Number, undefined}, _, Questions) ->
+    {ok, answered(Number, undefined, Questions)};
+event({woken, Number, Stream}, #{streams := Streams}, Questions) ->
+    {ok, answered(Number, outrider_streams:pid(Stream, Streams), Questions)};
 event({tls, Number, ok}, _, Questions) ->
     {ok, answered(Number, ok, Questions)};
 event({tls, Number, {error, Text}}, _, Questions) ->
@@ -111,6 +118,9 @@ piece(Piece, Number, _, Questions = #questions{open = Open}) ->
 
 whole(topics, Topics, _) -> Topics;
 whole(streams, Streams, _) -> {ok, [{self(), Stream} || Stream <- Streams]};
+%% WebSockets without a process.
+whole(lazy, Streams, #{streams := Table}) ->
+    [{self(), Stream} || Stream <- Streams, outrider_streams:pid(Stream, Table) =:= undefined];
 whole(_, Found, Context) -> {ok, [connection(Told, Context) || Told <- Found]}.
 
 %% What the sidecar tells of a WebSocket, and what only the VM knows.

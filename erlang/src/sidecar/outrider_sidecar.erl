@@ -12,7 +12,7 @@
 -module(outrider_sidecar).
 -behaviour(gen_server).
 
--export([start_link/2, info/1, follow/1, drain/1, tell/2, set_max_connections/2, ask_sidecars/2, untrace/3]).
+-export([start_link/2, info/1, follow/1, drain/1, tell/2, set_max_connections/2, ask_sidecars/2, kick/3, untrace/3]).
 -export([ask_metrics/1, answers/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
@@ -90,6 +90,14 @@ set_max_connections(Pids, Max) ->
 -spec ask_sidecars([pid()], outrider_questions:question()) -> [term()].
 ask_sidecars(Pids, Question) ->
     [Answer || {reply, Answer} <- ask(Pids, Question), Answer =/= starting].
+
+%% Close WebSockets, each named by its sidecar and its number there. Says how many were open.
+-spec kick([{pid(), pos_integer()}], Code :: 1000..4999, Text :: binary()) -> non_neg_integer().
+kick(Ids, Code, Text) ->
+    lists:sum(lists:append([
+        ask_sidecars([Pid], {kick, [Stream || {P, Stream} <- Ids, P =:= Pid], Code, Text})
+     || Pid <- lists:usort([Pid || {Pid, _} <- Ids])
+    ])).
 
 %% Ask each of them for all that it has counted, and do not wait.
 -spec ask_metrics([pid()]) -> [gen_server:request_id()].
@@ -202,6 +210,8 @@ handle_call(Question, From, State = #sidecar{number = Number, questions = Questi
             {noreply, State#sidecar{questions = Questions}};
         full when Question =:= metrics ->
             {reply, {Number, no_answer}, State};
+        full when element(1, Question) =:= wake ->
+            {reply, {error, busy}, State};
         full ->
             {reply, starting, State};
         busy ->
@@ -229,14 +239,14 @@ handle_info({Port, {data, Packet}}, State = #sidecar{port = Port, streams = Stre
     catch
         error:Reason:Stacktrace -> {stop, outrider_discreet:error(Reason, Stacktrace), State}
     end;
-handle_info({Stream, _Monitor, process, _Pid, Reason}, State = #sidecar{streams = Streams}) when is_integer(Stream) ->
-    {noreply, State#sidecar{streams = outrider_streams:down(Stream, Reason, Streams)}};
+handle_info({Stream, _Monitor, process, Pid, Reason}, State = #sidecar{streams = Streams}) when is_integer(Stream) ->
+    {noreply, State#sidecar{streams = outrider_streams:down(Stream, Pid, Reason, Streams)}};
 handle_info({refused, _Monitor, process, _Pid, _Reason}, State = #sidecar{telling = Telling}) ->
     {noreply, State#sidecar{telling = Telling - 1}};
 handle_info({upgraded, Stream, IsTold}, State = #sidecar{streams = Streams}) ->
     {noreply, State#sidecar{streams = outrider_streams:upgraded(Stream, IsTold, Streams)}};
 handle_info({over, Stream}, State = #sidecar{streams = Streams}) ->
-    {noreply, State#sidecar{streams = outrider_streams:down(Stream, normal, Streams)}};
+    {noreply, State#sidecar{streams = outrider_streams:over(Stream, Streams)}};
 handle_info({Port, {exit_status, Status}}, State = #sidecar{port = Port}) ->
     lost({sidecar_exit, Status}, State);
 %% Its end of the pipe is closed, and nobody has said with what status it ended.

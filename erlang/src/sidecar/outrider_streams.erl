@@ -1,11 +1,11 @@
 %%% The streams of one sidecar, from number to process: begins them, hands them their events, and knows what each is.
 %%%
 %%% Runs in the process of outrider_sidecar, which monitors each stream with its number as the tag (of a small integer the VM
-%%% keeps no copy), and gives what comes of that to down/3. Events of a stream go to its process as {Port, Event}; those of the
+%%% keeps no copy), and gives what comes of that to down/4. Events of a stream go to its process as {Port, Event}; those of the
 %%% sidecar itself, with the number 0, go back to the caller.
 -module(outrider_streams).
 
--export([new/1, dispatch/2, dispatch_last/2, down/3, upgraded/3, tell/2, untell/1, rest/1]).
+-export([new/1, dispatch/2, dispatch_last/2, down/4, over/2, upgraded/3, tell/2, untell/1, rest/1]).
 -export([pid/2, pids/1, is_empty/1, count/1, brief/1]).
 -export_type([streams/0]).
 
@@ -52,6 +52,10 @@ dispatch([{Stream, {request, Req}} | Events], Port, Pids, Own, S) ->
     {Pid, _} = proc_lib:spawn_opt(outrider_stream, start, [Context, Stream, Req], Options),
     Begun = S#streams{requests = Requests#{Stream => []}, accepted = Accepted + 1},
     dispatch(Events, Port, Pids#{Stream => Pid}, Own, Begun);
+%% The process that its request has had may still be in the table: it has ended, or is about to.
+dispatch([{Stream, {lazy, Bytes}} | Events], Port, Pids, Own, S = #streams{context = Context, accepted = Accepted}) ->
+    {Pid, _} = proc_lib:spawn_opt(outrider_lazy, start, [Context, Stream, Bytes], [{monitor, [{tag, Stream}]}]),
+    dispatch(Events, Port, Pids#{Stream => Pid}, Own, S#streams{accepted = Accepted + 1});
 dispatch([{0, Event} | Events], Port, Pids, Own, S) ->
     dispatch(Events, Port, Pids, [Event | Own], S);
 dispatch([{Stream, First}, {Stream, Second} | Events0], Port, Pids, Own, S) when ?IS_FRAME(First), ?IS_FRAME(Second) ->
@@ -78,27 +82,45 @@ frames(Stream, [{Stream, Frame} | Events], Frames) when ?IS_FRAME(Frame) ->
 frames(_, Events, Frames) ->
     {lists:reverse(Frames), Events}.
 
-%% The same, but nothing new is begun: the connection of a new request is closed.
+%% The same, but nothing new is begun: the connection of a new request is closed, and a lazy WebSocket as those that have begun.
 -spec dispatch_last(events(), streams()) -> {Own :: [term()], streams()}.
 dispatch_last(Events0, S) ->
-    {New, Events} = lists:partition(fun is_request/1, Events0),
-    _ = [abort(Stream, S) || {Stream, _} <- New],
+    {New, Events} = lists:partition(fun is_new/1, Events0),
+    ok = lists:foreach(fun(Event) -> refuse(Event, S) end, New),
     dispatch(Events, S).
 
-is_request({_, {request, _}}) -> true;
-is_request(_) -> false.
+is_new({_, {request, _}}) -> true;
+is_new({_, {lazy, _}}) -> true;
+is_new(_) -> false.
+
+refuse({Stream, {request, _}}, S) -> abort(Stream, S);
+refuse({Stream, {lazy, _}}, S) -> order(Stream, {close, 1001, <<>>}, S).
 
 %% A stream that ended by itself has told the sidecar to end it, too, and exits normally or says that it is over. Any
-%% other left its client's connection open.
--spec down(pos_integer(), Reason :: term(), streams()) -> streams().
-down(Stream, Reason, S = #streams{pids = Pids, requests = Requests, told = Told}) ->
-    _ = Reason =/= normal andalso is_map_key(Stream, Pids) andalso abort(Stream, S),
+%% other left its client's connection open. A lazy WebSocket may have begun in another process before the end of its request's
+%% is known here.
+-spec down(pos_integer(), pid(), Reason :: term(), streams()) -> streams().
+down(Stream, Pid, Reason, S = #streams{pids = Pids}) ->
+    case Pids of
+        #{Stream := Pid} ->
+            _ = Reason =/= normal andalso abort(Stream, S),
+            over(Stream, S);
+        #{} ->
+            upgraded(Stream, false, S)
+    end.
+
+%% It has ended by itself.
+-spec over(pos_integer(), streams()) -> streams().
+over(Stream, S = #streams{pids = Pids, requests = Requests, told = Told}) ->
     S#streams{
         pids = maps:remove(Stream, Pids), requests = maps:remove(Stream, Requests), told = maps:remove(Stream, Told)
     }.
 
-abort(Stream, #streams{context = #{collector := Collector}}) ->
-    outrider_collector:order(Stream, abort, Collector).
+abort(Stream, S) ->
+    order(Stream, abort, S).
+
+order(Stream, Command, #streams{context = #{collector := Collector}}) ->
+    outrider_collector:order(Stream, Command, Collector).
 
 %% A request has become a WebSocket, which wants to be told of a drain or not.
 -spec upgraded(pos_integer(), IsTold :: boolean(), streams()) -> streams().

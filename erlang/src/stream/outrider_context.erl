@@ -1,7 +1,7 @@
 %%% What all streams of one sidecar share: a persistent term, of which none has a copy; and what they tell the sidecar's process.
 -module(outrider_context).
 
--export([new/5, over/2, upgraded/3]).
+-export([new/5, id/2, over/2, upgraded/3, label/1]).
 -export_type([context/0]).
 
 -type context() :: #{
@@ -18,6 +18,8 @@
     credit_step := pos_integer(),
     %% How long a stream has when its parent ends.
     shutdown := timeout() | brutal_kill,
+    %% By which the VM knows what is its own of what the sidecar keeps for it.
+    key := outrider_secret:sealed(),
     %% How many frames handlers have not sent, because of what waits for their clients: one number.
     dropped := counters:counters_ref()
 }.
@@ -37,8 +39,14 @@ new(Ref, Sidecar, Port, Collector, TransOpts) ->
         window => Window,
         credit_step => max(1, Window div 2),
         shutdown => outrider_options:shutdown(TransOpts),
+        key => outrider_secret:seal(crypto:strong_rand_bytes(32)),
         dropped => counters:new(1, [write_concurrency])
     }).
+
+%% What names a stream, and after it nobody else.
+-spec id(Stream :: pos_integer(), context()) -> {pid(), pos_integer()}.
+id(Stream, #{sidecar := Sidecar}) ->
+    {Sidecar, Stream}.
 
 %% To be called by a process that has ended its stream and is about to exit abnormally all the same: the client's
 %% connection is not to be aborted.
@@ -52,3 +60,11 @@ over(Stream, #{sidecar := Sidecar}) ->
 upgraded(Stream, IsTold, #{sidecar := Sidecar}) ->
     Sidecar ! {upgraded, Stream, IsTold},
     ok.
+
+%% What tools show of the process, as of Cowboy's. OTP has it since 27.
+-spec label(tuple()) -> ok.
+-if(?OTP_RELEASE >= 27).
+label(Label) -> proc_lib:set_label(Label).
+-else.
+label(_) -> ok.
+-endif.

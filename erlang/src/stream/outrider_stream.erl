@@ -51,7 +51,7 @@ run(Context = #{ref := Ref, port := Port, parent := Parent, ancestors := Ancesto
     Monitor = monitor(port, Port),
     Opts = outrider_registry:effective_options(Ref),
     Req = #{streamid := Id, version := Version} = proxy_header(Head#{ref => Ref, pid => self()}),
-    label({
+    ok = outrider_context:label({
         case Version of
             'HTTP/2' -> cowboy_http2;
             _ -> cowboy_http
@@ -95,7 +95,8 @@ loop(Stream = #stream{response = Response}) ->
             wait(Stream)
     end.
 
-wait(Stream = #stream{context = #{port := Port, parent := Parent}, monitor = Monitor, id = Id, opts = Opts}) ->
+wait(Stream = #stream{context = Context, number = Number, monitor = Monitor, id = Id, opts = Opts}) ->
+    #{port := Port, parent := Parent} = Context,
     Self = self(),
     receive
         {Port, Event} ->
@@ -116,6 +117,10 @@ wait(Stream = #stream{context = #{port := Port, parent := Parent}, monitor = Mon
             loop(down(Pid, Exit, Stream));
         {system, From, Request} ->
             sys:handle_system_msg(Request, From, Parent, ?MODULE, [], Stream);
+        %% outrider:id/1. Cowboy's process says that it has not found it.
+        {'$gen_call', From, {outrider, id}} ->
+            ok = gen_server:reply(From, outrider_context:id(Number, Context)),
+            loop(Stream);
         {'$gen_call', From, Call} ->
             ok = cowboy_children:handle_supervisor_call(Call, From, Stream#stream.children, ?MODULE),
             loop(Stream);
@@ -282,7 +287,7 @@ websocket(Headers0, InitialState, Stream0 = #stream{response = Response, id = Id
         true ->
             %% The chain sees the answer, a 101 as an interim one, and may change its headers. Nothing of it is sent yet.
             {Headers, Stream} = inform(outrider_upgrade:headers(Version, Headers0), Stream0),
-            takeover(Headers, Options, outrider_upgrade:is_told(InitialState), Init, Stream);
+            takeover(Headers, Options, outrider_upgrade:own(InitialState), Init, Stream);
         false ->
             log(error, "Outrider cannot upgrade to WebSocket after a response was sent.~n", [], Stream0),
             gone({internal_error, {unsupported, upgrade_after_response}, 'Unsupported upgrade.'}, Stream0)
@@ -304,15 +309,29 @@ inform(Headers0, Stream0 = #stream{id = Id, chain = Chain0, version = Version}) 
     %% Nothing codes what a WebSocket says but its own extensions, though cowboy_compress_h takes a 200 for a body to come.
     {maps:remove(<<"content-encoding">>, Headers), commands(Others, Stream0#stream{chain = Chain})}.
 
-takeover(Headers, Options0, IsTold, Init, Stream) ->
+takeover(Headers, Options0, #{drain := IsTold, lazy := IsLazy, subscribe := Topics}, Init, Stream) ->
     #stream{
         context = Context, number = Number, monitor = Monitor, children = Children, stop = Stop, response = Response
     } = Stream,
     #{ref := Ref, parent := Parent, window := Window} = Context,
     {Options, Backlog} = outrider_backlog:options(Options0, Window),
-    Writer = outrider_backlog:writer(Backlog, outrider_response:upgrade(Headers, own_options(Options), Response)),
+    %% Of its end is told what somebody may want to hear.
+    Own = maps:merge(Options, maps:from_list([{stats, true} || outrider_telemetry:is_heard()])),
+    Begins =
+        case IsLazy andalso Stop =:= none andalso outrider_registry:drain(Ref) =:= undefined of
+            true -> outrider_lazy:pack({Init, Backlog, IsTold}, Number, Context);
+            false -> at_once
+        end,
+    Upgrade =
+        case Begins of
+            {ok, Bytes} -> Own#{lazy => Bytes};
+            _ -> Own#{pid => self()}
+        end,
+    Upgraded = subscribe(Topics, Number, outrider_response:upgrade(Headers, Upgrade, Response)),
     terminate_chain(switch_protocol, Stream),
     ok = cowboy_children:terminate(Children),
+    %% Nothing is left to be done here, nor to be kept.
+    _ = is_map_key(lazy, Upgrade) andalso exit(normal),
     flush(Parent),
     %% A stop that was asked for meanwhile holds for the WebSocket.
     _ = Stop =/= none andalso (self() ! {'EXIT', Parent, Stop}),
@@ -320,29 +339,12 @@ takeover(Headers, Options0, IsTold, Init, Stream) ->
     %% It may stay for long: from its next garbage collection on its heap is as large as what is in it.
     {min_heap_size, Least} = erlang:system_info(min_heap_size),
     process_flag(min_heap_size, Least),
-    ok = outrider_context:upgraded(Number, IsTold, Context),
-    label(label(Ref, Init)),
-    %% From here on others may know this process: what they send it by way of the sidecar must find the WebSocket.
-    ok = outrider_writer:settle(Writer),
-    outrider_websocket:start(Context, Number, Monitor, Writer, Backlog, Init).
+    outrider_websocket:start(Context, Number, Monitor, outrider_backlog:writer(Backlog, Upgraded), Backlog, IsTold, Init).
 
-%% Cowboy's, and whose it is: the terms are those of the request that terminate/3 gets.
-label(Ref, {_, _, #{peer := Peer, path := Path}}) -> {cowboy_websocket, Ref, Peer, Path};
-label(Ref, _) -> {cowboy_websocket, Ref}.
-
-%% Of its end is told what somebody may want to hear.
-own_options(Options) ->
-    case outrider_telemetry:is_heard() of
-        true -> Options#{pid => self(), stats => true};
-        false -> Options#{pid => self()}
-    end.
-
-%% What tools show of the process, as of Cowboy's. OTP has it since 27.
--if(?OTP_RELEASE >= 27).
-label(Label) -> proc_lib:set_label(Label).
--else.
-label(_) -> ok.
--endif.
+subscribe([], _, Writer) ->
+    Writer;
+subscribe(Topics, Number, Writer) ->
+    outrider_writer:write_last(outrider_protocol:bundle(Number, [{subscribe, Topic} || Topic <- Topics]), Writer).
 
 %% What was meant for the request goes; every other message is the WebSocket handler's.
 flush(Parent) ->

@@ -6,7 +6,7 @@
 %%% negotiates anew by the same rules. What the sidecar could not decode fails here, in this stream alone.
 -module(outrider_upgrade).
 
--export([read/3, headers/2, is_told/1, set_options/1]).
+-export([read/3, headers/2, own/1, set_options/1]).
 -export_type([init/0]).
 
 %% The handler, its state, and the request that terminate/3 gets.
@@ -60,10 +60,12 @@ headers('HTTP/2', Headers) ->
 headers(_, Headers) ->
     maps:remove(<<"sec-websocket-extensions">>, Headers).
 
-%% Whether the handler wants to be told that its listener is being drained.
--spec is_told({tuple(), term()}) -> boolean().
-is_told({Record, _}) ->
-    checked(drain, maps:get(drain, element(?OPTS, Record), false)).
+%% The options that are not the sidecar's: whether the handler is told that its listener is being drained, whether it begins with its
+%% first message, and the topics to which its client is subscribed at once.
+-spec own({tuple(), term()}) -> #{drain := boolean(), lazy := boolean(), subscribe := [outrider_broadcast:topic()]}.
+own({Record, _}) ->
+    Given = maps:with([drain, lazy, subscribe], element(?OPTS, Record)),
+    maps:merge(#{drain => false, lazy => false, subscribe => []}, maps:map(fun checked/2, Given)).
 
 %% The options that a handler can change while its WebSocket runs.
 -spec set_options(map()) -> map().
@@ -95,6 +97,8 @@ is_valid(idle_timeout, V) -> V =:= infinity orelse is_within(0, V, 16#ffffffff);
 is_valid(max_frame_size, V) -> V =:= infinity orelse is_within(0, V, 16#7fffffffffffffff);
 is_valid(validate_utf8, V) -> is_boolean(V);
 is_valid(drain, V) -> is_boolean(V);
+is_valid(lazy, V) -> is_boolean(V);
+is_valid(subscribe, V) -> is_list(V) andalso lists:all(fun outrider_broadcast:is_topic/1, V);
 is_valid(max_backlog, V) -> is_within(1, V, 16#7fffffffffffffff);
 is_valid(on_backlog, V) -> lists:member(V, [block, close, drop]);
 is_valid(ping_interval, V) -> V =:= infinity orelse is_within(100, V, 16#ffffffff);

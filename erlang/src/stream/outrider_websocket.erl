@@ -8,7 +8,7 @@
 %%% Every message that is not the sidecar's, the parent's or a system message is the handler's: websocket_info/2 gets it.
 -module(outrider_websocket).
 
--export([start/6, loop/2]).
+-export([start/7, loop/2]).
 -export([system_continue/3, system_terminate/4, system_code_change/4]).
 
 %% What an event costs of its window beside its payload; docs/port-protocol.md, "Credit".
@@ -44,9 +44,13 @@
 
 -spec start(
     outrider_context:context(), Stream :: pos_integer(), PortMonitor :: reference(), outrider_writer:writer(),
-    undefined | outrider_backlog:backlog(), outrider_upgrade:init()
+    undefined | outrider_backlog:backlog(), IsTold :: boolean(), outrider_upgrade:init()
 ) -> no_return().
-start(Context = #{parent := Parent}, Number, Monitor, Writer, Backlog, {Handler, HandlerState, Req}) ->
+start(Context = #{ref := Ref, parent := Parent}, Number, Monitor, Writer, Backlog, IsTold, {Handler, HandlerState, Req}) ->
+    ok = outrider_context:upgraded(Number, IsTold, Context),
+    ok = outrider_context:label(label(Ref, Req)),
+    %% From here on others may know this process: what they send it by way of the sidecar must find the WebSocket.
+    ok = outrider_writer:settle(Writer),
     _ = Backlog =:= undefined orelse outrider_backlog:note(Writer, Backlog),
     WS = #ws{
         context = Context,
@@ -62,6 +66,10 @@ start(Context = #{parent := Parent}, Number, Monitor, Writer, Backlog, {Handler,
         true -> call(websocket_init, undefined, WS, HandlerState);
         false -> next(WS, HandlerState)
     end.
+
+%% Cowboy's, and whose it is: the terms are those of the request that terminate/3 gets.
+label(Ref, #{peer := Peer, path := Path}) -> {cowboy_websocket, Ref, Peer, Path};
+label(Ref, _) -> {cowboy_websocket, Ref}.
 
 %% Between two callbacks: first what was received before, then the mailbox. While the client takes nothing, neither.
 next(WS = #ws{writer = Writer}, HandlerState) ->

@@ -44,6 +44,10 @@ impl Stream for Exchange {
         self.state.borrow().upgrade.as_ref().map(|session| session.traffic())
     }
 
+    fn take_lazy(&self) -> Option<Vec<u8>> {
+        self.state.borrow_mut().upgrade.as_mut()?.take_lazy()
+    }
+
     fn blocked_since(&self) -> Option<Instant> {
         self.blocked.get()
     }

@@ -3,6 +3,8 @@
 
 -export([init/2, websocket_handle/2, websocket_info/2]).
 
+init(Req, State = #{opts := Opts}) ->
+    {cowboy_websocket, Req, State, Opts};
 init(Req, State) ->
     {cowboy_websocket, Req, State}.
 

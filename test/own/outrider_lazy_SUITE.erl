@@ -1,0 +1,537 @@
+%% The websocket options lazy and subscribe: a WebSocket without a process until its client says something, or somebody wakes it.
+%%
+%% What a lazy handler does after that is held against Cowboy in ws_lazy_SUITE.
+-module(outrider_lazy_SUITE).
+
+-import(os_process, [something/1, until/1]).
+
+-export([all/0, init_per_testcase/2, end_per_testcase/2]).
+-export([nothing_of_it_is_in_the_vm/1, pings_and_pongs_begin_nothing/1, an_incomplete_message_begins_nothing/1]).
+-export([whoever_ends_it_before_it_begins_no_callback_is_called/1, a_client_that_answers_pings_stays/1]).
+-export([its_process_is_as_any_other/1, its_process_is_the_one_that_is_known/1, websocket_init_crashes/1, its_process_is_killed/1]).
+-export([it_is_there_for_those_who_look/1, it_can_be_traced/1]).
+-export([a_message_wakes_it/1, two_who_wake_it_at_once_find_one_process/1, who_cannot_be_woken/1]).
+-export([who_wakes_it_while_its_client_leaves/1, no_more_than_a_hundred_wait_to_wake/1]).
+-export([init_knows_its_id/1, subscribed_from_the_start/1, a_topic_too_many_begins_it/1, frames_dropped_before_are_told_after/1]).
+-export([topics_without_lazy/1, bad_values_are_refused/1, one_that_is_too_large_begins_at_once/1]).
+-export([a_drain_sends_it_away_at_its_time/1, none_is_lazy_while_the_listener_is_drained/1, the_listener_stops/1, the_sidecar_dies/1]).
+-export([bytes_of_others_begin_nothing/1]).
+
+all() ->
+    same_test:cases(?MODULE).
+
+init_per_testcase(Case, Config) ->
+    [{listener, Case} | Config].
+
+end_per_testcase(Case, _) ->
+    own_case:stop(Case).
+
+%% Of 2000: no process, no count, and less than 300 bytes each where the VM knows of streams.
+nothing_of_it_is_in_the_vm(Config) ->
+    Server = #{ref := Ref} = listen(Config, #{}),
+    [Sidecar] = outrider:procs(Ref, acceptors),
+    Parent = outrider_registry:streams_sup(Ref),
+    Held = fun() -> lists:sum([held(Pid) || Pid <- [Sidecar, Parent]]) end,
+    ok = http_client:close(ws_client:open(Server)),
+    Before = Held(),
+    Sockets = [ws_client:open(Server) || _ <- lists:seq(1, 2000)],
+    until(fun() -> outrider:procs(Ref, connections) =:= [] end),
+    #{all_connections := 0, active_connections := 0} = outrider:info(Ref),
+    2000 = websockets(Ref),
+    true = Held() - Before < 300 * 2000,
+    lists:foreach(fun http_client:close/1, Sockets),
+    until(fun() -> websockets(Ref) =:= 0 end).
+
+pings_and_pongs_begin_nothing(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}),
+    Socket = ws_client:open(Server),
+    ok = ws_client:send(Socket, [ping, {pong, <<"x">>}, pong, {ping, <<"y">>}]),
+    [pong, {pong, <<"y">>}] = ws_client:recv(Socket, 2),
+    [#{state := lazy, pid := undefined, messages_in := 4, credit_in := 0}] = outrider:connections(Ref),
+    [] = probe:calls(Probe),
+    %% As many as a window would hold, and more.
+    Pings = 5000,
+    ok = ws_client:send(Socket, lists:duplicate(Pings, {ping, <<"z">>})),
+    _ = [{pong, <<"z">>} = ws_client:recv(Socket) || _ <- lists:seq(1, Pings)],
+    [#{state := lazy}] = outrider:connections(Ref),
+    ask(Socket, <<"now">>),
+    [websocket_init, {websocket_handle, {text, <<"now">>}}] = probe:calls(Probe).
+
+an_incomplete_message_begins_nothing(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}),
+    Socket = ws_client:open(Server),
+    ok = ws_client:send(Socket, [{raw, ws_client:frame(0, 0, 1, <<"not ">>)}, ping]),
+    pong = ws_client:recv(Socket),
+    [#{state := lazy}] = outrider:connections(Ref),
+    [] = probe:calls(Probe),
+    ok = ws_client:send(Socket, {raw, ws_client:frame(1, 0, 0, <<"yet">>)}),
+    {text, <<"not yet">>} = ws_client:recv(Socket).
+
+whoever_ends_it_before_it_begins_no_callback_is_called(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{idle_timeout => 1000, ping_interval => 100, pong_timeout => 200, max_frame_size => 100}),
+    _ = [begin
+        Socket = ws_client:open(Server),
+        _ = Act(Socket, Ref),
+        {Reason, Frames} = {Reason, [Frame || Frame <- ws_client:recv_all(Socket), Frame =/= closed, not is_ping(Frame)]},
+        ok = http_client:close(Socket),
+        [#{reason := Reason, pid := undefined}] = something(fun() -> [C || C <- outrider:connections(Ref, closed()), is_of(C, Reason)] end)
+    end || {Reason, Frames, Act} <- [
+        {remote, [close], fun(Socket, _) -> ws_client:send(Socket, close) end},
+        {{remote, 4321}, [{close, 4321, <<>>}], fun(Socket, _) -> ws_client:send(Socket, {close, 4321, <<"bye">>}) end},
+        {{error, badframe}, [{close, 1002, <<>>}], fun(Socket, _) -> ws_client:send(Socket, {raw, <<16#ff, 0>>}) end},
+        {{error, badencoding}, [{close, 1007, <<>>}], fun(Socket, _) -> ws_client:send(Socket, {text, <<255>>}) end},
+        {{error, badsize}, [{close, 1009, <<>>}], fun(Socket, _) -> ws_client:send(Socket, {text, <<0:808>>}) end},
+        {{stop, 4000}, [{close, 4000, <<"go">>}], fun(_, _) -> ok = outrider:kick(id(Ref), 4000, <<"go">>) end},
+        {timeout, [{close, 1001, <<>>}], fun(_, _) -> ok end}
+    ]],
+    Gone = ws_client:open(Server),
+    ok = http_client:close(Gone),
+    [_] = something(fun() -> [C || #{reason := {error, closed}} = C <- outrider:connections(Ref, closed())] end),
+    until(fun() -> websockets(Ref) =:= 0 end),
+    [] = probe:calls(Probe),
+    #{closes_by_client := #{1005 := 1, 1006 := 1, '4xxx' := 1}, closes_by_server := #{1001 := 1, 1002 := 1, 1007 := 1, 1009 := 1, '4xxx' := 1}} =
+        metrics(Ref).
+
+is_ping({ping, _}) -> true;
+is_ping(_) -> false.
+
+is_of(#{reason := Reason}, Reason) -> true;
+is_of(_, _) -> false.
+
+a_client_that_answers_pings_stays(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{idle_timeout => 60000, ping_interval => 100, pong_timeout => 5000}),
+    Socket = ws_client:open(Server),
+    _ = [begin
+        {ping, Payload} = ws_client:recv(Socket),
+        ok = ws_client:send(Socket, {pong, Payload})
+    end || _ <- lists:seq(1, 5)],
+    [#{state := lazy, round_trip := RoundTrip}] = outrider:connections(Ref),
+    true = is_integer(RoundTrip),
+    [] = probe:calls(Probe).
+
+%% Both look at the same route, once with the option and once without.
+its_process_is_as_any_other(Config) ->
+    Around = fun(State = #{probe := Probe}) ->
+        probe:note(Probe, {around, [
+            {trap_exit, process_info(self(), trap_exit)}, {links, process_info(self(), links)},
+            {parent, process_info(self(), parent)}, {ancestors, get('$ancestors')},
+            {dictionary, lists:sort([Key || {Key, _} <- get()])}, {priority, process_info(self(), priority)},
+            {monitored, lists:sort(element(2, process_info(self(), monitored_by)))},
+            {label, get('$process_label')}
+        ]}),
+        {[], State}
+    end,
+    Server = #{ref := Ref, probe := Probe} = own_case:listen(proplists:get_value(listener, Config), #{routes => [
+        {"/lazy", ws_script_h, (script(#{lazy => true}))#{websocket_init => Around}},
+        {"/lazy/not", ws_script_h, (script(#{}))#{websocket_init => Around}}
+    ]}),
+    _ = [ask(ws_client:open_at(Server, Path), <<"a">>) || Path <- ["/lazy", "/lazy/not"]],
+    [Lazy, Eager] = [without_label(Info) || {around, Info} <- probe:calls(Probe)],
+    [] = [{A, B} || {A, B} <- lists:zip(Lazy, Eager), A =/= B],
+    2 = length(outrider:procs(Ref, connections)),
+    until(fun() ->
+        #{all_connections := All, active_connections := Active} = outrider:info(Ref),
+        {All, Active} =:= {2, 0}
+    end).
+
+%% Peer and path differ.
+without_label(Info) ->
+    [case Pair of {label, Label} when is_tuple(Label) -> {label, element(1, Label), element(2, Label)}; _ -> Pair end || Pair <- Info].
+
+its_process_is_the_one_that_is_known(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}),
+    Socket = ws_client:open_at(Server, "/known"),
+    Id = id(Ref),
+    ask(Socket, <<"a">>),
+    Pid = probe:process(Probe),
+    #{id := Id, pid := Pid, state := open, path := <<"/known">>} = outrider:connection(Pid),
+    #{id := Id, pid := Pid} = outrider:connection(Id),
+    [Pid] = outrider:procs(Ref, connections),
+    1 = outrider:send_many([Pid], {text, <<"to the process">>}),
+    {text, <<"to the process">>} = ws_client:recv(Socket),
+    ok = outrider:kick(Pid, 4000, <<>>),
+    [{close, 4000, <<>>}, closed] = ws_client:recv_all(Socket),
+    {exit, normal} = probe:await_exit(Probe),
+    until(fun() -> outrider:procs(Ref, connections) =:= [] end).
+
+websocket_init_crashes(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}, #{websocket_init => fun(_) -> error(oops) end}),
+    Socket = ws_client:open(Server),
+    ok = ws_client:send(Socket, {text, <<"a">>}),
+    [{close, 1011, <<>>}, closed] = ws_client:recv_all(Socket),
+    {exit, {oops, _}} = probe:await_exit(Probe),
+    [websocket_init, {terminate, {crash, error, oops}}, {exit, _}] = probe:calls(Probe),
+    until(fun() -> outrider:procs(Ref, connections) =:= [] end).
+
+%% Between the event and the callback, as far as anybody can tell.
+its_process_is_killed(Config) ->
+    Server = #{ref := Ref} = listen(Config, #{}, #{websocket_init => fun(_) -> exit(self(), kill) end}),
+    Socket = ws_client:open(Server),
+    ok = ws_client:send(Socket, {text, <<"a">>}),
+    [closed] = ws_client:recv_all(Socket),
+    until(fun() -> outrider:procs(Ref, connections) =:= [] andalso websockets(Ref) =:= 0 end).
+
+it_is_there_for_those_who_look(Config) ->
+    Server = #{ref := Ref} = listen(Config, #{}),
+    Lazy = ws_client:open_at(Server, "/one"),
+    Begun = ws_client:open_at(Server, "/two"),
+    ask(Begun, <<"a">>),
+    [#{path := <<"/one">>, state := lazy, pid := undefined, id := Id}] = outrider:connections(Ref, #{filter => #{state => lazy}}),
+    [#{path := <<"/two">>, state := open}] = outrider:connections(Ref, #{filter => #{state => open}}),
+    #{path := <<"/one">>, id := Id} = outrider:connection(Id),
+    {ok, 1} = outrider:kick(Ref, #{state => lazy}, 4000, <<>>, #{}),
+    [{close, 4000, <<>>}, closed] = ws_client:recv_all(Lazy),
+    undefined = outrider:connection(Id),
+    {error, not_found} = outrider:kick(Id, 4000, <<>>),
+    ask(Begun, <<"still here">>).
+
+it_can_be_traced(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}),
+    Socket = ws_client:open(Server),
+    {ok, Trace} = outrider:trace(id(Ref), #{frames => 1}),
+    ok = ws_client:send(Socket, ping),
+    receive {outrider, trace, Trace, #{opcode := ping, direction := in}} -> ok end,
+    [] = probe:calls(Probe).
+
+a_message_wakes_it(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}),
+    Socket = ws_client:open(Server),
+    Id = id(Ref),
+    Reference = make_ref(),
+    ok = outrider:wake(Id, {say, <<"you have mail">>, Reference}),
+    {text, <<"you have mail">>} = ws_client:recv(Socket),
+    %% It has begun: the same is a message.
+    ok = outrider:wake(Id, {say, <<"again">>, Reference}),
+    {text, <<"again">>} = ws_client:recv(Socket),
+    [websocket_init, {websocket_info, {say, _, Reference}}, {websocket_info, {say, _, Reference}}] = probe:calls(Probe).
+
+two_who_wake_it_at_once_find_one_process(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}),
+    _ = [begin
+        Socket = ws_client:open(Server),
+        Id = id(Ref),
+        Wakers = [spawn_monitor(fun() -> ok = outrider:wake(Id, {say, <<"x">>, N}) end) || N <- lists:seq(1, 10)],
+        ok = ws_client:send(Socket, {text, <<"x">>}),
+        _ = [receive {'DOWN', Monitor, process, Pid, normal} -> ok end || {Pid, Monitor} <- Wakers],
+        _ = [{text, <<"x">>} = ws_client:recv(Socket) || _ <- lists:seq(1, 11)],
+        ok = ws_client:send(Socket, close),
+        close = ws_client:recv(Socket),
+        {exit, normal} = probe:await_exit(Probe),
+        until(fun() -> outrider:connections(Ref) =:= [] end)
+    end || _ <- lists:seq(1, 20)],
+    20 = length([Call || websocket_init = Call <- probe:calls(Probe)]).
+
+%% Whoever has always had a process gets the message; nobody else.
+who_cannot_be_woken(Config) ->
+    Server = #{ref := Ref, probe := Probe} = own_case:listen(proplists:get_value(listener, Config), #{routes => [
+        {"/eager", ws_script_h, script(#{})}, {"/lazy", ws_script_h, script(#{lazy => true})},
+        {"/http", http_script_h, #{init => fun(Req, #{probe := Probe} = State) ->
+            probe:note(Probe, {id, outrider:id(Req)}),
+            go_on = probe:await(Probe, go_on),
+            {ok, cowboy_req:reply(204, Req), State}
+        end}}
+    ]}),
+    Eager = ws_client:open_at(Server, "/eager"),
+    {Sidecar, Number} = Id = id(Ref),
+    ok = outrider:wake(Id, {say, <<"hello">>, 1}),
+    {text, <<"hello">>} = ws_client:recv(Eager),
+    ok = ws_client:send(Eager, close),
+    close = ws_client:recv(Eager),
+    until(fun() -> outrider:connections(Ref) =:= [] end),
+    {error, not_found} = outrider:wake(Id, {say, <<"hello">>, 1}),
+    Lazy = ws_client:open_at(Server, "/lazy"),
+    LazyId = id(Ref),
+    ok = http_client:close(Lazy),
+    until(fun() -> outrider:connections(Ref) =:= [] end),
+    {error, not_found} = outrider:wake(LazyId, {say, <<"hello">>, 1}),
+    {error, not_found} = outrider:wake({Sidecar, Number + 100}, hello),
+    {error, not_found} = outrider:wake({Sidecar, 0}, hello),
+    {error, not_found} = outrider:wake({self(), self()}, hello),
+    %% A request is none; it may become one.
+    Request = http_client:connect(Server),
+    ok = http_client:send(Request, http_client:request("GET", "/http", [], <<>>)),
+    {id, RequestId} = probe:await(Probe, fun(Event) -> is_tuple(Event) andalso element(1, Event) =:= id end),
+    {error, not_found} = outrider:wake(RequestId, hello),
+    probe:note(Probe, go_on),
+    #{status := 204} = http_client:response(Request),
+    receive hello -> error(woken) after 0 -> ok end.
+
+%% ok or not: no process is left, and each that has begun has had its end.
+who_wakes_it_while_its_client_leaves(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}),
+    Results = [begin
+        Socket = ws_client:open(Server),
+        [Id] = [I || #{id := I, state := lazy} <- outrider:connections(Ref, #{limit => 1000})],
+        _ = spawn_link(fun() -> ws_client:send(Socket, [{raw, <<>>}, close]) end),
+        _ = [erlang:yield() || _ <- lists:seq(1, N rem 7)],
+        Result = outrider:wake(Id, {say, <<"x">>, N}),
+        until(fun() -> outrider:connections(Ref) =:= [] end),
+        Result
+    end || N <- lists:seq(1, 100)],
+    [] = [Result || Result <- Results, Result =/= ok, Result =/= {error, not_found}],
+    until(fun() -> outrider:procs(Ref, connections) =:= [] end),
+    until(fun() ->
+        Calls = probe:calls(Probe),
+        Count = fun(Meant) -> length([C || C <- Calls, Meant(C)]) end,
+        Begun = Count(fun(C) -> C =:= websocket_init end),
+        Begun =:= Count(fun(C) -> is_tuple(C) andalso element(1, C) =:= terminate end) andalso
+            Begun =:= Count(fun(C) -> C =:= {exit, normal} end)
+    end).
+
+%% A sidecar that stands still wakes nobody.
+no_more_than_a_hundred_wait_to_wake(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}),
+    _ = ws_client:open(Server),
+    Id = id(Ref),
+    Self = self(),
+    os_process:while_stopped(os_process:sidecar(Ref), fun() ->
+        _ = [spawn_link(fun() -> Self ! {answer, outrider:wake(Id, N)} end) || N <- lists:seq(1, 101)],
+        receive {answer, Answer} -> {error, busy} = Answer end
+    end),
+    _ = [receive {answer, ok} -> ok end || _ <- lists:seq(1, 100)],
+    until(fun() -> length([N || {websocket_info, N} <- probe:calls(Probe)]) =:= 100 end).
+
+init_knows_its_id(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}, #{
+        init => fun(Req, #{probe := Probe, opts := Opts} = State) ->
+            probe:note(Probe, {id, outrider:id(Req)}),
+            {cowboy_websocket, Req, State, Opts}
+        end
+    }),
+    Socket = ws_client:open(Server),
+    Id = id(Ref),
+    [{id, Id}] = probe:calls(Probe),
+    ok = outrider:wake(Id, {say, <<"a">>, 1}),
+    {text, <<"a">>} = ws_client:recv(Socket),
+    #{wire := undefined} = case lists:member(cowboy, same_test:servers()) of
+        true -> cowboys_id();
+        false -> #{wire => undefined}
+    end.
+
+%% The same handler on Cowboy.
+cowboys_id() ->
+    Probe = probe:start(),
+    Ref = {?MODULE, cowboy},
+    {ok, _} = same_test:start_listener(cowboy, Ref, [{port, 0}], own_case:protocol([{"/", http_script_h, #{
+        init => fun(Req, State) -> {ok, cowboy_req:reply(200, #{}, term_to_binary(outrider:id(Req)), Req), State} end
+    }}], Probe)),
+    Socket = http_client:connect(#{name => cowboy, ref => Ref, port => ranch:get_port(Ref), probe => Probe}),
+    ok = http_client:send(Socket, http_client:request("GET", "/", [], <<>>)),
+    #{status := 200, body := Body} = http_client:response(Socket),
+    ok = cowboy:stop_listener(Ref),
+    #{wire => binary_to_term(Body)}.
+
+subscribed_from_the_start(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{subscribe => [<<"news">>, <<"more">>]}),
+    Sockets = [ws_client:open(Server) || _ <- lists:seq(1, 10)],
+    until(fun() -> outrider:subscribers(Ref, <<"news">>) =:= 10 end),
+    ok = outrider:publish(Ref, <<"news">>, {text, <<"a">>}),
+    ok = outrider:publish(Ref, <<"more">>, {text, <<"b">>}),
+    _ = [[{text, <<"a">>}, {text, <<"b">>}] = ws_client:recv(Socket, 2) || Socket <- Sockets],
+    [] = probe:calls(Probe),
+    [] = outrider:procs(Ref, connections),
+    %% One that begins stays subscribed, and can leave.
+    [Speaker | Others] = Sockets,
+    ask(Speaker, <<"I">>),
+    ok = outrider:publish(Ref, <<"news">>, {text, <<"c">>}),
+    _ = [{text, <<"c">>} = ws_client:recv(Socket) || Socket <- Sockets],
+    ok = ws_client:send(Speaker, {binary, term_to_binary([{unsubscribe, <<"news">>}, {publish, <<"news">>, {text, <<"d">>}}])}),
+    _ = [{text, <<"d">>} = ws_client:recv(Socket) || Socket <- Others],
+    9 = outrider:subscribers(Ref, <<"news">>),
+    lists:foreach(fun http_client:close/1, Sockets),
+    until(fun() -> outrider:topics(Ref) =:= [] end).
+
+%% Its handler is told, as ever.
+a_topic_too_many_begins_it(Config) ->
+    Topics = [<<"1">>, <<"2">>, <<"3">>],
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{subscribe => Topics}, #{}, #{max_topics_per_client => 2}),
+    Socket = ws_client:open(Server),
+    _ = probe:await(Probe, {websocket_info, {outrider, {not_subscribed, <<"3">>, max_topics_per_client}}}),
+    [<<"1">>, <<"2">>] = lists:sort(outrider:topics(Ref)),
+    ask(Socket, <<"a">>),
+    [websocket_init, {websocket_info, _}, {websocket_handle, _}] = probe:calls(Probe).
+
+frames_dropped_before_are_told_after(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{subscribe => [<<"t">>], on_backlog => drop, max_backlog => 100000}),
+    Socket = http_client:connect(Server, [{recbuf, 4096}]),
+    ok = http_client:send(Socket, ws_client:handshake("/")),
+    #{status := 101} = http_client:response(Socket),
+    until(fun() -> outrider:subscribers(Ref, <<"t">>) =:= 1 end),
+    Frame = {binary, binary:copy(<<"x">>, 60000)},
+    until(fun() ->
+        ok = outrider:publish(Ref, <<"t">>, Frame),
+        maps:get(frames_dropped, metrics(Ref)) > 0
+    end),
+    #{frames_dropped := Dropped} = metrics(Ref),
+    spawn_link(fun Read() -> case ws_client:recv(Socket) of closed -> ok; _ -> Read() end end),
+    until(fun() -> [0] =:= [Backlog || #{backlog := Backlog} <- outrider:connections(Ref)] end),
+    [] = probe:calls(Probe),
+    ok = outrider:wake(id(Ref), {backlog, self()}),
+    until(fun() ->
+        probe:process(Probe) ! {backlog, self()},
+        receive {backlog, #{dropped := N}} -> N =:= Dropped end
+    end).
+
+topics_without_lazy(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{lazy => false, subscribe => [<<"news">>]}, #{
+        websocket_init => fun(State) -> {[{text, <<"hello">>}], State} end
+    }),
+    Socket = ws_client:open(Server),
+    {text, <<"hello">>} = ws_client:recv(Socket),
+    ok = outrider:publish(Ref, <<"news">>, {text, <<"a">>}),
+    {text, <<"a">>} = ws_client:recv(Socket),
+    [websocket_init] = probe:calls(Probe).
+
+bad_values_are_refused(Config) ->
+    #{ref := Ref} = Server = own_case:listen(proplists:get_value(listener, Config), #{routes => [
+        {["/", integer_to_list(N)], ws_script_h, script(Options)}
+     || {N, Options} <- bad_values()
+    ]}),
+    _ = [begin
+        Socket = http_client:connect(Server),
+        ok = http_client:send(Socket, ws_client:handshake(["/", integer_to_list(N)])),
+        {N, closed} = {N, http_client:response(Socket)}
+    end || {N, _} <- bad_values()],
+    [] = outrider:connections(Ref).
+
+bad_values() ->
+    lists:enumerate([
+        #{lazy => yes}, #{lazy => 1}, #{subscribe => <<"news">>}, #{subscribe => [news]}, #{subscribe => [<<>>]},
+        #{subscribe => [binary:copy(<<"x">>, 256)]}
+    ]).
+
+%% 64 KiB are what a sidecar keeps (outrider_lazy has the limit to the byte).
+one_that_is_too_large_begins_at_once(Config) ->
+    Large = binary:copy(<<"x">>, 70000),
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{subscribe => [<<"t">>]}, #{more => Large}),
+    Socket = ws_client:open(Server),
+    websocket_init = probe:await(Probe, websocket_init),
+    [#{state := open, pid := Pid}] = outrider:connections(Ref),
+    Pid = probe:process(Probe),
+    ok = outrider:publish(Ref, <<"t">>, {text, <<"a">>}),
+    {text, <<"a">>} = ws_client:recv(Socket).
+
+a_drain_sends_it_away_at_its_time(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}),
+    Lazy = [ws_client:open(Server) || _ <- lists:seq(1, 20)],
+    Begun = [ws_client:open(Server) || _ <- lists:seq(1, 10)],
+    _ = [ask(Socket, <<"a">>) || Socket <- Begun],
+    Self = self(),
+    _ = spawn_link(fun() -> Self ! {drained, outrider:drain(Ref, #{over => 1500, timeout => 30000, code => 4001})} end),
+    %% When the first has gone there are others.
+    until(fun() -> Left = websockets(Ref), Left > 0 andalso Left < 30 end),
+    #{drain := #{closed := Closed, remaining := Remaining}} = outrider:info(Ref),
+    true = Closed + Remaining =:= 30,
+    _ = [[{close, 4001, <<>>}, closed] = ws_client:recv_all(Socket) || Socket <- Lazy ++ Begun],
+    receive {drained, Result} -> {ok, #{closed := 30, remaining := 0}} = Result end,
+    10 = length([Call || {terminate, shutdown} = Call <- probe:calls(Probe)]).
+
+%% It would have nobody whom the drain could find.
+none_is_lazy_while_the_listener_is_drained(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}, #{init => fun(Req, #{probe := Probe, opts := Opts} = State) ->
+        probe:note(Probe, begun),
+        go_on = probe:await(Probe, go_on),
+        {cowboy_websocket, Req, State, Opts}
+    end}),
+    Socket = http_client:connect(Server),
+    ok = http_client:send(Socket, ws_client:handshake("/")),
+    begun = probe:await(Probe, begun),
+    Self = self(),
+    _ = spawn_link(fun() -> Self ! {drained, outrider:drain(Ref, #{over => 2000, timeout => 30000, code => 4001})} end),
+    until(fun() -> is_map_key(drain, outrider:info(Ref)) end),
+    probe:note(Probe, go_on),
+    #{status := 101} = http_client:response(Socket),
+    [{close, 4001, <<>>}, closed] = ws_client:recv_all(Socket),
+    receive {drained, Result} -> {ok, #{closed := 1, remaining := 0}} = Result end,
+    [_, _, websocket_init, {terminate, shutdown}, {exit, normal}] = probe:calls(Probe).
+
+the_listener_stops(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}),
+    Socket = ws_client:open(Server),
+    ok = outrider:stop_listener(Ref),
+    [{close, 1001, <<>>}, closed] = ws_client:recv_all(Socket),
+    [] = probe:calls(Probe).
+
+the_sidecar_dies(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{subscribe => [<<"t">>]}),
+    Socket = ws_client:open(Server),
+    Id = id(Ref),
+    OsPid = os_process:sidecar(Ref),
+    os_process:signal(OsPid, "KILL"),
+    [closed] = ws_client:recv_all(Socket),
+    os_process:is_replaced(Ref, OsPid),
+    {error, not_found} = outrider:wake(Id, hello),
+    Again = ws_client:open(Server),
+    until(fun() -> outrider:subscribers(Ref, <<"t">>) =:= 1 end),
+    [] = probe:calls(Probe),
+    ask(Again, <<"a">>).
+
+%% A sidecar that is somebody else's brings what it has not been given.
+bytes_of_others_begin_nothing(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}),
+    Socket = ws_client:open(Server),
+    {Sidecar, Stream} = id(Ref),
+    {links, Links} = process_info(Sidecar, links),
+    [Port] = [Port || Port <- Links, is_port(Port)],
+    Init = {{ws_script_h, #{probe => Probe, opts => #{}}, #{}}, undefined, false},
+    Forged = <<0:128, (term_to_binary(Init))/binary>>,
+    Sidecar ! {Port, {data, term_to_binary([{Stream, {lazy, Forged}}])}},
+    %% Its process has failed, which costs the client its connection.
+    [closed] = ws_client:recv_all(Socket),
+    until(fun() -> outrider:procs(Ref, connections) =:= [] end),
+    [] = probe:calls(Probe).
+
+%%% Help.
+
+listen(Config, Options) ->
+    listen(Config, Options, #{}).
+
+listen(Config, Options, Script) ->
+    listen(Config, Options, Script, #{}).
+
+listen(Config, Options, Script, Transport) ->
+    Handler = maps:merge(script(maps:merge(#{lazy => true}, Options)), Script),
+    own_case:listen(proplists:get_value(listener, Config), #{routes => [{"/[...]", ws_script_h, Handler}], transport => Transport}).
+
+script(Options) ->
+    #{
+        opts => Options,
+        websocket_handle => fun
+            ({binary, <<131, _/binary>> = Commands}, State) -> {binary_to_term(Commands), State};
+            ({Type, _} = Frame, State) when Type =:= text; Type =:= binary -> {[Frame], State};
+            (_, State) -> {[], State}
+        end,
+        websocket_info => fun
+            ({say, Text, _}, State) -> {[{text, Text}], State};
+            ({backlog, From}, State) -> From ! {backlog, outrider:backlog()}, {[], State};
+            (_, State) -> {[], State}
+        end
+    }.
+
+ask(Socket, Text) ->
+    ok = ws_client:send(Socket, {text, Text}),
+    {text, Text} = ws_client:recv(Socket),
+    ok.
+
+%% Of the only one.
+id(Ref) ->
+    [#{id := Id}] = outrider:connections(Ref),
+    Id.
+
+closed() ->
+    #{filter => #{state => closed}, limit => 1000}.
+
+%% As its sidecar counts them.
+websockets(Ref) ->
+    maps:get(websocket, maps:get(connections, metrics(Ref))).
+
+metrics(Ref) ->
+    [#{metrics := Metrics}] = maps:get(sidecars, outrider:metrics(Ref)),
+    Metrics.
+
+%% Bytes, its binaries included.
+held(Pid) ->
+    true = erlang:garbage_collect(Pid),
+    {memory, Memory} = process_info(Pid, memory),
+    {binary, Binaries} = process_info(Pid, binary),
+    Memory + lists:sum([Size || {_, Size, _} <- Binaries]).
