@@ -1,7 +1,7 @@
 %% Members of a broadcast: WebSockets that have subscribed to a topic, whose handlers run what they are sent.
 -module(broadcast_case).
 
--export([routes/0, routes/1, member/2, member/3, settle/1, run/2]).
+-export([routes/0, routes/1, member/1, member/2, member/3, settle/1, run/2, numbers/3, error_of/1]).
 
 -define(TOPIC, <<"topic">>).
 
@@ -34,6 +34,10 @@ routes(Options) ->
     ].
 
 %% A new client and its process, when it has subscribed.
+-spec member(same_test:server()) -> {gen_tcp:socket(), pid()}.
+member(Server) ->
+    member(Server, []).
+
 -spec member(same_test:server(), [{iodata(), iodata()}]) -> {gen_tcp:socket(), pid()}.
 member(Server, Headers) ->
     member(Server, Headers, []).
@@ -64,4 +68,19 @@ run(Pid, Fun) ->
     receive
         Mark -> demonitor(Mark, [flush]), ok;
         {'DOWN', Mark, process, Pid, Reason} -> error({ended, Reason})
+    end.
+
+%% These frames are the numbers from one to another, as texts.
+-spec numbers(pos_integer(), non_neg_integer(), [cow_ws:frame()]) -> ok.
+numbers(From, To, Frames) ->
+    Expected = [{text, integer_to_binary(N)} || N <- lists:seq(From, To)],
+    Expected = Frames,
+    ok.
+
+-spec error_of(fun(() -> term())) -> term().
+error_of(Call) ->
+    try Call() of
+        _ -> none
+    catch
+        error:Reason -> Reason
     end.

@@ -1,0 +1,34 @@
+%% What the suites of HTTP/2 on the wire have in common.
+-module(http2_case).
+
+-export([served/2, served/3, body/0, reply/2, get/2, status/1]).
+
+-type answer() :: map() | term().
+
+%% Answers with this fun of Req; processes come and go in any order.
+-spec served(fun((cowboy_req:req()) -> cowboy_req:req()), fun((same_test:server()) -> term())) -> transcript:transcript().
+served(Reply, Scenario) ->
+    served(Reply, #{}, Scenario).
+
+-spec served(fun((cowboy_req:req()) -> cowboy_req:req()), map(), fun((same_test:server()) -> term())) -> transcript:transcript().
+served(Reply, Protocol, Scenario) ->
+    http_case:serve(Reply, Protocol, Scenario).
+
+-spec body() -> fun((cowboy_req:req()) -> cowboy_req:req()).
+body() ->
+    fun(Req) -> reply(Req, <<"body">>) end.
+
+-spec reply(cowboy_req:req(), iodata()) -> cowboy_req:req().
+reply(Req, Body) ->
+    cowboy_req:reply(200, #{<<"x">> => <<"y">>}, Body, Req).
+
+%% The answer to a request on a new stream.
+-spec get(gen_tcp:socket(), pos_integer()) -> answer().
+get(Socket, Stream) ->
+    ok = http2_client:send(Socket, http2_client:head(Stream, fin, <<"GET">>, <<"/">>)),
+    http2_client:response(Socket, Stream).
+
+%% Its status, or what has come in its place.
+-spec status(answer()) -> pos_integer() | term().
+status(#{status := Status}) -> Status;
+status(Other) -> Other.
