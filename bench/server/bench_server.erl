@@ -1,6 +1,6 @@
 %% Starts one of the two servers with bench_handler and tells where it listens.
 %%
-%% usage: erl -noshell -s bench_server -extra cowboy|outrider|outrider2 [CERTFILE KEYFILE]
+%% usage: erl -noshell -s bench_server -extra cowboy|outrider|outriderSIDECARS [CERTFILE KEYFILE]
 %%
 %% With a certificate it speaks TLS.
 %%
@@ -16,7 +16,7 @@ start() ->
         case Side of
             "cowboy" -> {cowboy, #{}};
             "outrider" -> {outrider, #{}};
-            "outrider2" -> {outrider, #{sidecars => 2}}
+            "outrider" ++ Count -> {outrider, #{sidecars => list_to_integer(Count)}}
         end,
     {ok, _} = application:ensure_all_started(Server),
     {ok, _} = pg:start(pg),

@@ -21,7 +21,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Subcommand)]
 pub enum What {
-    /// Every row of the table: 5 rounds of 3 s each: an hour or so.
+    /// Every row of the table but `idle-100k`: 5 rounds of 3 s each: an hour or so.
     Full,
     /// The main rows, 2 rounds of 1 s, 2,000 idle connections: some minutes, and rough.
     Quick,
@@ -41,6 +41,16 @@ pub enum What {
     },
     /// Tells the rows' names.
     List,
+    /// What a row starts to hold connections for it.
+    #[command(hide = true)]
+    Hold {
+        /// The server's port.
+        port: u16,
+        /// Which connection is the first, of all that are held.
+        first: usize,
+        /// How many there are.
+        count: usize,
+    },
     /// Makes the tables and the plots of a run again.
     Report {
         /// Its name, as in bench/results/NAME.json.

@@ -50,6 +50,8 @@ pub struct Target {
     upgrade: Option<Vec<u8>>,
     deflate: bool,
     takes_little: bool,
+    /// The number of the first connection, where others open some, too.
+    first: usize,
 }
 
 impl Target {
@@ -64,12 +66,17 @@ impl Target {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{offer}\r\n",
             endpoint.address
         );
-        Self { endpoint: endpoint.clone(), upgrade: Some(upgrade.into_bytes()), deflate, takes_little: false }
+        Self { endpoint: endpoint.clone(), upgrade: Some(upgrade.into_bytes()), deflate, takes_little: false, first: 0 }
     }
 
     /// Has the kernel take little of what is sent to those that do not read: on loopback it would be megabytes on both sides.
     pub fn taking_little(self) -> Self {
         Self { takes_little: true, ..self }
+    }
+
+    /// Other processes open those before.
+    pub fn beginning_with(self, first: usize) -> Self {
+        Self { first, ..self }
     }
 
     /// Whether connections become WebSockets.
@@ -84,7 +91,7 @@ impl Target {
 
     /// Plain HTTP/1.1.
     pub fn http(endpoint: &Endpoint) -> Self {
-        Self { endpoint: endpoint.clone(), upgrade: None, deflate: false, takes_little: false }
+        Self { endpoint: endpoint.clone(), upgrade: None, deflate: false, takes_little: false, first: 0 }
     }
 }
 
@@ -116,7 +123,7 @@ impl Opening {
             // The server's buffer begins with some segments.
             socket.set_tcp_mss(ETHERNET_MSS)?;
         }
-        let address = Ipv4Addr::new(127, 0, 0, 2 + (number / CONNECTIONS_PER_ADDRESS % 250) as u8);
+        let address = Ipv4Addr::new(127, 0, 0, 2 + ((target.first + number) / CONNECTIONS_PER_ADDRESS % 250) as u8);
         socket.bind(&SocketAddr::from((address, 0)).into())?;
         match socket.connect(&target.endpoint.address.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error).context("connecting"),

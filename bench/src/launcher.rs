@@ -11,7 +11,7 @@ use std::sync::mpsc;
 
 use anyhow::{Context, Result, bail};
 
-use crate::server::{Server, Side};
+use crate::server::{Needs, Server, Side};
 
 /// The certificate of a server with TLS, of P-256, and its key.
 const CERTIFICATE: &str = "test/vectors/tls/server.crt";
@@ -49,20 +49,22 @@ impl Launcher {
     }
 
     /// Starts a server, with TLS or without, and waits until it listens.
-    pub fn start(&self, side: Side, tls: bool) -> Result<Server> {
+    pub fn start(&self, side: Side, tls: bool, needs: &Needs) -> Result<Server> {
         let server = match side {
-            Side::Cowboy | Side::Outrider | Side::Outrider2 => self.start_vm(side, tls),
+            Side::Cowboy | Side::Outrider | Side::Outrider2 => self.start_vm(side, tls, needs),
             Side::Engine => self.start_engine(tls),
         };
         server.with_context(|| format!("starting {}", side.name()))
     }
 
-    fn start_vm(&self, side: Side, tls: bool) -> Result<Server> {
+    fn start_vm(&self, side: Side, tls: bool, needs: &Needs) -> Result<Server> {
+        let sidecars = needs.sidecars.filter(|_| side == Side::Outrider).map(|count| count.to_string());
         let mut child = Command::new("erl")
             .args(["-noshell", "-pa"])
             .arg(&self.ebin)
+            .args(&needs.erl_flags)
             .args(&self.erl_flags)
-            .args(["-s", "bench_server", "-extra", side.name()])
+            .args(["-s", "bench_server", "-extra", &(side.name().to_owned() + &sidecars.unwrap_or_default())])
             .args(tls.then_some([CERTIFICATE, KEY]).into_iter().flatten())
             .env("ERL_LIBS", &self.erl_libs)
             .env("ERL_CRASH_DUMP_SECONDS", "0")
@@ -89,7 +91,7 @@ impl Launcher {
     }
 }
 
-trait EndsWithUs {
+pub trait EndsWithUs {
     /// Has the kernel end the child when this process is gone, however that happens.
     fn ends_with_us(&mut self) -> &mut Self;
 }

@@ -25,6 +25,7 @@ mod svg;
 mod text;
 mod wire;
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant, SystemTime};
@@ -33,6 +34,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use crate::cli::{Cli, Options, What};
+use crate::handshake::Endpoint;
 use crate::launcher::Launcher;
 use crate::load::Load;
 use crate::meter::{Sample, Timing};
@@ -66,6 +68,10 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     let options = &cli.options;
     let open_files = process::raise_open_files()?;
+    if let What::Hold { port, first, count } = cli.what {
+        let endpoint = Endpoint { address: (Ipv4Addr::LOCALHOST, port).into(), tls: None };
+        return load::hold(&endpoint, first, count);
+    }
     let idle = options.idle.unwrap_or(if matches!(cli.what, What::Quick | What::Noise) { 2_000 } else { 10_000 });
     let table = row::table(idle);
     let main_rows = || table.iter().filter(|row| row.main).cloned();
@@ -86,16 +92,18 @@ fn run(cli: Cli) -> Result<()> {
             plan("noise", rows.map(|row| row.between([Side::Cowboy; 2])).collect(), 5, 2.0, 30)
         }
         What::Row { names, to } => {
-            let part = plan(to.as_deref().unwrap_or("rows"), named(&table, names)?, 3, 2.0, 30);
+            let all = [table.clone(), row::apart()].concat();
+            let part = plan(to.as_deref().unwrap_or("rows"), named(&all, names)?, 3, 2.0, 30);
             Plan { continues: to.is_some(), ..part }
         }
         What::List => {
-            for row in &table {
+            for row in table.iter().chain(&row::apart()) {
                 println!("{} {:22} {}", if row.main { '*' } else { ' ' }, row.name, row.title);
             }
             return Ok(());
         }
         What::Report { name } => return report(name, options),
+        What::Hold { .. } => unreachable!("it has returned"),
     };
     if let Some(sides) = &options.sides {
         let sides: [Side; 2] = sides[..].try_into().context("--sides takes two, with a comma between them")?;
@@ -184,7 +192,7 @@ fn now() -> String {
 fn one_round(launcher: &Launcher, row: &Row, timing: Timing, run: &mut Run) -> Result<Vec<Sample>> {
     let one = |(side, load): &(Side, Load)| -> Result<Sample> {
         let (side, load) = (*side, *load);
-        let server = launcher.start(side, row.tls)?;
+        let server = launcher.start(side, row.tls, &load.needs()?)?;
         server.versions().into_iter().for_each(|(name, fact)| run.add_version(name, fact));
         let before = cores::round_trip();
         let sample = load.run(&server, timing).with_context(|| format!("{} at {}", row.name, side.name()))?;
@@ -232,7 +240,7 @@ fn report(name: &str, options: &Options) -> Result<()> {
     if runs.is_empty() {
         bail!("there is no {}", paths[0].display());
     }
-    let rows = row::table(0);
+    let rows = [row::table(0), row::apart()].concat();
     let tables = report::markdown(&runs, &rows);
     std::fs::write(options.out.join(format!("{name}.md")), &tables)?;
     for (picture, text) in plot::all(&runs) {

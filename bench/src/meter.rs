@@ -55,6 +55,9 @@ pub struct Sample {
     pub memory: Option<Memory>,
     /// The same right after the last message, or the last connection's arrival.
     pub memory_at_once: Option<Memory>,
+    /// The kernel's memory per connection, both ends of it.
+    #[serde(default)]
+    pub kernel_memory: Option<f64>,
     /// Memory of all, while a message waits for every client, above that before it.
     #[serde(default)]
     pub waiting: Option<Memory>,

@@ -56,6 +56,23 @@ pub fn memory(pid: u32) -> Result<u64> {
     Ok(kib * 1024)
 }
 
+/// Bytes of memory that programs can still get (/proc/meminfo).
+pub fn available_memory() -> Result<u64> {
+    meminfo("MemAvailable:")
+}
+
+/// Bytes of the kernel's own objects, sockets and their files among them (/proc/meminfo).
+pub fn kernel_memory() -> Result<u64> {
+    meminfo("Slab:")
+}
+
+fn meminfo(name: &str) -> Result<u64> {
+    let all = read("/proc/meminfo")?;
+    let line = all.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name} in meminfo"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().with_context(|| format!("{name} of meminfo"))?;
+    Ok(kib * 1024)
+}
+
 /// The processes called `name` that `ancestor` started, at any depth.
 pub fn descendants(ancestor: u32, name: &str) -> Result<Vec<u32>> {
     let mut processes = Vec::new();

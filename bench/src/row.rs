@@ -226,6 +226,11 @@ pub fn table(idle: usize) -> Vec<Row> {
     rows
 }
 
+/// Rows that take minutes, or much memory: they run when they are named.
+pub fn apart() -> Vec<Row> {
+    vec![row("idle-100k", "Idle, plain, 100,000 connections", Load::Multitude { connections: 100_000 }, false, IDLE)]
+}
+
 /// The same row with TLS.
 fn with_tls(row: Row) -> Row {
     Row { name: format!("tls-{}", row.name), title: format!("TLS: {}", row.title), tls: true, ..row }

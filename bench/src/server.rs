@@ -42,6 +42,15 @@ impl Side {
     }
 }
 
+/// What a server gets besides what all get.
+#[derive(Default)]
+pub struct Needs {
+    /// How many sidecars Outrider has, where the side does not say it.
+    pub sidecars: Option<usize>,
+    /// Flags for the VM.
+    pub erl_flags: Vec<String>,
+}
+
 /// A server that runs. Dropping it ends it.
 pub struct Server {
     side: Side,
@@ -93,6 +102,11 @@ impl Server {
             }
         }
         Ok(server)
+    }
+
+    /// Which one it is.
+    pub fn side(&self) -> Side {
+        self.side
     }
 
     /// Where it listens, and whether it speaks TLS.

@@ -17,6 +17,9 @@ const SPEAKING: usize = 100;
 /// How long connections that spoke are then left alone: a server may keep for a while what the next message would need.
 const REST: Duration = Duration::from_secs(25);
 
+/// How long others are: a server may tidy up when nobody has come for some seconds.
+const SILENCE: Duration = Duration::from_secs(12);
+
 /// Opens `connections`, has each echo `messages` messages of 1 KiB, and compares the memory with that before.
 pub fn run(server: &Server, path: &str, connections: usize, messages: usize, deflate: bool) -> Result<Sample> {
     let target = Target::websocket(server.endpoint(), path, deflate);
@@ -30,9 +33,7 @@ pub fn run(server: &Server, path: &str, connections: usize, messages: usize, def
         }
     }
     let at_once = server.memory()?;
-    if messages > 0 {
-        std::thread::sleep(REST);
-    }
+    std::thread::sleep(if messages > 0 { REST } else { SILENCE });
     let after = settled_memory(server)?;
     // One that was closed meanwhile would be seen here.
     crowd.turn(|_, _, _| bail!("a silent connection got a message"))?;

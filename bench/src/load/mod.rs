@@ -9,6 +9,7 @@ mod connect;
 mod fan_out;
 mod http2;
 mod idle;
+mod multitude;
 mod neighbours;
 mod push;
 mod room;
@@ -16,6 +17,7 @@ mod rooms;
 mod trouble;
 mod waiting;
 
+pub use multitude::hold;
 pub use neighbours::Beside;
 pub use room::By;
 pub use trouble::Kind as Trouble;
@@ -28,7 +30,8 @@ use crate::frame::{Script, TEXT};
 use crate::handshake::Target;
 use crate::meter::{Sample, Timing};
 use crate::probe;
-use crate::server::Server;
+use crate::process::raise_open_files;
+use crate::server::{Needs, Server};
 use crate::text;
 
 /// What is sent where, how often, by how many.
@@ -106,6 +109,11 @@ pub enum Load {
         /// The handler is lazy: on Outrider there is no process before the first message.
         lazy: bool,
     },
+    /// The same of connections that have said nothing, and of more than one process may have files for.
+    Multitude {
+        /// How many connections.
+        connections: usize,
+    },
     /// Every connection asks for an echo at a fixed pace.
     Neighbours {
         /// How many connections.
@@ -150,6 +158,18 @@ impl Load {
         }
     }
 
+    /// What its server needs that others do not.
+    pub fn needs(self) -> Result<Needs> {
+        let Load::Multitude { connections } = self else { return Ok(Needs::default()) };
+        let sidecars = multitude::processes(connections, raise_open_files()?);
+        // Cowboy has a port for each of them; both have two processes while they are being opened.
+        let room = (4 * connections).to_string();
+        Ok(Needs {
+            sidecars: (sidecars > 1).then_some(sidecars),
+            erl_flags: ["+P", &room, "+Q", &room].map(str::to_owned).to_vec(),
+        })
+    }
+
     /// Runs the load once.
     pub fn run(self, server: &Server, timing: Timing) -> Result<Sample> {
         match self {
@@ -174,6 +194,10 @@ impl Load {
             Load::Idle { connections, deflate, messages, lazy } => {
                 let path = if lazy { "/lazy" } else { "/idle" };
                 idle::run(server, path, connections, messages, deflate)
+            }
+            Load::Multitude { connections } => {
+                let open_files = raise_open_files()?;
+                multitude::run(server, multitude::remark(server.side(), connections, open_files), open_files)
             }
             Load::Neighbours { connections, size, beside } => {
                 neighbours::run(server, timing, connections, beside, script(size, Payload::Plain, 1))

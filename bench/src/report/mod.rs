@@ -52,6 +52,9 @@ pub fn one_line(sample: &Sample) -> String {
     if let Some(memory) = sample.memory_at_once {
         write!(line, "; before the rest {:.0}", memory.total()).expect("writing to a string");
     }
+    if let Some(memory) = sample.kernel_memory {
+        write!(line, "; kernel, both ends {memory:.0}").expect("writing to a string");
+    }
     line
 }
 
