@@ -113,9 +113,9 @@ test-suites: build
 
 # The suites that talk to a listener, with TLS between: what is in the clear elsewhere.
 TLS_SUITES := both/listener both/http_req both/http_body both/http_reply both/http_connection both/ws_callbacks \
-    both/ws_close both/ws_handshake own/outrider_backlog own/outrider_broadcast own/outrider_broadcast_sidecars own/outrider_broadcast_topics \
-    own/outrider_connections own/outrider_drain \
-    own/outrider_keepalive own/outrider_memory own/outrider_refused own/outrider_sidecars faults/outrider_failures faults/outrider_hostile faults/outrider_in_flight
+    both/ws_close both/ws_handshake both/ws_lazy own/outrider_backlog own/outrider_broadcast own/outrider_broadcast_sidecars own/outrider_broadcast_topics \
+    own/outrider_connections own/outrider_drain own/outrider_keepalive own/outrider_lazy own/outrider_memory own/outrider_refused \
+    own/outrider_sidecars faults/outrider_failures faults/outrider_hostile faults/outrider_in_flight
 comma := ,
 empty :=
 
@@ -125,7 +125,7 @@ test-tls: build
 # The suites over HTTP/2: WebSockets on both servers, requests against the expectations that hold for HTTP/1.1, of Outrider alone.
 test-http2: build
 	OUTRIDER_TEST_HTTP2=true rebar3 ct --dir test/both \
-		--suite ws_callbacks_SUITE,ws_close_SUITE,ws_deflate_SUITE,ws_handshake_SUITE,ws_process_SUITE,ws_sys_SUITE
+		--suite ws_callbacks_SUITE,ws_close_SUITE,ws_deflate_SUITE,ws_handshake_SUITE,ws_lazy_SUITE,ws_process_SUITE,ws_sys_SUITE
 	OUTRIDER_TEST_HTTP2=true OUTRIDER_TEST_SERVERS=outrider rebar3 ct --dir test/both \
 		--suite http_body_SUITE,http_chain_SUITE,http_handlers_SUITE,http_process_SUITE,http_reply_SUITE,http_req_SUITE,http_stream_SUITE
 

@@ -104,7 +104,11 @@ impl Stream for Websocket {
     }
 
     fn take_lazy(&self) -> Option<Vec<u8>> {
-        self.state.borrow_mut().take_lazy()
+        let lazy = self.state.borrow_mut().take_lazy()?;
+        if !lazy.is_empty() {
+            self.wake(); // There may be something that was not told before.
+        }
+        Some(lazy)
     }
 
     fn trace(&self, number: u64, options: &TraceOptions) -> Result<(), &'static str> {

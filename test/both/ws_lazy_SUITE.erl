@@ -6,7 +6,7 @@
 -export([all/0]).
 -export([its_callbacks_run_in_their_order/1, commands_of_websocket_init_come_before_the_answer/1]).
 -export([the_first_message_may_come_in_any_pieces/1, the_first_message_may_be_large/1]).
--export([ten_thousand_messages_behind_the_handshake/1, what_comes_after_the_first_is_as_ever/1]).
+-export([what_comes_after_the_first_is_as_ever/1]).
 -export([without_websocket_init/1, the_req_of_terminate/1]).
 -export([pings_after_the_first_message_are_the_handlers/1, hibernation/1, compression/1]).
 
@@ -54,16 +54,6 @@ the_first_message_may_be_large(_) ->
         Message = {binary, binary:copy(<<"0123456789">>, 50000)},
         ok = ws_client:send(Socket, Message),
         Message =:= ws_client:recv(Socket)
-    end),
-    ok.
-
-ten_thousand_messages_behind_the_handshake(_) ->
-    #{wire := true} = same(echo(#{silent => true}), fun(Server) ->
-        Socket = http_client:connect(Server),
-        Messages = [{text, integer_to_binary(N)} || N <- lists:seq(1, 10000)],
-        _ = spawn_link(fun() -> ok = http_client:send(Socket, [ws_client:handshake("/"), ws_client:bytes(Messages)]) end),
-        #{status := 101} = http_client:response(Socket),
-        Messages =:= ws_client:recv(Socket, 10000)
     end),
     ok.
 

@@ -14,8 +14,11 @@
 -export([who_wakes_it_while_its_client_leaves/1, no_more_than_a_hundred_wait_to_wake/1]).
 -export([init_knows_its_id/1, subscribed_from_the_start/1, a_topic_too_many_begins_it/1, frames_dropped_before_are_told_after/1]).
 -export([topics_without_lazy/1, bad_values_are_refused/1, one_that_is_too_large_begins_at_once/1]).
--export([a_drain_sends_it_away_at_its_time/1, none_is_lazy_while_the_listener_is_drained/1, the_listener_stops/1, the_sidecar_dies/1]).
--export([bytes_of_others_begin_nothing/1]).
+-export([a_drain_sends_it_away_at_its_time/1, a_drain_sends_more_than_a_thousand_away_at_once/1]).
+-export([ none_is_lazy_while_the_listener_is_drained/1, the_listener_stops/1, the_sidecar_dies/1]).
+-export([ten_thousand_messages_behind_the_handshake/1]).
+-export([bytes_of_others_begin_nothing/1, stream_handlers_end_before_it_begins/1]).
+-export([init/3, data/4, info/3, terminate/3, early_error/5]).
 
 all() ->
     same_test:cases(?MODULE).
@@ -426,6 +429,15 @@ a_drain_sends_it_away_at_its_time(Config) ->
     receive {drained, Result} -> {ok, #{closed := 30, remaining := 0}} = Result end,
     10 = length([Call || {terminate, shutdown} = Call <- probe:calls(Probe)]).
 
+%% By more than one order to the sidecar.
+a_drain_sends_more_than_a_thousand_away_at_once(Config) ->
+    Server = #{ref := Ref, probe := Probe} = listen(Config, #{}),
+    Sockets = [ws_client:open(Server) || _ <- lists:seq(1, 1001)],
+    until(fun() -> outrider:procs(Ref, connections) =:= [] end),
+    {ok, #{closed := 1001, remaining := 0}} = outrider:drain(Ref, #{over => 0, timeout => 60000, code => 4001}),
+    _ = [[{close, 4001, <<>>}, closed] = ws_client:recv_all(Socket) || Socket <- Sockets],
+    [] = probe:calls(Probe).
+
 %% It would have nobody whom the drain could find.
 none_is_lazy_while_the_listener_is_drained(Config) ->
     Server = #{ref := Ref, probe := Probe} = listen(Config, #{}, #{init => fun(Req, #{probe := Probe, opts := Opts} = State) ->
@@ -466,6 +478,16 @@ the_sidecar_dies(Config) ->
     [] = probe:calls(Probe),
     ask(Again, <<"a">>).
 
+%% More than a window, which are there before its process.
+ten_thousand_messages_behind_the_handshake(Config) ->
+    Server = #{probe := Probe} = listen(Config, #{}, #{silent => true}),
+    Socket = http_client:connect(Server),
+    Messages = [{text, integer_to_binary(N)} || N <- lists:seq(1, 10000)],
+    _ = spawn_link(fun() -> ok = http_client:send(Socket, [ws_client:handshake("/"), ws_client:bytes(Messages)]) end),
+    #{status := 101} = http_client:response(Socket),
+    Messages = ws_client:recv(Socket, 10000),
+    [websocket_init] = probe:calls(Probe).
+
 %% A sidecar that is somebody else's brings what it has not been given.
 bytes_of_others_begin_nothing(Config) ->
     Server = #{ref := Ref, probe := Probe} = listen(Config, #{}),
@@ -481,6 +503,44 @@ bytes_of_others_begin_nothing(Config) ->
     until(fun() -> outrider:procs(Ref, connections) =:= [] end),
     [] = probe:calls(Probe).
 
+%% What it says at once waits for them.
+stream_handlers_end_before_it_begins(Config) ->
+    Server = #{probe := Probe} = own_case:listen(proplists:get_value(listener, Config), #{
+        routes => [{"/", ws_script_h, script(#{lazy => true})}],
+        protocol => #{stream_handlers => [?MODULE, cowboy_stream_h], enable_connect_protocol => true}
+    }),
+    Socket = http_client:connect(Server),
+    ok = http_client:send(Socket, [ws_client:handshake("/"), ws_client:bytes({text, <<"a">>})]),
+    chain_ends = probe:await(Probe, chain_ends),
+    timer:sleep(200),
+    probe:note(Probe, go_on),
+    #{status := 101} = http_client:response(Socket),
+    {text, <<"a">>} = ws_client:recv(Socket),
+    [chain_ends, go_on, chain_has_ended, websocket_init, {websocket_handle, _}] = probe:calls(Probe).
+
+%% A stream handler that takes its time.
+
+init(Id, Req, #{env := #{probe := Probe}} = Opts) ->
+    {Commands, Next} = cowboy_stream:init(Id, Req, Opts),
+    {Commands, {Probe, Next}}.
+
+data(Id, IsFin, Data, {Probe, Next0}) ->
+    {Commands, Next} = cowboy_stream:data(Id, IsFin, Data, Next0),
+    {Commands, {Probe, Next}}.
+
+info(Id, Info, {Probe, Next0}) ->
+    {Commands, Next} = cowboy_stream:info(Id, Info, Next0),
+    {Commands, {Probe, Next}}.
+
+terminate(Id, Reason, {Probe, Next}) ->
+    probe:note(Probe, chain_ends),
+    go_on = probe:await(Probe, go_on),
+    probe:note(Probe, chain_has_ended),
+    cowboy_stream:terminate(Id, Reason, Next).
+
+early_error(Id, Reason, PartialReq, Resp, Opts) ->
+    cowboy_stream:early_error(Id, Reason, PartialReq, Resp, Opts).
+
 %%% Help.
 
 listen(Config, Options) ->
@@ -491,7 +551,8 @@ listen(Config, Options, Script) ->
 
 listen(Config, Options, Script, Transport) ->
     Handler = maps:merge(script(maps:merge(#{lazy => true}, Options)), Script),
-    own_case:listen(proplists:get_value(listener, Config), #{routes => [{"/[...]", ws_script_h, Handler}], transport => Transport}).
+    own_case:listen(proplists:get_value(listener, Config), #{routes => [{"/[...]", ws_script_h, Handler}], transport => Transport,
+        protocol => #{enable_connect_protocol => true}}).
 
 script(Options) ->
     #{

@@ -14,8 +14,6 @@
 -define(MAX_LIMIT, 1000).
 %% Clients closed per second.
 -define(DEFAULT_RATE, 1000).
-%% So many of one sidecar are closed by one order.
--define(KICKED_AT_ONCE, 1000).
 %% Between two orders, where more are to be closed than in that time.
 -define(TICK_MS, 100).
 
@@ -189,8 +187,8 @@ batches(Rate, Ids) ->
     {Batch, Rest} = lists:split(min(length(Ids), at_once(Rate)), Ids),
     [Batch | batches(Rate, Rest)].
 
-at_once(infinity) -> ?KICKED_AT_ONCE;
-at_once(Rate) -> min(?KICKED_AT_ONCE, max(1, Rate * ?TICK_MS div 1000)).
+at_once(infinity) -> infinity;
+at_once(Rate) -> max(1, Rate * ?TICK_MS div 1000).
 
 %% Each batch at its time, which is what those before it have taken at this rate.
 kick_all([], _, _, _, _, _, Kicked) ->

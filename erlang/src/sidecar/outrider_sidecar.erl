@@ -18,6 +18,8 @@
 
 %% How long a sidecar may take to answer whoever asks something of all of them.
 -define(ANSWER_MS, 5000).
+%% So many WebSockets are closed by one order.
+-define(KICKED_AT_ONCE, 1000).
 %% How long the address may still be held by the sidecar before this one without that being worth a warning.
 -define(REBIND_MS, 5000).
 %% Processes that tell stream handlers of refused requests, which may take any time for it.
@@ -94,10 +96,16 @@ ask_sidecars(Pids, Question) ->
 %% Close WebSockets, each named by its sidecar and its number there. Says how many were open.
 -spec kick([{pid(), pos_integer()}], Code :: 1000..4999, Text :: binary()) -> non_neg_integer().
 kick(Ids, Code, Text) ->
-    lists:sum(lists:append([
-        ask_sidecars([Pid], {kick, [Stream || {P, Stream} <- Ids, P =:= Pid], Code, Text})
+    lists:sum([
+        kick(Pid, [Stream || {P, Stream} <- Ids, P =:= Pid], Code, Text)
      || Pid <- lists:usort([Pid || {Pid, _} <- Ids])
-    ])).
+    ]).
+
+kick(_, [], _, _) ->
+    0;
+kick(Pid, Streams, Code, Text) ->
+    {These, Others} = lists:split(min(length(Streams), ?KICKED_AT_ONCE), Streams),
+    lists:sum(ask_sidecars([Pid], {kick, These, Code, Text})) + kick(Pid, Others, Code, Text).
 
 %% Ask each of them for all that it has counted, and do not wait.
 -spec ask_metrics([pid()]) -> [gen_server:request_id()].

@@ -310,28 +310,23 @@ inform(Headers0, Stream0 = #stream{id = Id, chain = Chain0, version = Version}) 
     {maps:remove(<<"content-encoding">>, Headers), commands(Others, Stream0#stream{chain = Chain})}.
 
 takeover(Headers, Options0, #{drain := IsTold, lazy := IsLazy, subscribe := Topics}, Init, Stream) ->
-    #stream{
-        context = Context, number = Number, monitor = Monitor, children = Children, stop = Stop, response = Response
-    } = Stream,
-    #{ref := Ref, parent := Parent, window := Window} = Context,
-    {Options, Backlog} = outrider_backlog:options(Options0, Window),
+    #stream{context = Context, number = Number, monitor = Monitor, stop = Stop, response = Response} = Stream,
+    #{parent := Parent, window := Window} = Context,
+    {Options1, Backlog} = outrider_backlog:options(Options0, Window),
     %% Of its end is told what somebody may want to hear.
-    Own = maps:merge(Options, maps:from_list([{stats, true} || outrider_telemetry:is_heard()])),
-    Begins =
-        case IsLazy andalso Stop =:= none andalso outrider_registry:drain(Ref) =:= undefined of
-            true -> outrider_lazy:pack({Init, Backlog, IsTold}, Number, Context);
-            false -> at_once
-        end,
-    Upgrade =
-        case Begins of
-            {ok, Bytes} -> Own#{lazy => Bytes};
-            _ -> Own#{pid => self()}
-        end,
-    Upgraded = subscribe(Topics, Number, outrider_response:upgrade(Headers, Upgrade, Response)),
-    terminate_chain(switch_protocol, Stream),
-    ok = cowboy_children:terminate(Children),
-    %% Nothing is left to be done here, nor to be kept.
-    _ = is_map_key(lazy, Upgrade) andalso exit(normal),
+    Options = maps:merge(Options1, maps:from_list([{stats, true} || outrider_telemetry:is_heard()])),
+    Upgrade = fun(Own) -> subscribe(Topics, Number, outrider_response:upgrade(Headers, maps:merge(Options, Own), Response)) end,
+    %% One that begins later begins when the request has ended, too.
+    case may_be_lazy(IsLazy, Stream) andalso outrider_lazy:pack({Init, Backlog, IsTold}, Number, Context) of
+        {ok, Bytes} ->
+            ok = end_request(Stream),
+            _ = Upgrade(#{lazy => Bytes}),
+            exit(normal);
+        _ ->
+            ok
+    end,
+    Writer = outrider_backlog:writer(Backlog, Upgrade(#{pid => self()})),
+    ok = end_request(Stream),
     flush(Parent),
     %% A stop that was asked for meanwhile holds for the WebSocket.
     _ = Stop =/= none andalso (self() ! {'EXIT', Parent, Stop}),
@@ -339,7 +334,15 @@ takeover(Headers, Options0, #{drain := IsTold, lazy := IsLazy, subscribe := Topi
     %% It may stay for long: from its next garbage collection on its heap is as large as what is in it.
     {min_heap_size, Least} = erlang:system_info(min_heap_size),
     process_flag(min_heap_size, Least),
-    outrider_websocket:start(Context, Number, Monitor, outrider_backlog:writer(Backlog, Upgraded), Backlog, IsTold, Init).
+    outrider_websocket:start(Context, Number, Monitor, Writer, Backlog, IsTold, Init).
+
+%% Who is sent away one by one has to have a process.
+may_be_lazy(IsLazy, #stream{context = #{ref := Ref}, stop = Stop}) ->
+    IsLazy andalso Stop =:= none andalso outrider_registry:drain(Ref) =:= undefined.
+
+end_request(Stream = #stream{children = Children}) ->
+    terminate_chain(switch_protocol, Stream),
+    cowboy_children:terminate(Children).
 
 subscribe([], _, Writer) ->
     Writer;

@@ -46,6 +46,7 @@ proptest! {
         port.credit(stream, credit as usize);
         port.dropped(stream, dropped);
         port.not_subscribed(stream, &payload, "max_topics");
+        port.lazy(stream, &payload);
         for reason in [
             Reason::Remote(Some((code, payload.clone().into()))),
             Reason::Remote(None),
@@ -66,6 +67,7 @@ proptest! {
             tuple([atom("credit"), integer(credit.into())]),
             tuple([atom("dropped"), integer(dropped)]),
             tuple([atom("not_subscribed"), binary(&payload), atom("max_topics")]),
+            tuple([atom("lazy"), binary(&payload)]),
             tuple([atom("closed"), tuple([atom("remote"), integer(code.into()), binary(&payload)])]),
             tuple([atom("closed"), atom("remote")]),
             tuple([atom("closed"), atom("timeout")]),
@@ -98,6 +100,8 @@ proptest! {
             w.map(1).atom("streamid").integer(number);
         });
         port.subscribers(number, names.len());
+        port.woken(number, Some(number));
+        port.woken(number, None);
         port.topics(number, &names.iter().map(|name| name.as_slice().into()).collect::<Vec<_>>());
         port.log("info", &text, &text);
 
@@ -122,6 +126,8 @@ proptest! {
                 Term::from(Map::from([(atom("streamid"), integer(number))])),
             ]),
             tuple([atom("subscribers"), integer(number), integer(names.len() as u64)]),
+            tuple([atom("woken"), integer(number), integer(number)]),
+            tuple([atom("woken"), integer(number), atom("undefined")]),
         ];
         // Some at once, and an empty list behind the last.
         let topics = names.chunks(256).map(|names| names.iter().map(|name| binary(name)).collect()).chain([Vec::new()]);

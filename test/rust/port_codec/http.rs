@@ -46,7 +46,7 @@ fn body() -> impl Strategy<Value = (Term, Body)> {
 fn options() -> impl Strategy<Value = (Term, WebsocketOptions)> {
     let times = (prop::option::of(any::<u64>()), prop::option::of(any::<u64>()), any::<u64>(), any::<u64>());
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 0..10u64);
-    (times, flags, pid(), prop::bits::u16::masked(0xfff)).prop_map(|(times, flags, (pid_term, pid), given)| {
+    (times, flags, pid(), prop::bits::u16::masked(0x1fff)).prop_map(|(times, flags, (pid_term, pid), given)| {
         let (idle, frame, pong, backlog) = times;
         let (utf8, active, stats, compress, level) = flags;
         let or_infinity = |value: Option<u64>| value.map_or(atom("infinity"), integer);
@@ -66,6 +66,7 @@ fn options() -> impl Strategy<Value = (Term, WebsocketOptions)> {
             ("pong_timeout", integer(pong)),
             ("pid", pid_term),
             ("stats", boolean(stats)),
+            ("lazy", binary(b"bytes")),
             ("compress", boolean(compress)),
             ("deflate_opts", deflate),
         ];
@@ -100,6 +101,9 @@ fn options() -> impl Strategy<Value = (Term, WebsocketOptions)> {
         }
         options.pid = has("pid").then_some(pid);
         options.stats = has("stats") && stats;
+        if has("lazy") {
+            options.lazy = Bytes::from_static(b"bytes");
+        }
         if has("deflate_opts") {
             opts.set("level", &level.to_string()).expect("is an option");
             opts.set("client_context_takeover", "no_takeover").expect("is an option");

@@ -150,6 +150,10 @@ fn websocket_command() -> impl Strategy<Value = (Term, String)> {
         any::<bool>().prop_map(move |b| (tuple([atom("active"), atom(&b.to_string())]), debug(Command::Active(b)))),
         any::<bool>().prop_map(move |b| (tuple([atom("deflate"), atom(&b.to_string())]), debug(Command::Deflate(b)))),
         any::<u64>().prop_map(move |n| (tuple([atom("credit"), integer(n)]), debug(Command::Credit(n)))),
+        pid().prop_map(move |(term, pid)| (tuple([atom("pid"), term]), debug(Command::Pid(pid)))),
+        (any::<u64>(), any::<u64>()).prop_map(move |(n, stream)| {
+            (tuple([atom("wake"), integer(n), integer(stream)]), debug(Command::Wake(n, stream)))
+        }),
     ]
 }
 
