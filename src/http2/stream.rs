@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -108,7 +108,7 @@ pub async fn run(
             }
             return;
         }
-        Outcome::Reset(reason) => message::Reason::Reset(name(reason)),
+        Outcome::Reset(code) => reset(&mut body, name(code)),
         Outcome::Lost => ongoing.connection.end.borrow().clone(),
         Outcome::Late => {
             respond.send_reset(Reason::CANCEL);
@@ -129,6 +129,19 @@ pub async fn run(
         }
     };
     ongoing.reason.replace(Some(reason));
+}
+
+/// Who has reset the stream with this code: h2 says it by the body alone.
+fn reset(body: &mut RecvStream, code: &'static str) -> message::Reason {
+    let mut cx = Context::from_waker(Waker::noop());
+    loop {
+        return match body.poll_data(&mut cx) {
+            Poll::Ready(Some(Ok(_))) => continue,
+            Poll::Ready(Some(Err(error))) if error.is_go_away() => message::Reason::Connection(code),
+            Poll::Ready(Some(Err(error))) if error.is_library() => message::Reason::Stream(code),
+            _ => message::Reason::Reset(code),
+        };
+    }
 }
 
 /// Answers with a status alone.

@@ -64,6 +64,8 @@ impl Port {
                 Reason::Protocol(reason) => w.tuple(2).atom("error").atom(protocol_error(*reason)),
                 Reason::Socket(name) => w.tuple(2).atom("error").atom(name),
                 Reason::Reset(code) => w.tuple(2).atom("reset").atom(code),
+                Reason::Stream(code) => w.tuple(2).atom("stream_error").atom(code),
+                Reason::Connection(code) => w.tuple(2).atom("connection_error").atom(code),
             };
         });
     }

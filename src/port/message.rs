@@ -42,6 +42,10 @@ pub enum Reason {
     Socket(&'static str),
     /// The client has reset the request's stream, with this code of HTTP/2 (RFC 9113, 7).
     Reset(&'static str),
+    /// The client has made an error on the request's stream, which has been reset with this code.
+    Stream(&'static str),
+    /// The client has made an error on the connection, or exceeded what it may do; it has been closed with this code.
+    Connection(&'static str),
 }
 
 /// Headers in the order in which they are to be written.

@@ -5,7 +5,7 @@
 -compile([export_all, nowarn_export_all]).
 
 -import(http2_client, [open/1, open/2, send/2, head/4, head/5, request/3, response/2]).
--import(http2_case, [served/2, served/3, body/0, reply/2, get/2, status/1]).
+-import(http2_case, [served/2, served/3, body/0, reply/2, get/2, status/1, floods/0]).
 
 all() ->
     same_test:cases(?MODULE).
@@ -247,7 +247,51 @@ many_headers(_) ->
         outrider => fun(#{wire := {goaway, enhance_your_calm}}) -> ok end
     }).
 
+%%% Clients that misbehave: what the handlers hear
+
+%% What the stream handlers of a request under way hear, and what its process, when the client does more than it may, or breaks the
+%% protocol of the connection or of the stream.
+a_request_whose_client_misbehaves(_) ->
+    _ = [begin
+        #{calls := Calls, log := []} = same_test:same(waiting(Options), misbehaving(Bytes)),
+        {Bytes, [runs, {ended, End}, {exit, shutdown}]} = {Bytes, Calls}
+    end || {End, Options, Bytes} <- floods() ++ [
+        {{connection_error, protocol_error}, #{}, cow_http2:data(0, fin, <<"x">>)},
+        {{connection_error, frame_size_error}, #{}, http2_client:frame(0, 0, 1, <<0:(16385 * 8)>>)},
+        {{connection_error, flow_control_error}, #{}, cow_http2:window_update(16#7fffffff)},
+        {{stream_error, flow_control_error}, #{}, cow_http2:window_update(1, 16#7fffffff)}
+    ]],
+    ok.
+
+a_frame_that_cannot_be(_) ->
+    _ = [same_test:differ(frame_errors_over_http_2, waiting(#{}), misbehaving(Bytes), #{
+        cowboy => fun(#{calls := [runs, {ended, End}, {exit, shutdown}]}) -> Cowboys = End end,
+        outrider => fun(#{calls := [runs, {ended, End}, {exit, shutdown}]}) -> {connection_error, protocol_error} = End end
+    }) || {Cowboys, Bytes} <- [
+        {{connection_error, frame_size_error}, http2_client:frame(6, 0, 0, <<"x">>)},
+        {{stream_error, protocol_error}, http2_client:frame(8, 0, 1, <<0:32>>)}
+    ]],
+    ok.
+
 %%% Helpers
+
+%% A request that does not end by itself; how it ends is noted.
+waiting(Options) ->
+    Wait = fun(#{streamid := Stream}, #{probe := Probe}) ->
+        Stream =:= 1 andalso probe:note(Probe, runs),
+        receive never -> ok end
+    end,
+    #{
+        protocol => Options#{stream_handlers => [ended_stream_h, cowboy_stream_h]},
+        routes => [{"/", http_script_h, #{init => Wait}}, {"/other", http_script_h, #{silent => true, init => Wait}}]
+    }.
+
+%% Its client sends these bytes.
+misbehaving(Bytes) ->
+    fun(#{probe := Probe} = Server) ->
+        ok = send(running(1, Server), Bytes),
+        probe:await_exit(Probe)
+    end.
 
 %% A handler that does not end by itself, and its stream handlers tell.
 endless() ->

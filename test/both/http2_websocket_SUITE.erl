@@ -4,7 +4,7 @@
 -compile([export_all, nowarn_export_all]).
 
 -import(http2_client, [open/1, send/2, head/4, head/5, response/2, connect_to/1]).
--import(http2_case, [reply/2, get/2, status/1]).
+-import(http2_case, [reply/2, get/2, status/1, floods/0]).
 
 all() ->
     same_test:cases(?MODULE).
@@ -134,9 +134,16 @@ a_websocket_that_the_client_resets(_) ->
 a_websocket_whose_stream_the_client_ends(_) ->
     lost(#{}, cow_http2:data(1, fin, <<>>)).
 
+a_websocket_whose_client_floods(_) ->
+    _ = [lost(#{}, Options, Bytes) || {_, Options, Bytes} <- floods()],
+    ok.
+
 lost(Opts, Bytes) ->
+    lost(Opts, #{}, Bytes).
+
+lost(Opts, Options, Bytes) ->
     same_test:differ(lost_websocket_over_http_2, #{
-        protocol => #{enable_connect_protocol => true}, handler => {ws_script_h, Opts}
+        protocol => Options#{enable_connect_protocol => true}, handler => {ws_script_h, Opts}
     }, fun(#{probe := Probe} = Server) ->
         Socket = opened(Server, 1),
         probe:await(Probe, websocket_init),

@@ -1,7 +1,7 @@
 %% What the suites of HTTP/2 on the wire have in common.
 -module(http2_case).
 
--export([served/2, served/3, body/0, reply/2, get/2, status/1]).
+-export([served/2, served/3, body/0, reply/2, get/2, status/1, floods/0]).
 
 -type answer() :: map() | term().
 
@@ -32,3 +32,19 @@ get(Socket, Stream) ->
 -spec status(answer()) -> pos_integer() | term().
 status(#{status := Status}) -> Status;
 status(Other) -> Other.
+
+%% How stream 1 ends by each, under which options, and by what.
+-spec floods() -> [{End :: term(), Options :: map(), iodata()}].
+floods() ->
+    Calm = {connection_error, enhance_your_calm},
+    Few = #{max_received_frame_rate => {100, 10000}},
+    Resets = [[http2_client:head(N, fin, <<"GET">>, <<"/other">>), cow_http2:rst_stream(N, cancel)] || N <- lists:seq(3, 61, 2)],
+    Fields = [{integer_to_binary(N), binary:copy(<<"x">>, 100)} || N <- lists:seq(1, 400)],
+    [
+        {Calm, Few, [cow_http2:ping(N) || N <- lists:seq(1, 200)]},
+        {Calm, Few, [cow_http2:settings(#{}) || _ <- lists:seq(1, 200)]},
+        {Calm, #{max_cancel_stream_rate => {10, 10000}}, Resets},
+        {Calm, #{max_reset_stream_rate => {5, 10000}},
+            [http2_client:request(N, fin, [{<<":method">>, <<"GET">>}]) || N <- lists:seq(3, 41, 2)]},
+        {Calm, #{max_fragmented_header_block_size => 16384}, http2_client:request(3, fin, Fields, 1000)}
+    ].

@@ -220,9 +220,13 @@ finish(Reason, Stream = #stream{response = Response}) ->
     end.
 
 %% As the sidecar tells it.
--spec closed(timeout | {reset, atom()} | {error, atom()}, #stream{}) -> no_return().
+-spec closed(timeout | {reset | stream_error | connection_error | error, atom()}, #stream{}) -> no_return().
 closed({reset, Code}, Stream) ->
     over(Code, Stream);
+closed({stream_error, Code}, Stream) ->
+    over({stream_error, Code, 'The client has made an error on its stream.'}, Stream);
+closed({connection_error, Code}, Stream) ->
+    over({connection_error, Code, 'The client has made an error on the connection, or exceeded its limits.'}, Stream);
 closed(timeout, Stream = #stream{version = 'HTTP/2'}) ->
     over({stop, timeout, 'Connection idle longer than configuration allows.'}, Stream);
 closed(timeout, Stream) ->
