@@ -61,6 +61,7 @@ pub fn table(idle: usize) -> Vec<Row> {
             rows.push(echo(1000, size, window, false, &[]));
         }
     }
+    rows.push(echo(10_000, 64, 1, false, &[]));
     let deflated = |payload| Load::Echo { connections: 100, size: 1024, window: 1, payload };
     let broadcast = |payload, size, by| Load::FanOut { connections: 1000, size, payload, under_way: 2, by };
     let fan_out = |payload, size| broadcast(payload, size, By::Pg);
@@ -191,12 +192,11 @@ pub fn table(idle: usize) -> Vec<Row> {
             judged: 1,
         });
     }
+    let small = |connections| Load::Echo { connections, size: 64, window: 1, payload: Payload::Plain };
     for (name, title, load) in [
-        (
-            "64",
-            "Echo, 64 B, 100 connections",
-            Load::Echo { connections: 100, size: 64, window: 1, payload: Payload::Plain },
-        ),
+        ("64", "Echo, 64 B, 100 connections", small(100)),
+        ("64-1000", "Echo, 64 B, 1000 connections", small(1000)),
+        ("64-10000", "Echo, 64 B, 10000 connections", small(10_000)),
         ("deflate", "Echo, deflated 1 KiB JSON, 100 connections", deflated(Payload::Deflated)),
         ("fanout", "Fan-out by pg, 200 B to 1,000", fan_out(Payload::Plain, 200)),
         ("broadcast-10k", "Broadcast by topic, 200 B to 10,000, one at a time", to_ten_thousand(By::Topic)),
