@@ -71,8 +71,8 @@ pub const ECHO_1K: &[Goal] = &[
     at_most(Measure::VmCpu, 0.20).oldest_alone(),
     at_most(Measure::TotalCpu, 0.40).newest(0.35),
 ];
-/// An echo of 16 KiB.
-pub const ECHO_16K: &[Goal] = &[
+/// An echo of 16 KiB or 64 KiB.
+pub const ECHO_LARGE: &[Goal] = &[
     at_least(Measure::Rate, 8.0).newest(3.0),
     at_most(Measure::VmCpu, 0.08).oldest_alone(),
     at_most(Measure::TotalCpu, 0.10).newest(0.30),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::goal::{
-    BROADCAST, BROADCAST_DEFLATE, BROADCAST_LAST, ECHO_1K, ECHO_16K, ECHO_64, ECHO_DEFLATE, Goal, IDLE, IDLE_LAZY,
+    BROADCAST, BROADCAST_DEFLATE, BROADCAST_LAST, ECHO_1K, ECHO_64, ECHO_DEFLATE, ECHO_LARGE, Goal, IDLE, IDLE_LAZY,
     ROOMS, TLS_16K, TLS_CONNECT, TLS_IDLE, TLS_SMALL, WAITING, at_least, at_most,
 };
 use crate::load::{Beside, By, Load, Payload, Trouble};
@@ -53,8 +53,9 @@ pub fn table(idle: usize) -> Vec<Row> {
         echo(100, 64, 16, true, &[]),
         echo(100, 1024, 1, true, ECHO_1K),
         echo(100, 1024, 16, false, &[]),
-        echo(100, 16384, 1, true, ECHO_16K),
+        echo(100, 16384, 1, true, ECHO_LARGE),
         echo(100, 16384, 16, false, &[]),
+        echo(100, 65536, 1, true, ECHO_LARGE),
     ];
     for size in [64, 1024, 16384] {
         for window in [1, 16] {
@@ -211,7 +212,7 @@ pub fn table(idle: usize) -> Vec<Row> {
             judged: 1,
         });
     }
-    for size in [64, 1024, 16384] {
+    for size in [64, 1024, 16384, 65536] {
         let load = Load::Echo { connections: 100, size, window: 1, payload: Payload::Plain };
         rows.push(Row {
             name: format!("engine-{}", short(size)),
