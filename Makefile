@@ -126,6 +126,7 @@ test-tls: build
 test-http2: build
 	OUTRIDER_TEST_HTTP2=true rebar3 ct --dir test/both \
 		--suite ws_callbacks_SUITE,ws_close_SUITE,ws_deflate_SUITE,ws_handshake_SUITE,ws_lazy_SUITE,ws_process_SUITE,ws_sys_SUITE
+	OUTRIDER_TEST_HTTP2=true rebar3 ct --suite test/own/outrider_lazy_SUITE
 	OUTRIDER_TEST_HTTP2=true OUTRIDER_TEST_SERVERS=outrider rebar3 ct --dir test/both \
 		--suite http_body_SUITE,http_chain_SUITE,http_handlers_SUITE,http_process_SUITE,http_reply_SUITE,http_req_SUITE,http_stream_SUITE
 

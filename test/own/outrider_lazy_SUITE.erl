@@ -16,7 +16,7 @@
 -export([topics_without_lazy/1, bad_values_are_refused/1, one_that_is_too_large_begins_at_once/1]).
 -export([a_drain_sends_it_away_at_its_time/1, a_drain_sends_more_than_a_thousand_away_at_once/1]).
 -export([ none_is_lazy_while_the_listener_is_drained/1, the_listener_stops/1, the_sidecar_dies/1]).
--export([ten_thousand_messages_behind_the_handshake/1]).
+-export([ten_thousand_messages_behind_the_handshake/1, the_process_in_a_filtered_req_is_its_own/1]).
 -export([bytes_of_others_begin_nothing/1, stream_handlers_end_before_it_begins/1]).
 -export([init/3, data/4, info/3, terminate/3, early_error/5]).
 
@@ -118,16 +118,16 @@ its_process_is_as_any_other(Config) ->
         probe:note(Probe, {around, [
             {trap_exit, process_info(self(), trap_exit)}, {links, process_info(self(), links)},
             {parent, process_info(self(), parent)}, {ancestors, get('$ancestors')},
-            {dictionary, lists:sort([Key || {Key, _} <- get()])}, {priority, process_info(self(), priority)},
+            {dictionary, lists:sort([Key || {Key, _} <- get()])}, {priority, process_info(self(), priority)}, {monitors, process_info(self(), monitors)},
             {monitored, lists:sort(element(2, process_info(self(), monitored_by)))},
             {label, get('$process_label')}
         ]}),
         {[], State}
     end,
-    Server = #{ref := Ref, probe := Probe} = own_case:listen(proplists:get_value(listener, Config), #{routes => [
+    Server = #{ref := Ref, probe := Probe} = listen_with(Config, [
         {"/lazy", ws_script_h, (script(#{lazy => true}))#{websocket_init => Around}},
         {"/lazy/not", ws_script_h, (script(#{}))#{websocket_init => Around}}
-    ]}),
+    ]),
     _ = [ask(ws_client:open_at(Server, Path), <<"a">>) || Path <- ["/lazy", "/lazy/not"]],
     [Lazy, Eager] = [without_label(Info) || {around, Info} <- probe:calls(Probe)],
     [] = [{A, B} || {A, B} <- lists:zip(Lazy, Eager), A =/= B],
@@ -226,14 +226,14 @@ two_who_wake_it_at_once_find_one_process(Config) ->
 
 %% Whoever has always had a process gets the message; nobody else.
 who_cannot_be_woken(Config) ->
-    Server = #{ref := Ref, probe := Probe} = own_case:listen(proplists:get_value(listener, Config), #{routes => [
+    Server = #{ref := Ref, probe := Probe} = listen_with(Config, [
         {"/eager", ws_script_h, script(#{})}, {"/lazy", ws_script_h, script(#{lazy => true})},
         {"/http", http_script_h, #{init => fun(Req, #{probe := Probe} = State) ->
             probe:note(Probe, {id, outrider:id(Req)}),
             go_on = probe:await(Probe, go_on),
             {ok, cowboy_req:reply(204, Req), State}
         end}}
-    ]}),
+    ]),
     Eager = ws_client:open_at(Server, "/eager"),
     {Sidecar, Number} = Id = id(Ref),
     ok = outrider:wake(Id, {say, <<"hello">>, 1}),
@@ -386,10 +386,10 @@ topics_without_lazy(Config) ->
     [websocket_init] = probe:calls(Probe).
 
 bad_values_are_refused(Config) ->
-    #{ref := Ref} = Server = own_case:listen(proplists:get_value(listener, Config), #{routes => [
+    #{ref := Ref} = Server = listen_with(Config, [
         {["/", integer_to_list(N)], ws_script_h, script(Options)}
      || {N, Options} <- bad_values()
-    ]}),
+    ]),
     _ = [begin
         Socket = http_client:connect(Server),
         ok = http_client:send(Socket, ws_client:handshake(["/", integer_to_list(N)])),
@@ -488,6 +488,16 @@ ten_thousand_messages_behind_the_handshake(Config) ->
     Messages = ws_client:recv(Socket, 10000),
     [websocket_init] = probe:calls(Probe).
 
+the_process_in_a_filtered_req_is_its_own(Config) ->
+    Server = #{probe := Probe} = listen(Config, #{req_filter => fun(Req) -> maps:with([pid, path], Req) end}, #{partial_req => true}),
+    Socket = ws_client:open(Server),
+    ask(Socket, <<"a">>),
+    Pid = probe:process(Probe),
+    ok = ws_client:send(Socket, close),
+    close = ws_client:recv(Socket),
+    {exit, normal} = probe:await_exit(Probe),
+    [#{pid := Pid, path := <<"/">>}] = [Req || {req, Req} <- probe:calls(Probe)].
+
 %% A sidecar that is somebody else's brings what it has not been given.
 bytes_of_others_begin_nothing(Config) ->
     Server = #{ref := Ref, probe := Probe} = listen(Config, #{}),
@@ -505,9 +515,8 @@ bytes_of_others_begin_nothing(Config) ->
 
 %% What it says at once waits for them.
 stream_handlers_end_before_it_begins(Config) ->
-    Server = #{probe := Probe} = own_case:listen(proplists:get_value(listener, Config), #{
-        routes => [{"/", ws_script_h, script(#{lazy => true})}],
-        protocol => #{stream_handlers => [?MODULE, cowboy_stream_h], enable_connect_protocol => true}
+    Server = #{probe := Probe} = listen_with(Config, [{"/", ws_script_h, script(#{lazy => true})}], #{}, #{
+        stream_handlers => [?MODULE, cowboy_stream_h]
     }),
     Socket = http_client:connect(Server),
     ok = http_client:send(Socket, [ws_client:handshake("/"), ws_client:bytes({text, <<"a">>})]),
@@ -551,8 +560,16 @@ listen(Config, Options, Script) ->
 
 listen(Config, Options, Script, Transport) ->
     Handler = maps:merge(script(maps:merge(#{lazy => true}, Options)), Script),
-    own_case:listen(proplists:get_value(listener, Config), #{routes => [{"/[...]", ws_script_h, Handler}], transport => Transport,
-        protocol => #{enable_connect_protocol => true}}).
+    listen_with(Config, [{"/[...]", ws_script_h, Handler}], Transport, #{}).
+
+listen_with(Config, Routes) ->
+    listen_with(Config, Routes, #{}, #{}).
+
+%% Over HTTP/2, too.
+listen_with(Config, Routes, Transport, Protocol) ->
+    own_case:listen(proplists:get_value(listener, Config), #{
+        routes => Routes, transport => Transport, protocol => Protocol#{enable_connect_protocol => true}
+    }).
 
 script(Options) ->
     #{
