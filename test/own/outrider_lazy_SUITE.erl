@@ -71,35 +71,40 @@ an_incomplete_message_begins_nothing(Config) ->
     {text, <<"not yet">>} = ws_client:recv(Socket).
 
 whoever_ends_it_before_it_begins_no_callback_is_called(Config) ->
-    Server = #{ref := Ref, probe := Probe} = listen(Config, #{idle_timeout => 1000, ping_interval => 100, pong_timeout => 200, max_frame_size => 100}),
+    Route = fun(Path, Options) -> {Path, ws_script_h, script(Options#{lazy => true})} end,
+    Server = #{ref := Ref, probe := Probe} = listen_with(Config, [
+        Route("/idle/[...]", #{idle_timeout => 300}), Route("/silent/[...]", #{ping_interval => 100, pong_timeout => 200}),
+        Route("/[...]", #{max_frame_size => 100})
+    ]),
+    Rows = [
+        {"/1", remote, [close], fun(Socket) -> ws_client:send(Socket, close) end},
+        {"/2", {remote, 4321}, [{close, 4321, <<>>}], fun(Socket) -> ws_client:send(Socket, {close, 4321, <<"bye">>}) end},
+        {"/3", {error, badframe}, [{close, 1002, <<>>}], fun(Socket) -> ws_client:send(Socket, {raw, <<16#ff, 0>>}) end},
+        {"/4", {error, badencoding}, [{close, 1007, <<>>}], fun(Socket) -> ws_client:send(Socket, {text, <<255>>}) end},
+        {"/5", {error, badsize}, [{close, 1009, <<>>}], fun(Socket) -> ws_client:send(Socket, {text, <<0:808>>}) end},
+        {"/6", {stop, 4000}, [{close, 4000, <<"go">>}], fun(_) -> ok = outrider:kick(id(Ref), 4000, <<"go">>) end},
+        {"/7", {error, closed}, [], fun http_client:close/1},
+        {"/idle/8", timeout, [{close, 1000, <<>>}], fun(_) -> ok end},
+        {"/silent/9", timeout, [{close, 1001, <<>>}], fun(_) -> ok end}
+    ],
     _ = [begin
-        Socket = ws_client:open(Server),
-        _ = Act(Socket, Ref),
-        {Reason, Frames} = {Reason, [Frame || Frame <- ws_client:recv_all(Socket), Frame =/= closed, not is_ping(Frame)]},
-        ok = http_client:close(Socket),
-        [#{reason := Reason, pid := undefined}] = something(fun() -> [C || C <- outrider:connections(Ref, closed()), is_of(C, Reason)] end)
-    end || {Reason, Frames, Act} <- [
-        {remote, [close], fun(Socket, _) -> ws_client:send(Socket, close) end},
-        {{remote, 4321}, [{close, 4321, <<>>}], fun(Socket, _) -> ws_client:send(Socket, {close, 4321, <<"bye">>}) end},
-        {{error, badframe}, [{close, 1002, <<>>}], fun(Socket, _) -> ws_client:send(Socket, {raw, <<16#ff, 0>>}) end},
-        {{error, badencoding}, [{close, 1007, <<>>}], fun(Socket, _) -> ws_client:send(Socket, {text, <<255>>}) end},
-        {{error, badsize}, [{close, 1009, <<>>}], fun(Socket, _) -> ws_client:send(Socket, {text, <<0:808>>}) end},
-        {{stop, 4000}, [{close, 4000, <<"go">>}], fun(_, _) -> ok = outrider:kick(id(Ref), 4000, <<"go">>) end},
-        {timeout, [{close, 1001, <<>>}], fun(_, _) -> ok end}
-    ]],
-    Gone = ws_client:open(Server),
-    ok = http_client:close(Gone),
-    [_] = something(fun() -> [C || #{reason := {error, closed}} = C <- outrider:connections(Ref, closed())] end),
+        Socket = ws_client:open_at(Server, Path),
+        _ = Act(Socket),
+        Reason =:= {error, closed} orelse
+            ({Path, Frames} = {Path, [Frame || Frame <- ws_client:recv_all(Socket), Frame =/= closed, not is_ping(Frame)]}),
+        [#{reason := Reason, pid := undefined}] =
+            something(fun() -> outrider:connections(Ref, #{filter => #{state => closed, path => Path}}) end),
+        until(fun() -> outrider:connections(Ref) =:= [] end)
+    end || {Path, Reason, Frames, Act} <- Rows],
     until(fun() -> websockets(Ref) =:= 0 end),
     [] = probe:calls(Probe),
-    #{closes_by_client := #{1005 := 1, 1006 := 1, '4xxx' := 1}, closes_by_server := #{1001 := 1, 1002 := 1, 1007 := 1, 1009 := 1, '4xxx' := 1}} =
-        metrics(Ref).
+    #{
+        closes_by_client := #{1005 := 1, 1006 := 1, '4xxx' := 1},
+        closes_by_server := #{1000 := 1, 1001 := 1, 1002 := 1, 1007 := 1, 1009 := 1, '4xxx' := 1}
+    } = metrics(Ref).
 
 is_ping({ping, _}) -> true;
 is_ping(_) -> false.
-
-is_of(#{reason := Reason}, Reason) -> true;
-is_of(_, _) -> false.
 
 a_client_that_answers_pings_stays(Config) ->
     Server = #{ref := Ref, probe := Probe} = listen(Config, #{idle_timeout => 60000, ping_interval => 100, pong_timeout => 5000}),
@@ -420,7 +425,7 @@ a_drain_sends_it_away_at_its_time(Config) ->
     Begun = [ws_client:open(Server) || _ <- lists:seq(1, 10)],
     _ = [ask(Socket, <<"a">>) || Socket <- Begun],
     Self = self(),
-    _ = spawn_link(fun() -> Self ! {drained, outrider:drain(Ref, #{over => 1500, timeout => 30000, code => 4001})} end),
+    _ = spawn_link(fun() -> Self ! {drained, outrider:drain(Ref, #{over => 5000, timeout => 60000, code => 4001})} end),
     %% When the first has gone there are others.
     until(fun() -> Left = websockets(Ref), Left > 0 andalso Left < 30 end),
     #{drain := #{closed := Closed, remaining := Remaining}} = outrider:info(Ref),
@@ -595,9 +600,6 @@ ask(Socket, Text) ->
 id(Ref) ->
     [#{id := Id}] = outrider:connections(Ref),
     Id.
-
-closed() ->
-    #{filter => #{state => closed}, limit => 1000}.
 
 %% As its sidecar counts them.
 websockets(Ref) ->
