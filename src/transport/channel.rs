@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use super::plain::Endpoint;
+use super::plain::{Endpoint, Queue};
 use super::poller::{Poller, Readiness};
 use super::socket::Socket;
 use super::{line, scratch, within};
@@ -101,6 +101,14 @@ impl Channel {
     /// As [`Socket::unsent`].
     pub fn unsent(&self) -> Option<u64> {
         either!(self, c => c.unsent())
+    }
+
+    /// How far the kernel has come with what it was given, by way of any stream of the connection. `None` where it does not say.
+    pub fn queue(&self) -> Option<Queue> {
+        match self {
+            Self::Socket(socket) => socket.queue(),
+            Self::Stream(stream) => stream.queue(),
+        }
     }
 
     /// As [`Socket::give_up_after`]; a stream's connection may have others, which answer.

@@ -17,7 +17,7 @@ pub mod tls;
 
 pub use channel::Channel;
 pub use listener::Listener;
-pub use plain::{Endpoint, Plain};
+pub use plain::{Endpoint, Plain, Queue};
 pub use socket::Socket;
 
 use std::time::Duration;

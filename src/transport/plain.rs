@@ -56,6 +56,15 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// How far the kernel has come with the bytes that it was given for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// The client's side has acknowledged so many of all.
+    pub acknowledged: u64,
+    /// And so many behind them not.
+    pub unsent: u64,
+}
+
 macro_rules! either {
     ($self:expr, $socket:ident => $call:expr, $polled:ident => $else:expr) => {
         match $self {
@@ -131,6 +140,37 @@ impl Plain {
         // SIOCOUTQ, which is TIOCOUTQ).
         let unsent = unsafe { ioctl(self, Getter::<{ libc::TIOCOUTQ as Opcode }, libc::c_int>::new()) };
         unsent.ok()?.try_into().ok()
+    }
+
+    /// How far the kernel has come. `None` where it does not say. System calls.
+    pub fn queue(&self) -> Option<Queue> {
+        // In this order: what is acknowledged between the two calls is missing in the sum, never too much in it.
+        let acknowledged = self.acknowledged()?;
+        Some(Queue { acknowledged, unsent: self.unsent()? })
+    }
+
+    /// Bytes that the client's side has acknowledged so far. `None` where the kernel does not say: only Linux does, of TCP. A system
+    /// call.
+    #[cfg_attr(target_os = "linux", expect(unsafe_code, reason = "no safe crate has this option"))]
+    fn acknowledged(&self) -> Option<u64> {
+        #[cfg(target_os = "linux")]
+        {
+            use std::os::fd::AsRawFd;
+            /// Where `tcpi_bytes_acked` ends in the kernel's structure (linux/tcp.h), of which it writes as much as it is asked for.
+            const END: usize = 128;
+            let mut info = [0; END];
+            let mut length = END as libc::socklen_t;
+            // SAFETY: the call writes `length` bytes at most to `info`, which has as many, and to `length`; both live until it returns.
+            let failed = unsafe {
+                let (info, length) = (info.as_mut_ptr().cast(), &raw mut length);
+                libc::getsockopt(self.as_fd().as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info, length) != 0
+            };
+            (!failed && length as usize == END)
+                .then(|| info.last_chunk().map(|bytes| u64::from_ne_bytes(*bytes)))
+                .flatten()
+        }
+        #[cfg(not(target_os = "linux"))]
+        None
     }
 
     /// Has the kernel give up a client that acknowledges nothing for so long (TCP_USER_TIMEOUT), where it can.

@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::plain::{Endpoint, Plain};
+use super::plain::{Endpoint, Plain, Queue};
 use super::poller::{Poller, Readiness};
 use super::{scratch, tls, within};
 
@@ -107,6 +107,11 @@ impl Socket {
     /// the kernel does not say. A system call.
     pub fn unsent(&self) -> Option<u64> {
         self.plain().unsent()
+    }
+
+    /// As [`Plain::queue`].
+    pub fn queue(&self) -> Option<Queue> {
+        self.plain().queue()
     }
 
     /// Has the kernel give up a client that acknowledges nothing for so long (TCP_USER_TIMEOUT), for one that does not answer: its

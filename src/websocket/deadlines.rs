@@ -80,7 +80,7 @@ impl Websocket {
         let timeout = keepalive.timeout();
         match keepalive.due(state.received.instant(), now) {
             Due::Ping if self.writable(state) == 0 => {
-                state.ping(now);
+                state.ping(self.socket.borrow().queue(), now);
                 if state.out.is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             }
             Due::Silent if !self.is_excused(state) => {
@@ -101,9 +101,11 @@ impl Websocket {
     pub(super) fn is_excused(&self, state: &mut Session) -> bool {
         if state.reading(self.streams.options.window) && !self.streams.app.is_congested() {
             // The event loop may be about to say that there is something.
-            let is_excused = !state.spared && self.socket.borrow().has_news();
-            state.spared = is_excused;
-            return is_excused;
+            let socket = self.socket.borrow();
+            let is_spared = !state.spared && socket.has_news();
+            state.spared = is_spared;
+            return is_spared
+                || state.keepalive.as_mut().is_some_and(|keepalive| keepalive.has_taken(|| socket.queue()));
         }
         // It is not read. Its system says whether it has got the ping; where much waits for it, that is `send_timeout`'s to judge.
         state.stall.is_some() || self.socket.borrow().unsent().is_none_or(|unsent| unsent == 0)

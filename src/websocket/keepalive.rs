@@ -1,7 +1,7 @@
 //! When a client is pinged, and whether it has answered (RFC 6455, 5.5.2). No socket: the time comes in, deadlines go out.
 //!
 //! Any byte of the client is a sign of life: a pong stands behind what the client is sending, and a slow network may take long
-//! for that. Only a pong of ours says how long the way there and back takes. One ping is on its way at most.
+//! for that. So is, where a ping stands behind other bytes in the kernel's queue, that the client takes some of them. Only a pong of ours says how long the way there and back takes. One ping is on its way at most.
 //!
 //! Pings are spread: the first comes at some moment of the first interval, the others an interval after that each. Our pongs are
 //! known by their payload: four bytes that are this WebSocket's own, and the ping's number.
@@ -10,6 +10,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::transport::Queue;
 
 /// The payload of a ping of ours.
 pub type Payload = [u8; 8];
@@ -27,8 +29,19 @@ pub struct Keepalive {
     sent: Option<Instant>,
     number: u32,
     tag: u32,
+    /// What the last ping stands behind, until the client's side has all of it.
+    behind: Option<Behind>,
     /// Of the last ping that was answered.
     round_trip: Option<Duration>,
+}
+
+/// Bytes that the kernel had for the client before a ping.
+#[derive(Debug)]
+struct Behind {
+    /// How many the client's side has acknowledged, at the last look.
+    acknowledged: u64,
+    /// How many it has when it has all of them.
+    end: u64,
 }
 
 /// What is to be done at a deadline.
@@ -54,6 +67,7 @@ impl Keepalive {
             asked: None,
             sent: None,
             number: 0,
+            behind: None,
             tag: random as u32,
             round_trip: None,
         })
@@ -95,12 +109,22 @@ impl Keepalive {
         Due::Ping
     }
 
-    /// The next ping, which is sent now.
-    pub fn ping(&mut self, now: Instant) -> Payload {
+    /// The next ping, which is sent now, behind what the kernel has for the client.
+    pub fn ping(&mut self, queue: Option<Queue>, now: Instant) -> Payload {
+        let behind = |Queue { acknowledged, unsent }| Behind { acknowledged, end: acknowledged + unsent };
+        self.behind = queue.filter(|queue| queue.unsent > 0).map(behind);
         self.number = self.number.wrapping_add(1);
         self.asked = Some(now);
         self.sent = Some(now);
         self.payload()
+    }
+
+    /// Whether the last ping still stood behind other bytes when this was looked at last, and the client has taken some of them since.
+    pub fn has_taken(&mut self, queue: impl FnOnce() -> Option<Queue>) -> bool {
+        let Some(Behind { acknowledged: before, end }) = self.behind.take() else { return false };
+        let Some(Queue { acknowledged, .. }) = queue() else { return false };
+        self.behind = (acknowledged < end).then_some(Behind { acknowledged, end });
+        acknowledged > before
     }
 
     /// It is not the client's fault that nothing was received: it has the time once more.
@@ -139,7 +163,7 @@ mod tests {
         assert!(first >= start && first <= start + SECOND * 10);
         assert_eq!(keepalive.due(start, first - Duration::from_nanos(1)), Due::Nothing);
         assert_eq!(keepalive.due(start, first), Due::Ping);
-        let payload = keepalive.ping(first);
+        let payload = keepalive.ping(None, first);
         (keepalive, first, payload)
     }
 
@@ -193,12 +217,26 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_takes_what_stands_before_the_ping_has_its_time_once_more_each_time_and_once_behind_it() {
+        let (mut keepalive, first, _) = pinged();
+        let at = |acknowledged| move || Some(Queue { acknowledged, unsent: 1 });
+        assert!(!keepalive.has_taken(at(9)), "nothing stood before it");
+        keepalive.ping(Some(Queue { acknowledged: 100, unsent: 0 }), first);
+        assert!(!keepalive.has_taken(at(101)), "nothing stood before it");
+        keepalive.ping(Some(Queue { acknowledged: 100, unsent: 50 }), first);
+        let looks = [(101, true), (101, false), (149, true), (150, true), (151, false)];
+        assert_eq!(looks.map(|(acknowledged, _)| keepalive.has_taken(at(acknowledged))), looks.map(|(_, taken)| taken));
+        keepalive.ping(Some(Queue { acknowledged: 100, unsent: 50 }), first);
+        assert!(!keepalive.has_taken(|| None), "the kernel does not say");
+    }
+
+    #[test]
     fn only_pongs_that_carry_a_ping_of_ours_are_ours_and_only_the_last_ping_is_timed() {
         let (mut keepalive, first, payload) = pinged();
         for other in [&b""[..], b"1234567", b"12345678", b"123456789", &payload[..7], &payload[1..]] {
             assert_eq!(keepalive.answers(other, first), None);
         }
-        let next = keepalive.ping(first + SECOND);
+        let next = keepalive.ping(None, first + SECOND);
         assert_ne!(payload, next);
         assert_eq!(keepalive.answers(&payload, first + SECOND * 2), Some(None), "late");
         assert_eq!(keepalive.answers(&next, first + SECOND * 2), Some(Some(SECOND)));

@@ -25,6 +25,7 @@ use crate::metrics::{Limit, Opcode, Side, count, reached};
 use crate::port::message::{Command, OVERHEAD, OnBacklog, PONG_TIMEOUT, SetOptions, Traffic, WebsocketOptions};
 use crate::streams::moment::Moment;
 use crate::streams::status::End;
+use crate::transport::Queue;
 use crate::transport::stall::Stall;
 use crate::ws::{self, Decoder, Encoder, Kept};
 
@@ -246,12 +247,13 @@ impl Session {
     }
 
     /// Appends a ping of ours, if one can stand here: where nothing else waits for the client, and no frame is incomplete.
-    pub fn ping(&mut self, now: Instant) {
+    /// `queue` is what the kernel has for the client.
+    pub fn ping(&mut self, queue: Option<Queue>, now: Instant) {
         if let Some(keepalive) = &mut self.keepalive
             && self.out.is_empty()
             && !self.encoder.is_within_frame()
         {
-            let payload = keepalive.ping(now);
+            let payload = keepalive.ping(queue, now);
             sent(&mut self.traffic, Opcode::Ping, payload.len() as u64);
             self.encoder.ping(&payload, self.out.own(0));
         }

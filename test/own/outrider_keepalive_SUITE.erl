@@ -10,6 +10,8 @@
 -export([pongs_that_are_not_ours_are_the_handlers/1]).
 -export([pings_can_be_switched_on_and_off/1, the_time_to_answer_can_be_changed/1]).
 -export([a_client_that_is_not_read_and_has_its_pings_is_kept/1, a_client_with_a_backlog_gets_no_pings/1]).
+-export([a_client_that_reads_slowly_what_stands_before_its_ping_is_kept/1]).
+-export([a_client_that_does_not_read_what_stands_before_its_ping_ends/1]).
 -export([no_ping_stands_within_a_frame/1, bad_values_are_refused/1]).
 
 -define(QUICK, #{ping_interval => 100, pong_timeout => 300}).
@@ -18,7 +20,10 @@
 
 %% A tunnel takes what its client does not, pings too.
 all() ->
-    same_test:cases(?MODULE) -- same_test:not_over_tls([a_client_with_a_backlog_gets_no_pings]).
+    same_test:cases(?MODULE) -- same_test:not_over_tls([
+        a_client_with_a_backlog_gets_no_pings, a_client_that_reads_slowly_what_stands_before_its_ping_is_kept,
+        a_client_that_does_not_read_what_stands_before_its_ping_ends
+    ]).
 
 init_per_testcase(Case, Config) ->
     [{listener, Case} | Config].
@@ -141,6 +146,20 @@ a_client_with_a_backlog_gets_no_pings(Config) ->
     true = length(Frames) < 5,
     _ = answer(Socket).
 
+%% The ping waits in the server's system behind a message, for longer than the client has time to answer.
+a_client_that_reads_slowly_what_stands_before_its_ping_is_kept(Config) ->
+    {Socket, Probe, Size} = behind_a_message(Config),
+    Began = erlang:monotonic_time(millisecond),
+    ok = slowly(Socket, Size),
+    true = erlang:monotonic_time(millisecond) - Began > 4000,
+    _ = answer(Socket),
+    ends_normally(Socket),
+    [websocket_init, {websocket_handle, _}, {terminate, {remote, 1000, <<>>}}, {exit, normal}] = calls_to_the_end(Probe).
+
+a_client_that_does_not_read_what_stands_before_its_ping_ends(Config) ->
+    {_, Probe, _} = behind_a_message(Config),
+    [websocket_init, {websocket_handle, _}, {terminate, timeout}, {exit, normal}] = calls_to_the_end(Probe).
+
 no_ping_stands_within_a_frame(Config) ->
     Server = #{probe := Probe} = listen(Config, ?QUICK),
     Socket = ws_client:open(Server),
@@ -182,6 +201,24 @@ listen(Config, Options) ->
         websocket_info => fun({command, Command}, State) -> {[Command], State} end
     },
     own_case:listen(Case, #{routes => [{"/", ws_script_h, Script}]}).
+
+%% A client whose system takes a few KiB, and that is sent a message of so many bytes, and then pings.
+behind_a_message(Config) ->
+    Case = proplists:get_value(listener, Config),
+    Large = {binary, binary:copy(<<"x">>, 300000)},
+    Server = #{probe := Probe} = own_case:listen(Case, #{routes => [{"/", ws_script_h, #{websocket_handle => fun(_, State) ->
+        {[Large, {set_options, #{ping_interval => 100, pong_timeout => 2000}}], State}
+    end}}]}),
+    Socket = http_client:connect(Server, [{recbuf, 4096}]),
+    #{status := 101} = ws_client:upgrade(Socket, []),
+    ok = ws_client:send(Socket, {text, <<"go">>}),
+    {Socket, Probe, byte_size(iolist_to_binary(cow_ws:frame(Large, #{})))}.
+
+slowly(_, 0) ->
+    ok;
+slowly(Socket, Left) ->
+    {ok, Bytes} = gen_tcp:recv(Socket, min(Left, 4000), 10000),
+    receive after 75 -> slowly(Socket, Left - byte_size(Bytes)) end.
 
 %% Waits for a ping, and answers it.
 answer(Socket) ->

@@ -24,7 +24,7 @@ use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 use super::output::Output;
-use super::plain::Endpoint;
+use super::plain::{Endpoint, Queue};
 use super::socket::Socket;
 use super::{scratch, within};
 use crate::metrics::{Limit, reached};
@@ -223,6 +223,11 @@ impl Line {
     /// As [`Socket::endpoints`].
     fn endpoints(&self) -> io::Result<(Endpoint, Endpoint)> {
         self.socket.borrow().endpoints()
+    }
+
+    /// As [`super::Channel::queue`].
+    fn queue(&self) -> Option<Queue> {
+        self.socket.borrow().queue()
     }
 
     /// What the client has not taken where [`Handed::poll_room`] is what a stream waits for.

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 
 use super::Line;
-use crate::transport::Endpoint;
+use crate::transport::{Endpoint, Queue};
 
 /// The sending half.
 pub struct Sender {
@@ -188,6 +188,11 @@ impl Stream {
 
     pub fn unsent(&self) -> Option<u64> {
         self.sender.unsent()
+    }
+
+    /// As [`super::super::Channel::queue`], of its connection.
+    pub fn queue(&self) -> Option<Queue> {
+        self.sender.line.queue()
     }
 
     fn lost(&self, error: &h2::Error) -> io::Error {
