@@ -1,6 +1,6 @@
 """A release of examples/chat, from what a Hex package holds and a packaged sidecar, without Cargo: built, put into a root that
-has nothing but what Erlang's runtime is linked with and the tools of the start script, started as a daemon, upgraded by a
-second release while a client is connected, and stopped.
+has nothing but what Erlang's runtime is linked with and the tools of the start script, started as a daemon, looked at by its start
+script, upgraded by a second release while a client is connected, and stopped.
 """
 
 import os
@@ -124,10 +124,10 @@ def machine(root):
 def test_a_release_runs_as_a_daemon_in_an_empty_root_is_upgraded_and_stops(releases, root, machine):
     inside = [*machine, "chroot", root, "/bin/sh", "-c", 'export PATH=/bin HOME=/tmp; cd /; exec "$@"', "sh"]
 
-    def chat(*arguments):
+    def chat(*arguments, environment="NOTHING="):
         # To a file: a pipe would stay open as long as the daemon.
         with tempfile.TemporaryFile("w+") as said:
-            command = [*inside, "/chat/bin/chat", *arguments]
+            command = [*inside, "/bin/sh", "-c", 'export "$1"; shift; exec "$@"', "sh", environment, "/chat/bin/chat", *arguments]
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=120)
             said.seek(0)
             return done.returncode, said.read()
@@ -149,6 +149,14 @@ def test_a_release_runs_as_a_daemon_in_an_empty_root_is_upgraded_and_stops(relea
     assert client.stdout.readline() == "here\tme\n"
     client.stdin.write("one\n")
     assert client.stdout.readline() == "said\tme\tone\n"
+
+    # As docs/operations.md has it, "The same on a terminal".
+    for pages, look in (1, ["rpc", "outrider_top", "print"]), (2, ["eval", "outrider_top:start(#{count => 2})."]):
+        status, said = chat(*look, environment="USE_NODETOOL=1")
+        assert status == 0, said
+        assert said.count("== chat  running  0.0.0.0:8080\n") == pages, said
+        assert len(re.findall(r"^websockets 1,", said, re.MULTILINE)) == pages, said
+        assert len(re.findall(r" 127\.0\.0\.1:\d+ /rooms/test$", said, re.MULTILINE)) == pages, said
 
     shutil.copy(releases[1], root / "chat/releases/chat-0.2.0.tar.gz")
     status, said = chat("upgrade", "0.2.0")
