@@ -45,12 +45,14 @@ pub struct Session {
     kept: Vec<u8>,
     /// The client has said that no more will come (close_notify).
     ended: bool,
+    /// Why there is nothing more to be had: rustls, which panics if it is asked in the middle of a message, is not asked again.
+    failed: Option<Error>,
 }
 
 impl Session {
     /// A connection of which so much has been received.
     pub fn new(config: Arc<ServerConfig>, received: Vec<u8>) -> Result<Self, Error> {
-        Ok(Self { tls: UnbufferedServerConnection::new(config)?, kept: received, ended: false })
+        Ok(Self { tls: UnbufferedServerConnection::new(config)?, kept: received, ended: false, failed: None })
     }
 
     /// The handshake is not over.
@@ -104,6 +106,7 @@ impl Session {
     /// Uses up what was received: `buffer[RECORD..end]`, as [`Session::lay`] has begun it. Plaintext is then at the front of the
     /// buffer; how much is said. What is to be sent in answer, an alert too where it fails, is appended to `out`.
     pub fn receive(&mut self, buffer: &mut [u8], end: usize, out: &mut Vec<u8>) -> Result<usize, Error> {
+        self.works()?;
         let (mut at, mut plain) = (RECORD, 0);
         loop {
             let (front, received) = buffer[..end].split_at_mut(at);
@@ -111,7 +114,7 @@ impl Session {
             let goes_on = match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
-                        let record = record?;
+                        let record = record.inspect_err(|error| self.failed = Some(error.clone()))?;
                         front[plain..plain + record.payload.len()].copy_from_slice(record.payload);
                         plain += record.payload.len();
                         discard += record.discard;
@@ -134,6 +137,7 @@ impl Session {
                 Err(error) => {
                     self.kept = Vec::new();
                     self.take_alert(out);
+                    self.failed = Some(error.clone());
                     return Err(error);
                 }
             };
@@ -166,11 +170,12 @@ impl Session {
         out: &mut [u8],
         mut write: impl FnMut(&mut WriteTraffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<usize, Error> {
+        self.works()?;
         let mut written = 0;
         loop {
             // What is kept is shown again, since a handshake message in it is known by its place.
             let UnbufferedStatus { discard, state } = self.tls.process_tls_records(&mut self.kept);
-            let done = match state? {
+            let done = match state.inspect_err(|error| self.failed = Some(error.clone()))? {
                 ConnectionState::WriteTraffic(mut traffic) => {
                     let n = write(&mut traffic, &mut out[written..]);
                     written += n.map_err(|error| Error::General(error.to_string()))?;
@@ -196,6 +201,10 @@ impl Session {
                 return Ok(written);
             }
         }
+    }
+
+    fn works(&self) -> Result<(), Error> {
+        self.failed.clone().map_or(Ok(()), Err)
     }
 
     /// An alert that is due, before the connection is given up.

@@ -248,3 +248,18 @@ fn an_endless_handshake_is_given_up() {
     }
     panic!("it has taken {} bytes", records.len());
 }
+
+/// rustls knows the beginning of a handshake message by its place, which is gone with the failure.
+#[test]
+fn what_has_failed_in_the_middle_of_a_message_only_fails_again() {
+    let hello = [&[22, 3, 1, 0, 50, 1, 0, 1, 252, 3, 3][..], &[7; 44]].concat();
+    for rest in [&b"\x01\0\x0c\0\0\0\0\0\0"[..], b"\x17\x03\x03\0\x01x", b"\x15\x03\x03\0\x02\x02\x28"] {
+        for step in [1, 55, 4096] {
+            let (mut session, mut out) = (session(), Vec::new());
+            let error = give(&mut session, &[&hello, rest].concat(), step, &mut out).expect_err("is no handshake");
+            assert_eq!(give(&mut session, rest, step, &mut out), Err(error.clone()));
+            assert_eq!(session.end(&mut [0; sealed(0)]), Err(error.clone()));
+            assert_eq!(session.send(b"x", &mut [0; sealed(1)]), Err(error));
+        }
+    }
+}
