@@ -74,7 +74,7 @@ pub async fn answer(echo: Rc<Echo>, streams: Rc<Streams>, flushed_at_once: usize
 
 impl Application for Echo {
     /// Answers with 101 for a WebSocket, 426 for all others.
-    fn request(&self, stream: StreamId, head: &dyn Head) {
+    fn request(&self, stream: StreamId, head: &dyn Head, _before: StreamId) {
         let has = |name: &str, token: &str| {
             head.header(name).is_some_and(|value| {
                 String::from_utf8_lossy(&value).split(',').any(|word| word.trim().eq_ignore_ascii_case(token))

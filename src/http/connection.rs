@@ -12,6 +12,7 @@ use super::refused::Refusals;
 use super::request::ConnectionInfo;
 use super::wire::Wire;
 use crate::gate::Gate;
+use crate::port::message::StreamId;
 use crate::streams::Streams;
 
 /// How HTTP is spoken, by Cowboy's names; `None` is infinity.
@@ -61,6 +62,8 @@ pub struct Connection {
     /// Requests so far.
     pub(super) requests: Cell<u64>,
     pub(super) current: RefCell<Option<Rc<Exchange>>>,
+    /// The last exchange that has ended, until the application has been told of the next.
+    pub(super) before: Cell<StreamId>,
     /// The exchange that goes on, or has just ended, is the last.
     pub(super) last: Cell<bool>,
     /// A deadline that has passed, and what it was put off to.

@@ -101,6 +101,7 @@ pub async fn serve(
         info,
         requests: Cell::new(0),
         current: RefCell::new(None),
+        before: Cell::new(0),
         last: Cell::new(false),
         put_off: Cell::new(None),
         server,

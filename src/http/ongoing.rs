@@ -44,6 +44,7 @@ impl Drop for Ongoing {
     fn drop(&mut self) {
         let Self { connection, exchange } = self;
         connection.current.replace(None);
+        connection.before.set(exchange.id);
         let skip = connection.server.options.max_skip_body_length.unwrap_or(u64::MAX);
         if !connection.wire.borrow_mut().end_exchange(skip) {
             connection.last.set(true);

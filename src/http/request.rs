@@ -1,4 +1,4 @@
-//! A request's head as Cowboy's handlers see it: hyper's request, or h2's, in, the event's `Req` map out. Pure.
+//! A request's head as Cowboy's handlers see it: hyper's request, or h2's, in, the event's `Head` out. Pure.
 //!
 //! The rules are those of the manual of `cowboy_req`: the host is in lower case and without its port, the port is what
 //! the client named and not the one on which we listen, repeated headers are joined. `head/` has already refused what
@@ -185,42 +185,38 @@ impl Head for RequestHead {
     fn encode(&self, w: &mut TermWriter<'_>) {
         let (host, port) = self.host_and_port();
         let (path, query) = self.path_and_query();
+        let connection = &*self.connection;
+        w.tuple(15).integer(match self.parts.version {
+            Version::HTTP_10 => 10,
+            Version::HTTP_2 => 20,
+            _ => 11,
+        });
+        w.binary(self.parts.method.as_str().as_bytes());
+        w.binary(self.scheme().as_bytes());
+        w.binary(host.to_ascii_lowercase().as_bytes());
+        w.integer(u64::from(port));
+        w.binary(path);
+        w.binary(query);
+        self.encode_headers(w);
+        endpoint_term(w, &connection.peer);
+        endpoint_term(w, &connection.sock);
+        match &connection.cert {
+            Some(der) => w.binary(der),
+            None => w.nil(),
+        };
+        w.bool(self.has_body());
+        match self.body_length() {
+            Some(length) => w.integer(length),
+            None => w.nil(),
+        };
+        w.integer(self.number);
         let protocol = self.stream.as_ref().and_then(|stream| stream.protocol.as_deref());
-        w.map(14 + usize::from(self.connection.proxy_header.is_some()) + usize::from(protocol.is_some()));
+        w.map(usize::from(connection.proxy_header.is_some()) + usize::from(protocol.is_some()));
         if let Some(protocol) = protocol {
             w.atom("protocol").binary(protocol);
         }
-        if let Some(header) = &self.connection.proxy_header {
+        if let Some(header) = &connection.proxy_header {
             w.atom("proxy_header").binary(header);
         }
-        w.atom("method").binary(self.parts.method.as_str().as_bytes());
-        w.atom("version").atom(match self.parts.version {
-            Version::HTTP_10 => "HTTP/1.0",
-            Version::HTTP_2 => "HTTP/2",
-            _ => "HTTP/1.1",
-        });
-        w.atom("scheme").binary(self.scheme().as_bytes());
-        w.atom("host").binary(host.to_ascii_lowercase().as_bytes());
-        w.atom("port").integer(u64::from(port));
-        w.atom("path").binary(path);
-        w.atom("qs").binary(query);
-        w.atom("headers");
-        self.encode_headers(w);
-        w.atom("peer");
-        endpoint_term(w, &self.connection.peer);
-        w.atom("sock");
-        endpoint_term(w, &self.connection.sock);
-        w.atom("cert");
-        match &self.connection.cert {
-            Some(der) => w.binary(der),
-            None => w.atom("undefined"),
-        };
-        w.atom("has_body").bool(self.has_body());
-        w.atom("body_length");
-        match self.body_length() {
-            Some(length) => w.integer(length),
-            None => w.atom("undefined"),
-        };
-        w.atom("streamid").integer(self.number);
     }
 }

@@ -51,7 +51,7 @@ pub async fn answer(
         tokio::task::spawn_local(pump_body(Rc::clone(&server), exchange, body));
     }
     count(|metrics| metrics.requests.add(1));
-    server.streams.app.request(id, &head);
+    server.streams.app.request(id, &head, ongoing.connection.before.take());
 
     let (status, headers) = poll_fn(|cx| ongoing.poll_head(cx)).await;
     let (status, mut headers) = ongoing.sendable(status, headers)?;

@@ -1,6 +1,7 @@
 //! What the streams of one connection share, and how long it waits for its client.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -12,7 +13,7 @@ use super::options::Options;
 use crate::http::request::ConnectionInfo;
 use crate::http::{NEVER, Server};
 use crate::metrics::{Limit, reached};
-use crate::port::message;
+use crate::port::message::{self, StreamId};
 use crate::transport::line::Line;
 
 /// One connection, shared by its task and its streams.
@@ -23,6 +24,8 @@ pub struct Connection {
     pub line: Rc<Line>,
     /// Since when its client could have sent its settings, and taken ours.
     pub began: Cell<Instant>,
+    /// Streams that have ended, as many as go on at a time, until the application has been told of one more that begins.
+    pub over: RefCell<VecDeque<StreamId>>,
     /// It is to begin no other request.
     pub last: Cell<bool>,
     /// How its streams end if it ends before them.

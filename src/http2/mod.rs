@@ -57,6 +57,7 @@ pub async fn serve(
         options,
         info,
         began: Cell::new(Instant::now()),
+        over: RefCell::default(),
         last: Cell::new(false),
         end: RefCell::new(message::Reason::Socket("closed")),
         closed: Cell::default(),
@@ -176,7 +177,8 @@ impl Connection {
         // Before the port's writer is woken: what has come of the body leaves in the packet of the head.
         tokio::task::spawn_local(stream::run(Rc::clone(self), exchange, respond, body));
         count(|metrics| metrics.requests.add(1));
-        streams.app.request(id, &head);
+        let before = self.over.borrow_mut().pop_front().unwrap_or_default();
+        streams.app.request(id, &head, before);
         None
     }
 }

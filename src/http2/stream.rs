@@ -156,6 +156,9 @@ impl Drop for Ongoing {
     fn drop(&mut self) {
         let reason = || self.reason.take().unwrap_or(message::Reason::Socket("closed"));
         self.exchange.finish(&self.connection.server.streams, reason);
+        if !self.exchange.is_upgraded() {
+            self.connection.over.borrow_mut().push_back(self.exchange.id);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ pub trait Head {
     /// All values of a header, by its name in lower case, joined with commas.
     fn header(&self, name: &str) -> Option<Box<[u8]>>;
 
-    /// Appends the `Req` map, all keys but `ref` and `pid` (docs/port-protocol.md, "request").
+    /// Appends `Head` (docs/port-protocol.md, "request").
     fn encode(&self, w: &mut TermWriter<'_>);
 }
 
@@ -43,8 +43,8 @@ pub struct Seen<'a> {
 
 /// What there is to say to whoever answers. No call may carry out a command before it returns.
 pub trait Application {
-    /// The first event of a stream.
-    fn request(&self, stream: StreamId, head: &dyn Head);
+    /// The first event of a stream; `before` is one of the same connection that is over, of which this has not been said before, or 0.
+    fn request(&self, stream: StreamId, head: &dyn Head, before: StreamId);
 
     /// What a lazy handler begins with: the first event of its process.
     fn lazy(&self, _stream: StreamId, _bytes: &[u8]) {}
@@ -95,10 +95,11 @@ pub async fn ready(app: &dyn Application) {
 
 /// The VM: what there is to say becomes events of the port.
 impl Application for Port {
-    fn request(&self, stream: StreamId, head: &dyn Head) {
+    fn request(&self, stream: StreamId, head: &dyn Head, before: StreamId) {
         self.event(stream, |w| {
-            w.tuple(2).atom("request");
+            w.tuple(3).atom("request");
             head.encode(w);
+            w.integer(before);
         });
     }
 

@@ -178,10 +178,12 @@ each_request_has_a_process_of_its_own(_) ->
         case One of Two -> same; _ -> different end
     end).
 
-%% In Cowboy it is the connection's process, in Outrider the stream's.
+%% In Cowboy it is the connection's process, in Outrider the stream's, which two have not at a time.
 pid_of_req(_) ->
-    same_test:differ(pid_per_request, #{handler => {http_script_h, #{init => fun(#{pid := Pid} = Req, State) ->
-        {ok, cowboy_req:reply(200, #{}, pid_to_list(Pid), Req), State}
+    same_test:differ(pid_per_request, #{handler => {http_script_h, #{silent => true, init => fun(#{pid := Pid} = Req, State) ->
+        Req2 = cowboy_req:reply(200, #{}, pid_to_list(Pid), Req),
+        ok = timer:sleep(1000),
+        {ok, Req2, State}
     end}}}, fun(Server) ->
         Socket = http_client:connect(Server),
         [One, Two] = [begin

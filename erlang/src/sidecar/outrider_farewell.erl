@@ -41,6 +41,8 @@ wait(Timer, Patience, Context = #{ref := Ref, port := Port, parent := Parent}, L
             wait(Timer, Context, Listening, outrider_streams:down(Stream, Pid, Reason, Streams));
         {over, Stream} ->
             wait(Timer, Context, Listening, outrider_streams:over(Stream, Streams));
+        {kept, Stream, First, Pid} ->
+            wait(Timer, Context, Listening, outrider_streams:kept(Stream, First, Pid, Streams));
         {Port, {exit_status, _}} ->
             ok;
         {timeout, Timer, kill} ->

@@ -255,6 +255,10 @@ handle_info({upgraded, Stream, IsTold}, State = #sidecar{streams = Streams}) ->
     {noreply, State#sidecar{streams = outrider_streams:upgraded(Stream, IsTold, Streams)}};
 handle_info({over, Stream}, State = #sidecar{streams = Streams}) ->
     {noreply, State#sidecar{streams = outrider_streams:over(Stream, Streams)}};
+handle_info({kept, Stream, First, Pid}, State = #sidecar{streams = Streams}) ->
+    {noreply, State#sidecar{streams = outrider_streams:kept(Stream, First, Pid, Streams)}};
+handle_info(sweep, State = #sidecar{streams = Streams}) ->
+    {noreply, State#sidecar{streams = outrider_streams:sweep(Streams)}};
 handle_info({Port, {exit_status, Status}}, State = #sidecar{port = Port}) ->
     lost({sidecar_exit, Status}, State);
 %% Its end of the pipe is closed, and nobody has said with what status it ended.

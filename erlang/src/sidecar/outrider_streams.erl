@@ -3,9 +3,12 @@
 %%% Runs in the process of outrider_sidecar, which monitors each stream with its number as the tag (of a small integer the VM
 %%% keeps no copy), and gives what comes of that to down/4. Events of a stream go to its process as {Port, Event}; those of the
 %%% sidecar itself, with the number 0, go back to the caller.
+%%%
+%%% A process whose request is over is kept for the next one of its connection, for a second or two: it is then another stream's, but
+%%% its monitor has the number of its first.
 -module(outrider_streams).
 
--export([new/1, dispatch/2, dispatch_last/2, down/4, over/2, upgraded/3, tell/2, untell/1, rest/1]).
+-export([new/1, dispatch/2, dispatch_last/2, down/4, over/2, kept/4, sweep/1, upgraded/3, tell/2, untell/1, rest/1]).
 -export([pid/2, pids/1, is_empty/1, count/1, brief/1]).
 -export_type([streams/0]).
 
@@ -18,9 +21,21 @@
 %% What most requests need: a heap that need not grow, and whose garbage goes with it.
 -define(REQUEST_WORDS, 1000).
 
+%% No more processes than these are kept, and none for longer than two of these times.
+-define(MOST_KEPT, 1000).
+-define(SWEEP_MS, 1000).
+
 -record(streams, {
     context :: outrider_context:context(),
     pids = #{} :: #{pos_integer() => pid()},
+    %% The processes that are kept, by the number of the stream that they were last: each with that of its first, and how many sweeps
+    %% there were before.
+    kept = #{} :: #{pos_integer() => {pid(), First :: pos_integer(), Sweeps :: non_neg_integer()}},
+    sweeps = 0 :: non_neg_integer(),
+    %% The next sweep has its timer.
+    is_to_sweep = false :: boolean(),
+    %% The stream that a process is, or was last, by the number of its first, where that is another.
+    last = #{} :: #{pos_integer() => pos_integer()},
     %% Which of them are not WebSockets (yet), to be counted. The others are the many.
     requests = #{} :: #{pos_integer() => []},
     %% Which of them are to be told of a drain, and the drain, once there is one.
@@ -46,10 +61,9 @@ dispatch(Events, S = #streams{context = #{port := Port}, pids = Pids}) ->
 
 dispatch([], _Port, Pids, Own, S) ->
     {lists:reverse(Own), S#streams{pids = Pids}};
-dispatch([{Stream, {request, Req}} | Events], Port, Pids, Own, S) ->
-    #streams{context = Context, requests = Requests, accepted = Accepted} = S,
-    Options = [{monitor, [{tag, Stream}]}, {min_heap_size, ?REQUEST_WORDS}],
-    {Pid, _} = proc_lib:spawn_opt(outrider_stream, start, [Context, Stream, Req], Options),
+dispatch([{Stream, {request, Head, Before}} | Events], Port, Pids, Own, S0) ->
+    {Pid, S} = begin_stream(Stream, Head, Before, S0),
+    #streams{requests = Requests, accepted = Accepted} = S,
     Begun = S#streams{requests = Requests#{Stream => []}, accepted = Accepted + 1},
     dispatch(Events, Port, Pids#{Stream => Pid}, Own, Begun);
 %% The process that its request has had may still be in the table: it has ended, or is about to.
@@ -66,6 +80,20 @@ dispatch([{Stream, First}, {Stream, Second} | Events0], Port, Pids, Own, S) when
 dispatch([{Stream, Event} | Events], Port, Pids, Own, S) ->
     send(Pids, Stream, {Port, Event}),
     dispatch(Events, Port, Pids, Own, S).
+
+begin_stream(Stream, Head, Before, S = #streams{context = #{port := Port}, kept = Kept, last = Last}) ->
+    case Kept of
+        #{Before := {Pid, First, _}} ->
+            Pid ! {Port, {request, Stream, Head}},
+            {Pid, S#streams{kept = maps:remove(Before, Kept), last = Last#{First => Stream}}};
+        #{} ->
+            spawn_stream(Stream, Head, S)
+    end.
+
+spawn_stream(Stream, Head, S = #streams{context = Context}) ->
+    Options = [{monitor, [{tag, Stream}]}, {min_heap_size, ?REQUEST_WORDS}],
+    {Pid, _} = proc_lib:spawn_opt(outrider_stream, start, [Context, Stream, Head], Options),
+    {Pid, S}.
 
 %% An event of a stream that is over finds no process: it crossed the stream's end on its way.
 send(Pids, Stream, Message) ->
@@ -89,18 +117,20 @@ dispatch_last(Events0, S) ->
     ok = lists:foreach(fun(Event) -> refuse(Event, S) end, New),
     dispatch(Events, S).
 
-is_new({_, {request, _}}) -> true;
+is_new({_, {request, _, _}}) -> true;
 is_new({_, {lazy, _}}) -> true;
 is_new(_) -> false.
 
-refuse({Stream, {request, _}}, S) -> abort(Stream, S);
+refuse({Stream, {request, _, _}}, S) -> abort(Stream, S);
 refuse({Stream, {lazy, _}}, S) -> order(Stream, {close, 1001, <<>>}, S).
 
-%% A stream that ended by itself has told the sidecar to end it, too, and exits normally or says that it is over. Any
-%% other left its client's connection open. A lazy WebSocket may have begun in another process before the end of its request's
-%% is known here.
--spec down(pos_integer(), pid(), Reason :: term(), streams()) -> streams().
-down(Stream, Pid, Reason, S = #streams{pids = Pids}) ->
+%% The process that has begun as the stream First is gone. A stream that ended by itself has told the sidecar to end it, too, and exits
+%% normally or says that it is over. Any other left its client's connection open. A lazy WebSocket may have begun in another process
+%% before the end of its request's is known here.
+-spec down(First :: pos_integer(), pid(), Reason :: term(), streams()) -> streams().
+down(First, Pid, Reason, S0 = #streams{pids = Pids, kept = Kept, last = Last}) ->
+    Stream = maps:get(First, Last, First),
+    S = S0#streams{kept = maps:remove(Stream, Kept), last = maps:remove(First, Last)},
     case Pids of
         #{Stream := Pid} ->
             _ = Reason =/= normal andalso abort(Stream, S),
@@ -109,12 +139,34 @@ down(Stream, Pid, Reason, S = #streams{pids = Pids}) ->
             upgraded(Stream, false, S)
     end.
 
-%% It has ended by itself.
+%% A stream is over; its process may go on.
 -spec over(pos_integer(), streams()) -> streams().
 over(Stream, S = #streams{pids = Pids, requests = Requests, told = Told}) ->
     S#streams{
         pids = maps:remove(Stream, Pids), requests = maps:remove(Stream, Requests), told = maps:remove(Stream, Told)
     }.
+
+%% A request is over, and its process, which has begun as the stream First, waits for the next one of its connection, until sweep/1
+%% tells it to leave.
+-spec kept(pos_integer(), First :: pos_integer(), pid(), streams()) -> streams().
+kept(Stream, _, Pid, S = #streams{context = #{port := Port}, kept = Kept}) when map_size(Kept) >= ?MOST_KEPT ->
+    false = leave(Pid, Port),
+    over(Stream, S);
+kept(Stream, First, Pid, S = #streams{kept = Kept, sweeps = Sweeps, is_to_sweep = IsToSweep}) ->
+    _ = IsToSweep orelse erlang:send_after(?SWEEP_MS, self(), sweep),
+    over(Stream, S#streams{kept = Kept#{Stream => {Pid, First, Sweeps}}, is_to_sweep = true}).
+
+%% To be called at the message sweep.
+-spec sweep(streams()) -> streams().
+sweep(S = #streams{context = #{port := Port}, kept = Kept, sweeps = Sweeps}) ->
+    Left = maps:filter(fun(_, {Pid, _, Since}) -> Since =:= Sweeps orelse leave(Pid, Port) end, Kept),
+    IsToSweep = map_size(Left) > 0,
+    _ = IsToSweep andalso erlang:send_after(?SWEEP_MS, self(), sweep),
+    S#streams{kept = Left, sweeps = Sweeps + 1, is_to_sweep = IsToSweep}.
+
+leave(Pid, Port) ->
+    Pid ! {Port, leave},
+    false.
 
 abort(Stream, S) ->
     order(Stream, abort, S).
@@ -176,3 +228,55 @@ count(#streams{pids = Pids, requests = Requests, accepted = Accepted}) ->
 -spec brief(streams()) -> term().
 brief(S) ->
     {streams, count(S)}.
+
+-ifdef(TEST).
+-include_lib("eunit/include/eunit.hrl").
+
+-define(PORT, port).
+
+told_to_leave(Pid) ->
+    receive
+        {Pid, left} -> true
+    after 0 -> false
+    end.
+
+%% Says so when it is told to leave.
+waiting() ->
+    Test = self(),
+    spawn_link(fun() ->
+        receive
+            {?PORT, leave} -> Test ! {self(), left};
+            {?PORT, {request, _, _}} -> Test ! {self(), served}
+        end
+    end).
+
+no_more_than_a_thousand_are_kept_test() ->
+    Pids = [waiting() || _ <- lists:seq(1, ?MOST_KEPT)],
+    Numbered = lists:zip(lists:seq(1, ?MOST_KEPT), Pids),
+    Keep = fun({Number, Pid}, S) -> kept(Number, Number, Pid, S) end,
+    Full = lists:foldl(Keep, new(#{port => ?PORT}), Numbered),
+    OneMore = waiting(),
+    S = kept(?MOST_KEPT + 1, ?MOST_KEPT + 1, OneMore, Full),
+    receive {OneMore, left} -> ok end,
+    ?assertNot(lists:any(fun told_to_leave/1, Pids)),
+    ?assertEqual(?MOST_KEPT, map_size(S#streams.kept)).
+
+one_is_kept_for_one_sweep_and_leaves_at_the_second_test() ->
+    Pid = waiting(),
+    Once = sweep(kept(1, 1, Pid, new(#{port => ?PORT}))),
+    ?assertEqual(1, map_size(Once#streams.kept)),
+    Twice = sweep(Once),
+    receive {Pid, left} -> ok end,
+    ?assertEqual({#{}, false}, {Twice#streams.kept, Twice#streams.is_to_sweep}).
+
+a_process_serves_the_next_of_its_connection_alone_test() ->
+    Pid = waiting(),
+    Kept = kept(1, 1, Pid, new(#{port => ?PORT})),
+    {[], S} = dispatch([{7, {request, head, 1}}], Kept),
+    receive {Pid, served} -> ok end,
+    ?assertEqual({Pid, #{}}, {pid(7, S), S#streams.kept}),
+    %% Its monitor has the number of its first.
+    #streams{pids = Pids, last = Last} = down(1, Pid, normal, S),
+    ?assertEqual({#{}, #{}}, {Pids, Last}).
+
+-endif.

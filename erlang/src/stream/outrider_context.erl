@@ -1,7 +1,7 @@
 %%% What all streams of one sidecar share: a persistent term, of which none has a copy; and what they tell the sidecar's process.
 -module(outrider_context).
 
--export([new/5, id/2, over/2, upgraded/3, label/1]).
+-export([new/5, id/2, over/2, kept/3, upgraded/3, label/1]).
 -export_type([context/0]).
 
 -type context() :: #{
@@ -53,6 +53,12 @@ id(Stream, #{sidecar := Sidecar}) ->
 -spec over(Stream :: pos_integer(), context()) -> ok.
 over(Stream, #{sidecar := Sidecar}) ->
     Sidecar ! {over, Stream},
+    ok.
+
+%% The request is over; the calling process, which has begun as the stream First, waits for the next of its connection.
+-spec kept(Stream :: pos_integer(), First :: pos_integer(), context()) -> ok.
+kept(Stream, First, #{sidecar := Sidecar}) ->
+    Sidecar ! {kept, Stream, First, self()},
     ok.
 
 %% The stream has become a WebSocket, which wants to be told of a drain or not.

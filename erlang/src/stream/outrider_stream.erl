@@ -2,8 +2,8 @@
 %%%
 %%% Spawned by the sidecar's process with the request's head. It hosts the real chain of cowboy_stream handlers, whose
 %%% cowboy_stream_h spawns the request process; the envelope messages {{Pid, StreamId}, Message} of cowboy_req come here,
-%%% and the chain's commands go to the sidecar (outrider_response says how). One stream, one process: it ends with the
-%%% stream, or becomes the handler's WebSocket process (outrider_websocket).
+%%% and the chain's commands go to the sidecar (outrider_response says how). It becomes the handler's WebSocket process
+%%% (outrider_websocket), or ends with the stream, or is kept for the connection's next request (outrider_kept).
 %%%
 %%% Left to the sidecar: HTTP/1.1 itself, its limits and timeouts, keep-alive, and the skipping of an unread body.
 -module(outrider_stream).
@@ -16,10 +16,13 @@
 -record(stream, {
     context :: outrider_context:context(),
     number :: pos_integer(),
+    %% The number of the stream for which this process was begun.
+    first :: pos_integer(),
     id :: cowboy_stream:streamid(),
     version :: cowboy:http_version(),
     monitor :: reference(),
     opts :: cowboy:opts(),
+    has_body :: boolean(),
     chain = undefined :: undefined | {module(), term()},
     children = cowboy_children:init() :: cowboy_children:children(),
     %% The stream is about to end; only its answer is still missing.
@@ -29,28 +32,37 @@
     response :: outrider_response:response()
 }).
 
-%% The process. Of an exit proc_lib makes a stacktrace before it looks at the reason; so the normal end, which every request has,
-%% goes back to it as a return.
--spec start(outrider_context:context(), pos_integer(), map()) -> ok.
-start(Context, Number, Head) ->
-    try
-        run(Context, Number, Head)
-    catch
-        exit:normal -> ok
-    end.
-
-%% The link to the parent is made before anything else; if the parent is gone, its exit signal arrives at once. A stream of a port
-%% that is gone finds the monitor's message, likewise.
--spec run(outrider_context:context(), pos_integer(), map()) -> no_return().
-run(Context = #{ref := Ref, port := Port, parent := Parent, ancestors := Ancestors}, Number, Head) ->
+%% The process. The link to the parent is made before anything else; if the parent is gone, its exit signal arrives at once. A stream of
+%% a port that is gone finds the monitor's message, likewise.
+-spec start(outrider_context:context(), pos_integer(), outrider_request:head()) -> ok.
+start(Context = #{port := Port, parent := Parent, ancestors := Ancestors}, Number, Head) ->
     process_flag(trap_exit, true),
     link(Parent),
     put('$ancestors', Ancestors),
     %% What proc_lib has put there, as a literal.
     put('$initial_call', {?MODULE, start, 3}),
-    Monitor = monitor(port, Port),
+    serve(Number, Head, Number, monitor(port, Port), Context).
+
+%% One request after the other, of which the process was begun for the First. Of an exit proc_lib makes a stacktrace before it looks at
+%% the reason; so the normal end goes back to it as a return.
+serve(Number, Head, First, Monitor, Context) ->
+    try
+        run(Number, Head, First, Monitor, Context)
+    catch
+        exit:normal ->
+            ok;
+        throw:{?MODULE, kept, IsToCollect, Opts} ->
+            _ = IsToCollect andalso erlang:garbage_collect(),
+            case outrider_kept:wait(Context, Monitor, Opts) of
+                {request, Next, NextHead} -> serve(Next, NextHead, First, Monitor, Context);
+                leave -> ok
+            end
+    end.
+
+-spec run(pos_integer(), outrider_request:head(), pos_integer(), reference(), outrider_context:context()) -> no_return().
+run(Number, Head, First, Monitor, Context = #{ref := Ref}) ->
     Opts = outrider_registry:effective_options(Ref),
-    Req = #{streamid := Id, version := Version} = proxy_header(Head#{ref => Ref, pid => self()}),
+    Req = #{streamid := Id, version := Version, has_body := HasBody} = outrider_request:new(Ref, Head),
     ok = outrider_context:label({
         case Version of
             'HTTP/2' -> cowboy_http2;
@@ -61,10 +73,12 @@ run(Context = #{ref := Ref, port := Port, parent := Parent, ancestors := Ancesto
     Stream = #stream{
         context = Context,
         number = Number,
+        first = First,
         id = Id,
         version = Version,
         monitor = Monitor,
         opts = Opts,
+        has_body = HasBody,
         response = outrider_response:new(Number, Req, outrider_writer:new(Context, Monitor), Opts)
     },
     try cowboy_stream:init(Id, Req, Opts) of
@@ -74,15 +88,6 @@ run(Context = #{ref := Ref, port := Port, parent := Parent, ancestors := Ancesto
             log(cowboy_stream:make_error_log(init, [Id, Req, Opts], Class, Reason, Stacktrace), Stream),
             early_error({internal_error, {Class, Reason}, 'Unhandled exception in cowboy_stream:init/3.'}, Req, Stream)
     end.
-
-%% The sidecar only finds the end of a PROXY header. A bad one ends the connection, without noise, as in Cowboy 2.18.
-proxy_header(Req = #{proxy_header := Header}) ->
-    case ranch_proxy_header:parse(Header) of
-        {ok, Info, <<>>} -> Req#{proxy_header := Info};
-        _ -> exit({shutdown, bad_proxy_header})
-    end;
-proxy_header(Req) ->
-    Req.
 
 loop(Stream = #stream{response = Response}) ->
     case outrider_response:is_full(Response) orelse outrider_response:has_been_large(Response) of
@@ -248,10 +253,19 @@ gone(Reason, Stream = #stream{response = Response}) ->
     over(Reason, Stream).
 
 -spec over(term(), #stream{}) -> no_return().
+over(normal, Stream = #stream{children = [], stop = none}) ->
+    terminate_chain(normal, Stream),
+    keep(Stream);
 over(Reason, Stream = #stream{children = Children}) ->
     terminate_chain(Reason, Stream),
     ok = cowboy_children:terminate(Children),
     exit(normal).
+
+%% The connection's next request may find the process. What a body has left is not kept with it.
+-spec keep(#stream{}) -> no_return().
+keep(#stream{context = Context, number = Number, first = First, opts = Opts, has_body = HasBody}) ->
+    ok = outrider_context:kept(Number, First, Context),
+    throw({?MODULE, kept, HasBody, Opts}).
 
 -spec early_error(cowboy_stream:reason(), cowboy_req:req(), #stream{}) -> no_return().
 early_error(Reason, Req, Stream = #stream{id = Id, opts = Opts}) ->

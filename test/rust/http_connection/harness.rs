@@ -201,7 +201,7 @@ impl Application {
 
     fn event(&mut self, stream: StreamId, name: &str, arguments: &[Term]) {
         match (name, arguments) {
-            ("request", [head]) => self.request(stream, head),
+            ("request", [head, _]) => self.request(stream, head),
             ("data", [fin, Term::Binary(data)]) => {
                 let Some((_, body)) = self.asked.get_mut(&stream) else { return };
                 body.extend_from_slice(&data.bytes);
@@ -227,18 +227,20 @@ impl Application {
     }
 
     fn request(&mut self, stream: StreamId, head: &Term) {
-        let Term::Map(head) = head else { panic!("not a map") };
-        let get = |key: &str| &head.map[&Term::from(eetf::Atom::from(key))];
-        let Term::Map(headers) = get("headers") else { panic!("not a map") };
+        let Term::Tuple(head) = head else { panic!("not a tuple") };
+        let [_, method, _, _, _, path, qs, Term::Map(headers), _, _, _, has_body, body_length, ..] = &head.elements[..]
+        else {
+            panic!("not a request")
+        };
         let header = |name: &str| headers.map.get(&Term::from(eetf::Binary::from(name.as_bytes()))).map(text);
         let about: BTreeMap<_, _> = headers.map.iter().map(|(name, value)| (text(name), text(value))).collect();
-        let about = format!("{} {} {} {about:?} ", text(get("method")), text(get("path")), text(get("qs")));
+        let about = format!("{} {} {} {about:?} ", text(method), text(path), text(qs));
         let is_expected = header("expect").is_some();
         if header("upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
             let options = Box::<WebsocketOptions>::default();
             self.command(stream, Command::Websocket(Headers::new(), options));
-        } else if *get("has_body") == Term::from(eetf::Atom::from("false"))
-            || (about.contains(" /early") && !is_expected && matches!(get("body_length"), Term::FixInteger(_)))
+        } else if *has_body == Term::from(eetf::Atom::from("false"))
+            || (about.contains(" /early") && !is_expected && matches!(body_length, Term::FixInteger(_)))
         {
             self.answer(stream, &about, b"");
         } else {

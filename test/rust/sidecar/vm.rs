@@ -204,9 +204,37 @@ fn split(event: Term) -> (u64, Vec<Term>) {
     let [Term::FixInteger(stream), event] = <[Term; 2]>::try_from(pair.elements).expect("a pair") else {
         panic!("no number")
     };
-    let elements = match event {
+    let mut elements = match event {
         Term::Tuple(tuple) => tuple.elements,
         name => vec![name],
     };
+    if elements[0] == atom("request") {
+        let Term::Tuple(head) = elements.remove(1) else { panic!("no head") };
+        elements.insert(1, named(head.elements));
+    }
     (u64::try_from(stream.value).expect("a number"), elements)
+}
+
+/// A request's head as a map, by Cowboy's names.
+fn named(head: Vec<Term>) -> Term {
+    const NAMES: [&str; 14] = [
+        "version",
+        "method",
+        "scheme",
+        "host",
+        "port",
+        "path",
+        "qs",
+        "headers",
+        "peer",
+        "sock",
+        "cert",
+        "has_body",
+        "body_length",
+        "streamid",
+    ];
+    let Some((Term::Map(more), values)) = head.split_last() else { panic!("not what a request has beside these") };
+    assert_eq!(values.len(), NAMES.len());
+    let pairs = NAMES.into_iter().map(atom).zip(values.iter().cloned());
+    Term::from(Map::from(pairs.chain(more.map.clone()).collect::<std::collections::HashMap<_, _>>()))
 }
