@@ -8,7 +8,7 @@
 -import(http2_case, [served/2, served/3, body/0, reply/2, get/2, status/1, floods/0]).
 
 all() ->
-    same_test:cases(?MODULE).
+    same_test:cases(?MODULE) -- [misbehaving, waiting].
 
 %%% Streams
 
