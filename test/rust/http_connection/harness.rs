@@ -1,8 +1,10 @@
 //! A connection as the sidecar serves it, with a client's bytes on one side and an application on the other that this test
-//! plays: the real `http::serve`, the real port. Only the pipes to a VM are missing. Everything runs in one thread, and
-//! nothing depends on time: a piece is sent when the one before it has had all its effects.
+//! plays: the real reception and what is behind it, the real port. Only the pipes to a VM are missing. Everything runs in one
+//! thread, and nothing depends on time: a piece is sent when the one before it has had all its effects.
 //!
-//! Shared with the fuzz target `connection`.
+//! Shared with `test/rust/http2_frames`, `test/rust/tls_records` and the fuzz targets of all three.
+
+#![allow(dead_code, reason = "each of its users needs a part of it")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -17,9 +19,9 @@ use outrider::gate::Gate;
 use outrider::http::{self, Permits};
 use outrider::port::Port;
 use outrider::port::message::{Body, Command, Headers, Status, StreamId, WebsocketOptions};
-use outrider::reception::{self, Reception};
+use outrider::reception::{self, Protocol, Reception};
 use outrider::streams::{self, Streams};
-use outrider::transport::Plain;
+use outrider::transport::{Plain, tls};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{LocalSet, spawn_local, yield_now};
@@ -39,17 +41,20 @@ pub struct Outcome {
     pub closed: bool,
 }
 
-/// The outcome of these bytes, if they come in these pieces.
+/// The outcome of these bytes of HTTP/1.1, if they come in these pieces.
 pub fn talk<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
-    RUNTIME.with(|runtime| {
-        LocalSet::new().block_on(runtime, async {
-            let mut talk = Talk::start();
-            for piece in pieces {
-                talk.send(piece).await;
-            }
-            talk.end().await
-        })
+    run(async {
+        let mut talk = Talk::start(Protocol::Http, None);
+        for piece in pieces {
+            talk.send(piece).await;
+        }
+        talk.end().await
     })
+}
+
+/// Has an event loop to itself.
+pub fn run<T>(talk: impl Future<Output = T>) -> T {
+    RUNTIME.with(|runtime| LocalSet::new().block_on(runtime, talk))
 }
 
 impl fmt::Debug for Outcome {
@@ -72,25 +77,33 @@ fn flags() -> Serve {
         "--request-timeout",
         "--idle-timeout",
         "--send-timeout",
+        "--handshake-timeout",
+        "--preface-timeout",
+        "--settings-timeout",
         "--linger-timeout",
         "--max-skip-body-length",
         "--max-sockets",
     ] {
         words.extend([flag, "infinity"]);
     }
+    words.extend(["--enable-connect-protocol", "true"]);
     let Verb::Serve(flags) = Cli::parse_from(words).command else { unreachable!("it is serve") };
     flags
 }
 
-struct Talk {
+/// A client, and the server that it speaks to.
+pub struct Talk {
     client: UnixStream,
-    received: Vec<u8>,
-    closed: bool,
+    /// All that the client got.
+    pub received: Vec<u8>,
+    /// The server has ended the connection.
+    pub closed: bool,
     application: Application,
 }
 
 impl Talk {
-    fn start() -> Self {
+    /// A client that has connected to a server that speaks this. To be called in an event loop ([`run`]).
+    pub fn start(protocol: Protocol, tls: Option<tls::Acceptor>) -> Self {
         let port = Rc::new(Port::default());
         let (limits, window) = FLAGS.with(|flags| (flags.limits.clone(), flags.window));
         let streams = Streams::new(Rc::clone(&port) as Rc<_>, limits.streams(window)).expect("has a set of sockets");
@@ -99,16 +112,19 @@ impl Talk {
         let (connection, any) = gate.admit();
         let server = http::Server::new(Rc::clone(&streams), gate, limits.http());
         let http2 = Rc::new(limits.http2());
-        let reception = Rc::new(Reception { options: limits.reception(), http: server, http2, tls: None });
+        let options =
+            reception::Options { protocols: vec![protocol], alpn_default_protocol: protocol, ..limits.reception() };
+        let reception = Rc::new(Reception { options, http: server, http2, tls: tls.map(Rc::new) });
         let (client, socket) = UnixStream::pair().expect("a pair of sockets");
         let permits = Permits { connection, socket: any };
         spawn_local(reception::serve(reception, Plain::Unix(Box::new(socket)), permits));
-        let application =
-            Application { port, streams, asked: BTreeMap::new(), late: VecDeque::new(), heard: Vec::new() };
+        let (asked, late, heard) = Default::default();
+        let application = Application { port, streams, requests: 0, asked, late, heard };
         Self { client, received: Vec::new(), closed: false, application }
     }
 
-    async fn send(&mut self, mut piece: &[u8]) {
+    /// Sends, and waits for all that comes of it.
+    pub async fn send(&mut self, mut piece: &[u8]) {
         loop {
             match self.client.try_write(piece) {
                 Ok(n) => piece = &piece[n..],
@@ -122,8 +138,13 @@ impl Talk {
         }
     }
 
+    /// Requests that the application has heard of.
+    pub fn requests(&self) -> usize {
+        self.application.requests
+    }
+
     /// The client leaves. All that there was of the connection goes with it, or a fuzzer finds the leak.
-    async fn end(self) -> Outcome {
+    pub async fn end(self) -> Outcome {
         let Self { client, received, closed, mut application } = self;
         let heard = std::mem::take(&mut application.heard);
         drop(client);
@@ -131,6 +152,7 @@ impl Talk {
             yield_now().await;
             application.turn();
         }
+        assert_eq!(application.streams.numbers(), [], "streams outlive their connection");
         // Bytes above 127 would only make a failure hard to read.
         let received = received.iter().flat_map(|byte| byte.escape_ascii()).map(char::from).collect::<String>();
         let received = received.replace("\\r\\n", "\n").replace("HTTP/1.1 100 Continue\n\n", "");
@@ -171,6 +193,7 @@ impl Talk {
 struct Application {
     port: Rc<Port>,
     streams: Rc<Streams>,
+    requests: usize,
     /// Requests whose body is being read: what to say of them.
     asked: BTreeMap<StreamId, (String, Vec<u8>)>,
     late: VecDeque<(StreamId, Vec<u8>)>,
@@ -227,8 +250,10 @@ impl Application {
     }
 
     fn request(&mut self, stream: StreamId, head: &Term) {
+        self.requests += 1;
         let Term::Tuple(head) = head else { panic!("not a tuple") };
-        let [_, method, _, _, _, path, qs, Term::Map(headers), _, _, _, has_body, body_length, ..] = &head.elements[..]
+        let [_, method, _, _, _, path, qs, Term::Map(headers), _, _, _, has_body, body_length, _, Term::Map(more)] =
+            &head.elements[..]
         else {
             panic!("not a request")
         };
@@ -236,7 +261,8 @@ impl Application {
         let about: BTreeMap<_, _> = headers.map.iter().map(|(name, value)| (text(name), text(value))).collect();
         let about = format!("{} {} {} {about:?} ", text(method), text(path), text(qs));
         let is_expected = header("expect").is_some();
-        if header("upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
+        let protocol = more.map.get(&Term::from(eetf::Atom::from("protocol"))).map(text);
+        if header("upgrade").or(protocol).is_some_and(|name| name.eq_ignore_ascii_case("websocket")) {
             let options = Box::<WebsocketOptions>::default();
             self.command(stream, Command::Websocket(Headers::new(), options));
         } else if *has_body == Term::from(eetf::Atom::from("false"))
