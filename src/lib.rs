@@ -18,13 +18,11 @@ pub mod config;
 // An application without a VM.
 pub mod echo;
 
-// The process: its memory, what it gives up, how it is scheduled, when the VM has stopped, what is told of it, where log events go,
-// which build it is.
+// The process: its memory, what it gives up, when the VM has stopped, what is told of it, where log events go, which build it is.
 pub mod allocator;
 pub mod log;
 pub mod report;
 pub mod rights;
-pub mod scheduling;
 pub mod version;
 pub mod watchdog;
 

@@ -55,13 +55,6 @@ pub fn settle(options: &Options) -> io::Result<()> {
     Ok(set_parent_process_death_signal(Some(Signal::CONT))?)
 }
 
-/// Every client is a file descriptor: takes as many as the administrator allows.
-pub fn raise_file_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit); // What there is is enough to start with.
-}
-
 /// Sets both the limit and how far it may be raised, unless they are lower already.
 fn lower(resource: Resource, to: u64) -> io::Result<()> {
     let to = getrlimit(resource).maximum.map_or(to, |maximum| maximum.min(to));

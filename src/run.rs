@@ -24,7 +24,7 @@ use crate::streams::Streams;
 use crate::streams::application::Application;
 use crate::streams::survey;
 use crate::transport::{Endpoint, Listener, listener, tls};
-use crate::{allocator, config, log, report, rights, scheduling, streams, watchdog};
+use crate::{allocator, config, log, report, rights, streams, watchdog};
 
 /// How long clients may take their close frames at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -330,8 +330,7 @@ async fn failure(driving: JoinHandle<io::Error>) -> Failure {
 
 /// Runs a future, and the tasks that it spawns, in this thread.
 fn event_loop(main: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    rights::raise_file_limit();
-    let _ = scheduling::as_batch(); // Without it there are more turns for as much.
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(http::FILE_THREADS)
         .thread_stack_size(FILE_READER_STACK)
@@ -352,6 +351,14 @@ fn event_loop(main: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
     }));
     runtime.shutdown_background(); // A file read that hangs must not keep us.
     result
+}
+
+/// Every client is a file descriptor: takes as many as the administrator allows.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit); // What there is is enough to start with.
 }
 
 /// Waits for the VM's first packet. `false` if it ends instead.

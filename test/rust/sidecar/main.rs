@@ -3,8 +3,6 @@
 mod deadlines;
 mod flow;
 mod requests;
-#[cfg(target_os = "linux")]
-mod scheduling;
 mod silence;
 mod turns;
 mod urgent;
