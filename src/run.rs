@@ -2,11 +2,11 @@
 //!
 //! `serve` speaks with the VM on stdin and stdout until stdin ends; `echo` runs until it is killed.
 
-use std::fmt;
+mod failure;
+
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use crate::streams::application::Application;
 use crate::streams::survey;
 use crate::transport::{Endpoint, Listener, listener, tls};
 use crate::{allocator, config, log, report, rights, streams, watchdog};
+pub use failure::Failure;
 
 /// How long clients may take their close frames at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -36,66 +37,6 @@ const FLUSHED_AT_ONCE: usize = 128;
 /// Stack of a thread that reads files, in bytes: more than opening and reading takes. It counts for the memory limit as a
 /// whole; with the defaults, 512 and 2 MiB, clients who ask for files would use up 1 GB of it.
 const FILE_READER_STACK: usize = 256 * 1024;
-
-/// Why the process ends before its time.
-#[derive(Debug)]
-pub enum Failure {
-    /// The event loop, or stdin and stdout, cannot be set up.
-    Io(io::Error),
-    Listen(ListenError),
-    /// The VM speaks another version of the port protocol.
-    Version(u64),
-    /// The VM has stopped.
-    Silent,
-    /// The VM sent a packet that does not decode: its beginning and its length.
-    Packet(Vec<u8>, usize),
-    /// The process cannot give up its rights.
-    Rights(io::Error),
-}
-
-impl Failure {
-    /// docs/port-protocol.md, "Beginning and end"; 2 is a usage error.
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self {
-            Self::Io(_) => 1,
-            Self::Listen(_) => 3,
-            Self::Version(_) => 4,
-            Self::Packet(..) => 5,
-            Self::Rights(_) => 6,
-            Self::Silent => 7,
-        })
-    }
-
-    /// What is shown ends before the first string or binary, whose content may be a client's.
-    fn packet(bytes: &[u8]) -> Self {
-        let head = &bytes[..bytes.len().min(64)];
-        let shown = head.iter().position(|byte| decode::CONTENT.contains(byte)).unwrap_or(head.len());
-        Self::Packet(head[..shown].to_vec(), bytes.len())
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => write!(f, "{error}"),
-            Self::Listen(ListenError { address, error }) => write!(f, "cannot listen on {address}: {error}"),
-            Self::Version(theirs) => {
-                write!(f, "the VM speaks version {theirs} of the port protocol, this process version {VERSION}")
-            }
-            Self::Silent => write!(f, "the VM is silent: its clients are sent away"),
-            Self::Packet(head, length) => {
-                write!(f, "a packet of {length} bytes is not of the port protocol; it begins with {head:02x?}")
-            }
-            Self::Rights(error) => write!(f, "cannot give up rights: {error}"),
-        }
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
 
 /// `outrider serve`: relays until the VM closes stdin.
 pub fn serve(flags: config::Serve) -> Result<(), Failure> {
