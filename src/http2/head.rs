@@ -17,14 +17,16 @@ pub enum Verdict {
     Refused(u16),
     /// Its stream is reset.
     Reset(Reason),
-    /// The connection is closed.
-    GoAway(Reason),
+    /// Its stream is reset, too: the authority has more than `max_authority_length` bytes.
+    LongAuthority,
+    /// The connection is closed: it has more than `max_headers`.
+    ManyHeaders,
 }
 
 /// Judges a head.
 pub fn judge(parts: &Parts, options: &Options) -> Verdict {
     if parts.headers.len() > options.max_headers {
-        return Verdict::GoAway(Reason::ENHANCE_YOUR_CALM);
+        return Verdict::ManyHeaders;
     }
     let is_plain_connect = parts.method == Method::CONNECT && parts.extensions.get::<Protocol>().is_none();
     if is_plain_connect || parts.method == Method::TRACE {
@@ -35,7 +37,9 @@ pub fn judge(parts: &Parts, options: &Options) -> Verdict {
     let Some(authority) = stated.or_else(|| hosts.next()) else { return Verdict::Reset(Reason::PROTOCOL_ERROR) };
     // Whoever is between us and the client may have looked at the other one (RFC 9113, 8.3.1).
     let is_one = hosts.all(|host| host == authority);
-    if is_one && authority.len() <= options.max_authority_length && is_authority(authority) {
+    if authority.len() > options.max_authority_length {
+        Verdict::LongAuthority
+    } else if is_one && is_authority(authority) {
         Verdict::Accepted
     } else {
         Verdict::Reset(Reason::PROTOCOL_ERROR)

@@ -9,6 +9,7 @@
 //! ```
 
 mod connection;
+mod fields;
 mod head;
 mod io;
 mod options;
@@ -156,9 +157,14 @@ impl Connection {
                 respond.send_reset(reason);
                 return None;
             }
-            Verdict::GoAway(reason) => {
+            Verdict::LongAuthority => {
+                reached(Limit::MaxAuthorityLength);
+                respond.send_reset(Reason::PROTOCOL_ERROR);
+                return None;
+            }
+            Verdict::ManyHeaders => {
                 reached(Limit::MaxHeaders);
-                return Some(reason);
+                return Some(Reason::ENHANCE_YOUR_CALM);
             }
         }
         let protocol = parts.extensions.remove::<Protocol>();

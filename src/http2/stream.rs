@@ -10,31 +10,23 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use hyper::header::CONTENT_LENGTH;
 use hyper::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
+use super::fields::{interim, strip};
 use crate::http::exchange::{End, Exchange, Next};
 use crate::http::files::Part;
 use crate::http::response::header_map;
 use crate::http::{NEVER, Server};
 use crate::metrics::{Limit, reached};
-use crate::port::message::{self, Body, CHUNK, Headers, Status};
+use crate::port::message::{self, Body, CHUNK};
 use crate::streams::application::ready;
 use crate::transport::Channel;
 use crate::transport::line::{Sender, Stream};
 use crate::transport::stall::Stall;
 use crate::websocket;
-
-/// Fields that say something of the connection, which HTTP/2 says otherwise (RFC 9113, 8.2.2).
-const OF_CONNECTION: [HeaderName; 5] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 /// How an exchange ends.
 enum Outcome {
@@ -381,22 +373,6 @@ impl Download<'_> {
         })
         .await
     }
-}
-
-fn interim(status: &Status, headers: Headers) -> Response<()> {
-    let mut response = Response::new(());
-    *response.status_mut() = StatusCode::from_u16(status.code).unwrap_or(StatusCode::PROCESSING);
-    *response.headers_mut() = header_map(headers).unwrap_or_default();
-    strip(response.headers_mut());
-    response
-}
-
-/// Leaves out what HTTP/2 does not have.
-fn strip(headers: &mut HeaderMap) {
-    for name in OF_CONNECTION {
-        headers.remove(name);
-    }
-    headers.remove(TE);
 }
 
 /// The name by which Erlang calls it (Cowlib's `cow_http2`).

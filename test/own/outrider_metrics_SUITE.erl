@@ -9,6 +9,7 @@
 -export([connections_are_counted_by_what_they_are_now/1, a_client_that_takes_nothing_is_seen_and_forgotten/1]).
 -export([compression_is_counted_before_and_after/1, requests_and_failed_handshakes_are_counted_by_status/1]).
 -export([limits_are_counted_by_their_options/1, the_port_and_the_loop_are_measured/1]).
+-export([an_authority_that_is_too_long_is_counted_over_http_2_too/1]).
 -export([floods_of_http_2_are_counted_by_the_limits_that_end_them/1, clients_that_do_not_greet_are_counted/1]).
 -export([small_frames_that_nobody_reads_are_counted/1]).
 -export([a_sidecar_that_stands_still_is_told_apart_in_time/1]).
@@ -222,7 +223,23 @@ limits_are_counted_by_their_options(Config) ->
     #{max_cookie_header_value_length := 1, max_request_line_length := 1, request_timeout := 2, max_sockets_per_address := 1} = Reached,
     4 = map_size(Reached).
 
-%% In a second or two the port has carried some packets, and the loop has turned.
+%% Its stream is reset, as by Cowboy: there is no status to count.
+an_authority_that_is_too_long_is_counted_over_http_2_too(Config) ->
+    Server = server(Config),
+    _ = [begin
+        Socket = http2_client:open(Server),
+        ok = http2_client:send(Socket, http2_client:request(1, fin, [
+            {<<":method">>, <<"GET">>}, {<<":scheme">>, <<"http">>}, {<<":path">>, <<"/">>}, {<<":authority">>, binary:copy(<<"a">>, Length)}
+        ])),
+        {Length, Expected} = {Length, case http2_client:response(Socket, 1) of
+            #{status := Status} when Status < 500 -> answered;
+            Other -> Other
+        end},
+        {Length, Counted} = {Length, maps:get(max_authority_length, reached(Server), 0)},
+        ok = gen_tcp:close(Socket)
+    end || {Length, Expected, Counted} <- [{254, answered, 0}, {255, answered, 0}, {256, {reset, protocol_error}, 1}]],
+    0 = lists:sum(maps:values(number(requests_refused, Server))).
+
 %% Each kind by a client of its own, of which nothing else is counted.
 floods_of_http_2_are_counted_by_the_limits_that_end_them(Config) ->
     Server = server(Config),
