@@ -308,6 +308,7 @@ small_frames_that_nobody_reads_are_counted(Config) ->
 reached(Server) ->
     maps:filter(fun(_, Times) -> Times > 0 end, number(limits_reached, Server)).
 
+%% In a second or two the port has carried some packets, and the loop has turned.
 the_port_and_the_loop_are_measured(Config) ->
     Server = server(Config),
     Socket = ws_client:open(Server),
