@@ -4,7 +4,7 @@
 
 -import(os_process, [until/1]).
 -import(own_case, [server/1]).
--import(http2_client, [open/1, open/2, send/2, head/4, connect_to/1]).
+-import(http2_client, [open/1, open/2, send/2, head/4, head/5, connect_to/1]).
 
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([a_response_that_the_client_gives_no_window_is_given_up/1, a_websocket_that_the_client_gives_no_window_is_given_up/1]).
@@ -13,6 +13,7 @@
 -export([small_frames_wait_for_a_handler_that_is_slow/1, one_slow_handler_does_not_hold_up_the_others_of_its_client/1]).
 -export([a_drained_connection_goes_away_when_its_streams_have_ended/1, a_listener_that_stops_closes_websockets_with_1001/1]).
 -export([a_client_that_resets_a_websocket_that_nobody_reads/1, a_response_that_is_reset_while_it_waits_for_the_client_ends/1]).
+-export([a_websocket_that_is_reset_before_its_process_has_begun_it/1]).
 -export([a_module_that_calls_cowboys_upgrade_itself/1, options_that_are_refused/1]).
 
 all() ->
@@ -66,6 +67,7 @@ routes() ->
             {ok, cowboy_req:reply(200, #{}, binary:copy(<<0>>, 1000000), Req), State}
         end}},
         {"/endless", http_script_h, #{init => fun(Req, _) -> endless(cowboy_req:stream_reply(200, Req)) end}},
+        {"/later/:first", ws_script_h, #{init => fun later/2, websocket_init => fun(#{first := First} = State) -> {First, State} end}},
         {"/part", http_script_h, #{init => fun(Req, _) ->
             ok = cowboy_req:stream_body(<<"part">>, nofin, cowboy_req:stream_reply(200, Req)),
             receive never -> ok end
@@ -76,6 +78,16 @@ routes() ->
             receive go -> {ok, cowboy_req:reply(200, Req), State} end
         end}}
     ].
+
+later(#{pid := Stream} = Req, #{probe := Probe} = State) ->
+    Name = cowboy_req:binding(first, Req),
+    probe:note(Probe, {later, Name, self(), Stream}),
+    First = case Name of
+        <<"nothing">> -> [];
+        <<"passive">> -> [{active, false}];
+        <<"large">> -> [{binary, binary:copy(<<0>>, 1000000)}, {text, <<"x">>}]
+    end,
+    receive go -> {cowboy_websocket, Req, State#{first => First}} end.
 
 endless(Req) ->
     ok = cowboy_req:stream_body(binary:copy(<<0>>, 65536), nofin, Req),
@@ -202,6 +214,31 @@ a_client_that_resets_a_websocket_that_nobody_reads(Config) ->
     [#{reason := {error, closed}}] = outrider:connections(Ref, #{filter => #{state => closed}}),
     %% Its sidecar has forgotten it, too: else this would wait for it.
     ok = outrider:stop_listener(Ref).
+
+%% Its process hears of the reset as of a request's, when it is one of a WebSocket already.
+a_websocket_that_is_reset_before_its_process_has_begun_it(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    _ = [begin
+        Socket = open(Server),
+        ok = send(Socket, head(1, nofin, <<"CONNECT">>, ["/later/", First], [
+            {<<":protocol">>, <<"websocket">>}, {<<"sec-websocket-version">>, <<"13">>}
+        ])),
+        {later, _, Request, Stream} = probe:await(Probe, fun({later, Name, _, _}) -> Name =:= list_to_binary(First); (_) -> false end),
+        Monitor = monitor(process, Stream),
+        true = erlang:suspend_process(Stream),
+        Request ! go,
+        until(fun() -> waits(Stream, fun({_, Message}) -> element(1, Message) =:= switch_protocol; (_) -> false end) end),
+        ok = send(Socket, cow_http2:rst_stream(1, cancel)),
+        until(fun() -> waits(Stream, fun({_, {closed, _}}) -> true; (_) -> false end) end),
+        true = erlang:resume_process(Stream),
+        receive {'DOWN', Monitor, process, Stream, _} -> ok end
+    end || First <- ["nothing", "passive", "large"]],
+    [{error, closed}, {error, closed}, {error, closed}] = [Reason || {terminate, Reason} <- probe:calls(Probe)].
+
+%% There is such a message in its mailbox.
+waits(Pid, Is) ->
+    {messages, Messages} = process_info(Pid, messages),
+    lists:any(Is, Messages).
 
 one_slow_handler_does_not_hold_up_the_others_of_its_client(Config) ->
     #{probe := Probe} = Server = server(Config),

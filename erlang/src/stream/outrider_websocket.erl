@@ -141,6 +141,9 @@ event({not_subscribed, _, _} = Refused, WS, HandlerState) ->
 %% The request's body; it is over.
 event({data, _, _}, WS, HandlerState) ->
     next(WS, HandlerState);
+%% The request's end, which has crossed the order to accept it.
+event({closed, {Kind, _}}, WS, HandlerState) when Kind =:= reset; Kind =:= stream_error; Kind =:= connection_error ->
+    terminate({error, closed}, WS, HandlerState);
 event(Frame, WS = #ws{active = true, inbox = [], parked = []}, HandlerState) when not is_list(Frame) ->
     frame(Frame, WS, HandlerState);
 event(Frames, WS = #ws{active = true, inbox = [], parked = []}, HandlerState) ->

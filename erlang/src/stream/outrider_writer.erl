@@ -125,6 +125,9 @@ wait(Writer = #writer{context = #{port := Port}, monitor = Monitor, parent = Par
         %% turn behind the messages that came before them.
         {Port, {closed, {error, Reason}}} when Reason =/= badframe, Reason =/= badencoding, Reason =/= badsize ->
             {error, Reason};
+        %% It was reset as a request, before there was a WebSocket.
+        {Port, {closed, {Kind, _}}} when Kind =:= reset; Kind =:= stream_error; Kind =:= connection_error ->
+            {error, closed};
         %% An operator has closed it.
         {Port, {closed, stop}} ->
             {error, stop};
