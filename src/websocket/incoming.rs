@@ -53,12 +53,12 @@ impl Websocket {
 
     /// Decodes, tells the application, and says how much of `input` was used: all, unless the window is full.
     fn decode(&self, state: &mut Session, input: &mut [u8]) -> usize {
-        let Session { decoder, encoder, out, unused, lazy, pong, phase, paused, keepalive, traffic, ended, .. } = state;
+        let Session { decoder, encoder, out, unused, aside, phase, paused, keepalive, traffic, ended, .. } = state;
         let window = self.streams.options.window;
         let result = decoder.decode(input, &mut |event| {
             received(traffic, &event);
             match event {
-                Event::Ping(payload) if encoder.is_within_frame() => *pong = Some(Box::new(payload.into())),
+                Event::Ping(payload) if encoder.is_within_frame() => aside.put_pong(payload),
                 Event::Ping(payload) => {
                     sent(traffic, Opcode::Pong, payload.len() as u64);
                     encoder.pong(payload, out.own(0));
@@ -72,7 +72,7 @@ impl Websocket {
                 }
                 _ => {}
             }
-            if !lazy.is_empty() {
+            if aside.is_lazy() {
                 match event {
                     // Answered, and no reason to begin.
                     Event::Ping(_) | Event::Pong(_) => {
@@ -80,7 +80,7 @@ impl Websocket {
                         return if *paused { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
                     }
                     Event::Close(_) => {}
-                    _ => self.streams.app.lazy(self.id, &lazy.take()),
+                    _ => self.streams.app.lazy(self.id, &aside.take_lazy()),
                 }
             }
             let cost = OVERHEAD + payload(&event).len();

@@ -8,6 +8,7 @@
 //! Nothing is unbounded: above the window of events that the application has not used up, or of frames that the client
 //! has not taken, the socket is not read (docs/port-protocol.md, "Credit").
 
+mod aside;
 mod deadlines;
 mod incoming;
 mod keepalive;

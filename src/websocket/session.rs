@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::aside::Aside;
 use super::keepalive::Keepalive;
 use super::outgoing::Outgoing;
 use super::trace::Trace;
@@ -59,10 +60,8 @@ pub struct Session {
     /// The application wants to know of it at the end, and has not been told.
     pub(super) tells_stats: bool,
     pub(super) ended: Ended,
-    /// What a lazy handler begins with, while it has not; else nothing.
-    pub(super) lazy: Kept,
-    /// A pong that must wait for the end of a frame whose payload is still coming.
-    pub(super) pong: Option<Box<Box<[u8]>>>,
+    /// What a lazy handler begins with, while it has not; or a pong that must wait.
+    pub(super) aside: Aside,
     pub(super) active: bool,
     /// In milliseconds: the options have no more than fits.
     pub(super) idle_timeout: Option<u32>,
@@ -118,8 +117,7 @@ impl Session {
             traffic: Traffic::default(),
             tells_stats: options.stats,
             ended: Ended { by: (Side::Server, NO_CODE), is_stream: false },
-            lazy: options.lazy.to_vec().into(),
-            pong: None,
+            aside: Aside::lazy(&options.lazy),
             active: options.active,
             idle_timeout: options.idle_timeout.map(saturated),
             trace: None,
@@ -161,12 +159,12 @@ impl Session {
 
     /// No handler has begun, so nobody is told what the client says but by the first message.
     pub(super) fn is_lazy(&self) -> bool {
-        !self.lazy.is_empty()
+        self.aside.is_lazy()
     }
 
     /// What a lazy handler begins with, once; empty where it has begun. None if the WebSocket is not open.
     pub fn take_lazy(&mut self) -> Option<Vec<u8>> {
-        (self.phase == Phase::Open).then(|| self.lazy.take())
+        (self.phase == Phase::Open).then(|| self.aside.take_lazy())
     }
 
     /// Nobody says `finish` of one whose handler has not begun.
@@ -266,7 +264,7 @@ impl Session {
             Command::Part(piece) => {
                 let complete = self.encoder.part(piece, out).map_err(|_| Misplaced)?;
                 if complete {
-                    if let Some(payload) = self.pong.take() {
+                    if let Some(payload) = self.aside.take_pong() {
                         sent(&mut self.traffic, Opcode::Pong, payload.len() as u64);
                         self.encoder.pong(&payload, out);
                     }
