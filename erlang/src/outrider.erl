@@ -133,32 +133,7 @@ info() ->
 %% the listener is being drained.
 -spec info(ranch:ref()) -> #{atom() => term()}.
 info(Ref) ->
-    Supervisor = outrider_registry:supervisor(Ref),
-    {Ip, Port} =
-        case get_addr(Ref) of
-            {local, _} = Local -> {Local, undefined};
-            Address -> Address
-        end,
-    Sidecars = outrider_sidecar:info(outrider_listener_sup:sidecars(Supervisor)),
-    maps:merge(maps:from_list([{drain, Drain} || Drain <- [outrider_registry:drain(Ref)], Drain =/= undefined]), #{
-        all_connections => lists:sum([All || #{all_connections := All} <- Sidecars]),
-        active_connections => lists:sum([Active || #{active_connections := Active} <- Sidecars]),
-        metrics => ranch_metrics(Sidecars),
-        sidecars => [maps:without([accepted], Sidecar) || Sidecar <- Sidecars],
-        pid => Supervisor,
-        status => get_status(Ref),
-        ip => Ip,
-        port => Port,
-        max_connections => get_max_connections(Ref),
-        transport =>
-            case outrider_options:is_tls(outrider_registry:transport_options(Ref)) of
-                true -> ranch_ssl;
-                false -> ranch_tcp
-            end,
-        transport_options => outrider_registry:transport_options(Ref),
-        protocol => ?MODULE,
-        protocol_options => outrider_registry:protocol_options(Ref)
-    }).
+    outrider_info:of_listener(Ref).
 
 %% What is measured of a listener and each of its sidecars; a number's name, kind and unit is in docs/metrics.md (outrider_metrics_table).
 %% Counters begin at 0 with each OS process; times are in microseconds. It takes no longer than two seconds: of a sidecar that has
@@ -251,7 +226,7 @@ stop_trace(Trace) ->
 %% Ranch (for those there is the transport option max_sockets). Ranch's default is ten times 1024.
 -spec get_max_connections(ranch:ref()) -> ranch:max_conns().
 get_max_connections(Ref) ->
-    maps:get(max_connections, outrider_registry:transport_options(Ref), 10240).
+    outrider_options:max_connections(outrider_registry:transport_options(Ref)).
 
 -spec set_max_connections(ranch:ref(), ranch:max_conns()) -> ok.
 set_max_connections(Ref, Max) when Max =:= infinity; is_integer(Max), Max >= 0 ->
@@ -414,10 +389,3 @@ started({ok, Pid}) when is_pid(Pid) ->
     {ok, Pid};
 started({error, _} = Error) ->
     Error.
-
-%% Ranch's keys, a sidecar in the place of its supervisors of connections.
-ranch_metrics(Sidecars) ->
-    maps:from_list(lists:append([
-        [{{conns_sup, Number, accept}, Accepted}, {{conns_sup, Number, terminate}, Accepted - All}]
-     || #{number := Number, accepted := Accepted, all_connections := All} <- Sidecars
-    ])).

@@ -9,9 +9,10 @@
 -module(outrider_options).
 
 -export([normalize/1, seal/1, is_tls/1, check/2, log_refused/3, log_unsupported/3, arguments/4]).
--export([logger/1, shutdown/1, sidecars/1, window/1, watchdog/1]).
+-export([logger/1, max_connections/1, shutdown/1, sidecars/1, window/1, watchdog/1]).
 
 %% Bytes on their way to or from one client before the sender waits; docs/port-protocol.md, "Credit".
+-define(DEFAULT_MAX_CONNECTIONS, 10240).
 -define(DEFAULT_WINDOW, 262144).
 -define(DEFAULT_SHUTDOWN_MS, 5000).
 -define(DEFAULT_WATCHDOG_MS, 10000).
@@ -126,6 +127,9 @@ logger(TransOpts) -> maps:get(logger, TransOpts, logger).
 
 -spec shutdown(map()) -> timeout() | brutal_kill.
 shutdown(TransOpts) -> maps:get(shutdown, TransOpts, ?DEFAULT_SHUTDOWN_MS).
+
+-spec max_connections(map()) -> ranch:max_conns().
+max_connections(TransOpts) -> maps:get(max_connections, TransOpts, ?DEFAULT_MAX_CONNECTIONS).
 
 -spec sidecars(map()) -> pos_integer().
 sidecars(TransOpts) -> maps:get(sidecars, TransOpts, 1).
