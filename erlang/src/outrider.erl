@@ -146,9 +146,10 @@ metrics(Ref) ->
         [] -> error(badarg, [Ref])
     end.
 
-%% The listener's processes: connections are its streams, that is one for each request that is being answered and for each
-%% WebSocket, and none for a connection that waits for a request; acceptors those that own the sidecars. In Ranch the former
-%% are the children of ranch_conns_sup, where libraries look for them; here they have no supervisor's child list.
+%% The listener's processes: connections are those of its streams, that is one for each request that is being answered and for each
+%% WebSocket, and for a second or two that of a request that is over, which waits for its connection's next one; acceptors those
+%% that own the sidecars. In Ranch the former are the children of ranch_conns_sup, where libraries look for them; here they
+%% have no supervisor's child list.
 -spec procs(ranch:ref(), acceptors | connections) -> [pid()].
 procs(Ref, connections) ->
     _ = outrider_registry:supervisor(Ref),
