@@ -213,6 +213,11 @@ pub struct Traffic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pid(pub u64);
 
+impl Pid {
+    /// No WebSocket's: the VM's first process has it.
+    pub const NONE: Self = Self(0);
+}
+
 /// Whose subscription it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Member {

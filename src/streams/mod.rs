@@ -98,8 +98,8 @@ pub struct Streams {
 /// A stream in the table.
 struct Entry {
     stream: Rc<dyn Stream>,
-    /// The process of a WebSocket, where it has one.
-    pid: Option<Pid>,
+    /// The process of a WebSocket, or [`Pid::NONE`].
+    pid: Pid,
 }
 
 impl Streams {
@@ -133,15 +133,15 @@ impl Streams {
     /// From here on commands for this number go to `stream`.
     pub fn insert(&self, id: StreamId, stream: Rc<dyn Stream>) {
         let mut table = self.table.borrow_mut();
-        let pid = table.get(&id).and_then(|before| before.pid);
+        let pid = table.get(&id).map_or(Pid::NONE, |before| before.pid);
         table.insert(id, Entry { stream, pid });
     }
 
     /// From here on commands for this number are ignored.
     pub fn remove(&self, id: StreamId) {
         let removed = self.table.borrow_mut().remove(&id);
-        if let Some(pid) = removed.as_ref().and_then(|entry| entry.pid) {
-            self.of_process.borrow_mut().remove(&pid);
+        if let Some(Entry { pid, .. }) = removed.as_ref().filter(|entry| entry.pid != Pid::NONE) {
+            self.of_process.borrow_mut().remove(pid);
         }
         self.topics.borrow_mut().forget(id);
         self.due.borrow_mut().take(id);
@@ -179,7 +179,7 @@ impl Streams {
     /// This WebSocket is meant when frames go to that process.
     fn belongs_to(&self, id: StreamId, pid: Option<Pid>) {
         if let (Some(entry), Some(pid)) = (self.table.borrow_mut().get_mut(&id), pid) {
-            entry.pid = Some(pid);
+            entry.pid = pid;
             self.of_process.borrow_mut().insert(pid, id);
         }
     }

@@ -337,6 +337,6 @@ mod tests {
 
     #[test]
     fn an_idle_websocket_is_small() {
-        assert!(size_of::<Websocket>() <= 472, "{}", size_of::<Websocket>());
+        assert!(size_of::<Websocket>() <= 456, "{}", size_of::<Websocket>());
     }
 }

@@ -27,14 +27,18 @@ const MAX_STEP: usize = 16 * 1024;
 pub struct Decoder {
     options: Options,
     /// There if compression has been negotiated.
-    inflater: Option<Box<Inflater>>,
-    /// Each frame of a message says for itself whether it is compressed, and is compressed for itself.
-    per_frame: bool,
+    compression: Option<Box<Compression>>,
     state: State,
     /// The beginning of an unfinished header or of an unfinished control frame's unmasked payload.
     partial: Kept,
     /// The message of which the first header has been read and not the last byte.
     message: Option<Message>,
+}
+
+struct Compression {
+    inflater: Inflater,
+    /// Each frame of a message says for itself whether it is compressed, and is compressed for itself.
+    per_frame: bool,
 }
 
 /// Where in the byte stream the next byte stands.
@@ -55,8 +59,9 @@ impl Decoder {
     pub fn new(options: Options, agreement: Option<&Agreement>) -> Decoder {
         Decoder {
             options,
-            inflater: agreement.map(|agreement| Box::new(Inflater::new(agreement))),
-            per_frame: agreement.is_some_and(|agreement| agreement.per_frame),
+            compression: agreement.map(|agreement| {
+                Box::new(Compression { inflater: Inflater::new(agreement), per_frame: agreement.per_frame })
+            }),
             state: State::Header,
             partial: Kept::default(),
             message: None,
@@ -122,10 +127,14 @@ impl Decoder {
         }
     }
 
+    fn is_per_frame(&self) -> bool {
+        self.compression.as_ref().is_some_and(|compression| compression.per_frame)
+    }
+
     fn header(&mut self, input: &[u8]) -> Step {
         let context = Context {
-            deflate: self.inflater.is_some(),
-            message: self.message.as_ref().map(|message| message.compressed || self.per_frame),
+            deflate: self.compression.is_some(),
+            message: self.message.as_ref().map(|message| message.compressed || self.is_per_frame()),
         };
         if self.partial.is_empty() {
             let Some((header, size)) = Header::parse(input, context)? else {
@@ -162,8 +171,9 @@ impl Decoder {
             OpCode::Data(_) => Kind::Binary,
         };
         // A continuation belongs to the message that is there, everything else begins one: `Header::parse` saw to that.
+        let per_frame = self.is_per_frame();
         let message = self.message.get_or_insert_with(|| Message::new(kind, header.rsv1));
-        if self.per_frame {
+        if per_frame {
             message.compressed = header.rsv1;
         }
         message.count_fragment(self.options.max_fragments)?;
@@ -241,12 +251,13 @@ impl Decoder {
     }
 
     fn deflated(&mut self, mut frame: Payload, input: &mut [u8], sink: &mut impl Sink) -> Step {
-        let (Some(message), Some(inflater)) = (&mut self.message, &mut self.inflater) else {
+        let (Some(message), Some(compression)) = (&mut self.message, &mut self.compression) else {
             return Ok((0, ControlFlow::Break(())));
         };
+        let Compression { inflater, per_frame } = &mut **compression;
         let available = input.len().min(MAX_STEP);
         let piece = frame.unmask(&mut input[..available]);
-        let ends = frame.fin || self.per_frame;
+        let ends = frame.fin || *per_frame;
         let last = ends && frame.left == 0;
         // Where there is no room, one byte shows whether the message goes on. The allowance is never 0.
         let room = message.allowance(&self.options).min(message.room().max(1) as u64) as usize;
@@ -282,7 +293,7 @@ impl Decoder {
         self.state = State::Over;
         self.partial = Kept::default();
         self.message = None;
-        self.inflater = None;
+        self.compression = None;
     }
 }
 

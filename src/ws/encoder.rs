@@ -16,13 +16,17 @@ use super::{Agreement, Kind};
 /// The sending half of one WebSocket.
 pub struct Encoder {
     /// There if compression has been negotiated.
-    deflater: Option<Box<Deflater>>,
-    /// Compress the messages to come.
-    compress: bool,
-    /// Each frame of a message is compressed for itself.
-    per_frame: bool,
+    compression: Option<Box<Compression>>,
     /// The message that is being sent in pieces.
     open: Option<Open>,
+}
+
+struct Compression {
+    deflater: Deflater,
+    /// Compress the messages to come.
+    is_on: bool,
+    /// Each frame of a message is compressed for itself.
+    per_frame: bool,
 }
 
 /// A message of which not all pieces have come.
@@ -47,9 +51,13 @@ impl Encoder {
     /// An encoder for the beginning of a connection.
     pub fn new(agreement: Option<&Agreement>) -> Encoder {
         Encoder {
-            deflater: agreement.map(|agreement| Box::new(Deflater::new(agreement))),
-            compress: true,
-            per_frame: agreement.is_some_and(|agreement| agreement.per_frame),
+            compression: agreement.map(|agreement| {
+                Box::new(Compression {
+                    deflater: Deflater::new(agreement),
+                    is_on: true,
+                    per_frame: agreement.per_frame,
+                })
+            }),
             open: None,
         }
     }
@@ -58,9 +66,9 @@ impl Encoder {
     pub fn message(&mut self, kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
         debug_assert!(self.open.is_none());
         let opcode = OpCode::Data(kind.opcode());
-        match &mut self.deflater {
-            Some(deflater) if self.compress => {
-                compressed(opcode, payload, out, |out| deflater.compress(payload, true, out));
+        match &mut self.compression {
+            Some(compression) if compression.is_on => {
+                compressed(opcode, payload, out, |out| compression.deflater.compress(payload, true, out));
             }
             _ => frame(opcode, payload, out),
         }
@@ -72,7 +80,7 @@ impl Encoder {
         if size == 0 {
             return self.message(kind, &[], out);
         }
-        let compressed = self.compress && self.deflater.is_some();
+        let compressed = self.is_compressing();
         if !compressed {
             out.extend_from_slice(Written::new(true, false, OpCode::Data(kind.opcode()), size).as_bytes());
         }
@@ -91,15 +99,16 @@ impl Encoder {
         }
         open.left -= size;
         let last = open.left == 0;
-        match &mut self.deflater {
-            Some(deflater) if open.compressed => {
+        match &mut self.compression {
+            Some(compression) if open.compressed => {
+                let Compression { deflater, per_frame, .. } = &mut **compression;
                 let before = out.len();
                 let gap = Gap::open(payload.len(), out);
-                deflater.compress(payload, last || self.per_frame, out);
+                deflater.compress(payload, last || *per_frame, out);
                 if gap.is_empty(out) && !last {
                     out.truncate(before);
                 } else {
-                    gap.fill(last, self.per_frame || open.opcode != Data::Continue, OpCode::Data(open.opcode), out);
+                    gap.fill(last, *per_frame || open.opcode != Data::Continue, OpCode::Data(open.opcode), out);
                     open.opcode = Data::Continue;
                 }
             }
@@ -156,34 +165,41 @@ impl Encoder {
 
     /// Whether messages are compressed.
     pub fn is_compressing(&self) -> bool {
-        self.compress && self.deflater.is_some()
+        self.compression.as_ref().is_some_and(|compression| compression.is_on)
     }
 
     /// Which of the encodings of a message for many clients is this client's.
     pub fn class(&self) -> Class {
-        Class(self.deflater.as_ref().filter(|_| self.compress).map(|deflater| deflater.settings()))
+        Class(
+            self.compression
+                .as_ref()
+                .filter(|compression| compression.is_on)
+                .map(|compression| compression.deflater.settings()),
+        )
     }
 
     /// A compressed message has been sent that was encoded for the whole [`Class`]: what follows does not refer past it. Not
     /// while a message is open.
     pub fn has_sent_shared(&mut self) {
         debug_assert!(self.open.is_none());
-        if let Some(deflater) = &mut self.deflater {
-            deflater.forget();
+        if let Some(compression) = &mut self.compression {
+            compression.deflater.forget();
         }
     }
 
     /// Compresses the messages to come, or does not. No effect without an agreement.
     pub fn set_deflate(&mut self, compress: bool) {
-        self.compress = compress;
+        if let Some(compression) = &mut self.compression {
+            compression.is_on = compress;
+        }
     }
 
     /// Gives back the memory of a compressor that has been idle for long. To be called now and then.
     pub fn rest(&mut self, now: Instant) {
-        if let Some(deflater) = &mut self.deflater
+        if let Some(compression) = &mut self.compression
             && self.open.is_none()
         {
-            deflater.rest(now);
+            compression.deflater.rest(now);
         }
     }
 }
