@@ -13,7 +13,7 @@
 -export([small_frames_wait_for_a_handler_that_is_slow/1, one_slow_handler_does_not_hold_up_the_others_of_its_client/1]).
 -export([a_drained_connection_goes_away_when_its_streams_have_ended/1, a_listener_that_stops_closes_websockets_with_1001/1]).
 -export([a_client_that_resets_a_websocket_that_nobody_reads/1, a_response_that_is_reset_while_it_waits_for_the_client_ends/1]).
--export([a_websocket_that_is_reset_before_its_process_has_begun_it/1]).
+-export([a_websocket_that_is_reset_before_its_process_has_begun_it/1, every_code_of_a_reset_is_known/1]).
 -export([a_module_that_calls_cowboys_upgrade_itself/1, options_that_are_refused/1]).
 
 all() ->
@@ -234,6 +234,25 @@ a_websocket_that_is_reset_before_its_process_has_begun_it(Config) ->
         receive {'DOWN', Monitor, process, Stream, _} -> ok end
     end || First <- ["nothing", "passive", "large"]],
     [{error, closed}, {error, closed}, {error, closed}] = [Reason || {terminate, Reason} <- probe:calls(Probe)].
+
+%% In a VM that has not loaded what Cowlib has for HTTP/2, and whose sidecar brings the codes' names: as any before its release.
+every_code_of_a_reset_is_known(_) ->
+    {ok, Peer, _} = peer:start(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
+    %% It waits for a body.
+    Route = {"/", http_script_h, #{silent => true, init => fun cowboy_req:read_body/2}},
+    Server = peer:call(Peer, own_case, listen, [codes, #{routes => [Route]}]),
+    Info = fun() -> peer:call(Peer, outrider, info, [codes]) end,
+    #{sidecars := [#{os_pid := OsPid}]} = Info(),
+    false = peer:call(Peer, code, is_loaded, [cow_http2]),
+    Socket = open(Server),
+    _ = [begin
+        ok = send(Socket, head(Stream, nofin, <<"POST">>, <<"/">>)),
+        until(fun() -> maps:get(active_connections, Info()) =:= 1 end),
+        ok = send(Socket, http2_client:frame(3, 0, Stream, <<Code:32>>)),
+        until(fun() -> maps:get(active_connections, Info()) =:= 0 end),
+        {Code, #{sidecars := [#{os_pid := OsPid}]}} = {Code, Info()}
+    end || {Code, Stream} <- lists:zip(lists:seq(0, 14), lists:seq(1, 29, 2))],
+    ok = peer:stop(Peer).
 
 %% There is such a message in its mailbox.
 waits(Pid, Is) ->

@@ -53,12 +53,16 @@ atoms() ->
         request, lazy, woken, data, nofin, fin, part, text, binary, ping, pong, credit, closed, refused, log,
         not_subscribed, max_topics, max_topics_per_client, dropped, backlog, subscribers, topics,
         remote, timeout, error, badframe, badencoding, badsize, warning, notice, info, debug, tls, ok,
-        proxy_header, method, version, scheme, host, port, path, qs, headers, peer, sock, cert, has_body, body_length, streamid,
+        proxy_header, protocol, method, version, host, path, qs, headers, peer, streamid,
         connections, streams, kicked, stream, state, open, blocked, closing, age, idle, messages_in, bytes_in, messages_out, bytes_out,
         tracing, seen, traced, in, out, frames, time, stopped, not_found, too_many,
         credit_in, credit_out, compress, round_trip, 'tlsv1.3', 'tlsv1.2', reason, stop,
         'HTTP/1.1', 'HTTP/1.0', undefined, true, false, limit, limits,
-        stats, messages_received, bytes_received, messages_sent, bytes_sent
+        stats, messages_received, bytes_received, messages_sent, bytes_sent,
+        %% How a request ends that its HTTP/2 client has broken off, and the codes (RFC 9113, 7).
+        reset, stream_error, connection_error,
+        no_error, protocol_error, internal_error, flow_control_error, settings_timeout, stream_closed, frame_size_error, refused_stream,
+        cancel, compression_error, connect_error, enhance_your_calm, inadequate_security, http_1_1_required, unknown_error
     ] ++ outrider_metrics_table:atoms().
 
 %% A bundle of one message, which is what most bundles are: as bundle/3 of frame/1, with one small binary in front of the
