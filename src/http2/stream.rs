@@ -127,12 +127,12 @@ pub async fn run(
 fn reset(body: &mut RecvStream, code: &'static str) -> message::Reason {
     let mut cx = Context::from_waker(Waker::noop());
     loop {
-        return match body.poll_data(&mut cx) {
-            Poll::Ready(Some(Ok(_))) => continue,
-            Poll::Ready(Some(Err(error))) if error.is_go_away() => message::Reason::Connection(code),
-            Poll::Ready(Some(Err(error))) if error.is_library() => message::Reason::Stream(code),
-            _ => message::Reason::Reset(code),
-        };
+        match body.poll_data(&mut cx) {
+            Poll::Ready(Some(Ok(_))) => {} // It came before.
+            Poll::Ready(Some(Err(error))) if error.is_go_away() => return message::Reason::Connection(code),
+            Poll::Ready(Some(Err(error))) if error.is_library() => return message::Reason::Stream(code),
+            _ => return message::Reason::Reset(code),
+        }
     }
 }
 

@@ -28,8 +28,8 @@ impl Aside {
         }
     }
 
-    /// Keeps a pong that must wait for the end of a frame whose payload is still coming from the handler, which has begun, therefore. The last
-    /// one holds (RFC 6455, 5.5.3).
+    /// Keeps a pong that must wait for the end of a frame whose payload is still coming: from the handler, so it has begun. The
+    /// last one holds (RFC 6455, 5.5.3).
     pub fn put_pong(&mut self, payload: &[u8]) {
         debug_assert!(!self.is_lazy(), "a frame of a handler that has not begun");
         self.0 = Some(Box::new(Kind::Pong(payload.into())));

@@ -1,7 +1,8 @@
 //! When a client is pinged, and whether it has answered (RFC 6455, 5.5.2). No socket: the time comes in, deadlines go out.
 //!
 //! Any byte of the client is a sign of life: a pong stands behind what the client is sending, and a slow network may take long
-//! for that. So is, where a ping stands behind other bytes in the kernel's queue, that the client takes some of them. Only a pong of ours says how long the way there and back takes. One ping is on its way at most.
+//! for that. So is, where a ping stands behind other bytes in the kernel's queue, that the client takes some of them. Only a pong of ours
+//! says how long the way there and back takes. One ping is on its way at most.
 //!
 //! Pings are spread: the first comes at some moment of the first interval, the others an interval after that each. Our pongs are
 //! known by their payload: four bytes that are this WebSocket's own, and the ping's number.

@@ -180,16 +180,22 @@ each_request_has_a_process_of_its_own(_) ->
 
 %% In Cowboy it is the connection's process, in Outrider the stream's, which two have not at a time.
 pid_of_req(_) ->
-    same_test:differ(pid_per_request, #{handler => {http_script_h, #{silent => true, init => fun(#{pid := Pid} = Req, State) ->
-        Req2 = cowboy_req:reply(200, #{}, pid_to_list(Pid), Req),
-        ok = timer:sleep(1000),
-        {ok, Req2, State}
-    end}}}, fun(Server) ->
+    same_test:differ(pid_per_request, #{handler => {http_script_h, #{silent => true, init => fun
+        (#{pid := Pid} = Req, #{probe := Probe} = State) ->
+            Req2 = cowboy_req:reply(200, #{}, pid_to_list(Pid), Req),
+            go_on = probe:await(Probe, go_on),
+            {ok, Req2, State}
+    end}}}, fun(#{name := Name, probe := Probe} = Server) ->
         Socket = http_client:connect(Server),
-        [One, Two] = [begin
+        Ask = fun() ->
             http_client:send(Socket, http_client:request("GET", "/")),
             maps:get(body, http_client:response(Socket))
-        end || _ <- [1, 2]],
+        end,
+        One = Ask(),
+        %% Only Outrider answers while the handler before goes on.
+        Name =:= cowboy andalso probe:note(Probe, go_on),
+        Two = Ask(),
+        probe:note(Probe, go_on),
         One =:= Two
     end, #{cowboy => fun(#{wire := true}) -> ok end, outrider => fun(#{wire := false}) -> ok end}).
 

@@ -129,8 +129,7 @@ it_is_the_supervisor_of_nobody_and_answers_module_sys(Config) ->
 it_leaves_with_its_sidecar(Config) ->
     Pid = ask(connect(Config)),
     ok = kept(Pid),
-    #{sidecars := [#{os_pid := OsPid} | _]} = outrider:info(ref(Config)),
-    normal = ended(Pid, fun() -> os:cmd("kill -KILL " ++ integer_to_list(OsPid)) end).
+    normal = ended(Pid, fun() -> os_process:signal(os_process:sidecar(ref(Config)), "KILL") end).
 
 it_leaves_with_its_listener(Config) ->
     Pid = ask(connect(Config)),

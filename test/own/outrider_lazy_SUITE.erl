@@ -299,13 +299,13 @@ bytes_of_others_begin_nothing(Config) ->
 
 %% What it says at once waits for them.
 stream_handlers_end_before_it_begins(Config) ->
-    Server = #{probe := Probe} = listen_with(Config, [{"/", ws_script_h, script(#{lazy => true})}], #{}, #{
+    Server = #{ref := Ref, probe := Probe} = listen_with(Config, [{"/", ws_script_h, script(#{lazy => true})}], #{}, #{
         stream_handlers => [?MODULE, cowboy_stream_h]
     }),
     Socket = http_client:connect(Server),
     ok = http_client:send(Socket, [ws_client:handshake("/"), ws_client:bytes({text, <<"a">>})]),
     chain_ends = probe:await(Probe, chain_ends),
-    timer:sleep(200),
+    [] = outrider:connections(Ref),
     probe:note(Probe, go_on),
     #{status := 101} = http_client:response(Socket),
     {text, <<"a">>} = ws_client:recv(Socket),

@@ -18,7 +18,7 @@ const SPEAKING: usize = 100;
 const REST: Duration = Duration::from_secs(25);
 
 /// How long others are: a server may tidy up when nobody has come for some seconds.
-const SILENCE: Duration = Duration::from_secs(12);
+pub const SILENCE: Duration = Duration::from_secs(12);
 
 /// Opens `connections`, has each echo `messages` messages of 1 KiB, and compares the memory with that before.
 pub fn run(server: &Server, path: &str, connections: usize, messages: usize, deflate: bool) -> Result<Sample> {

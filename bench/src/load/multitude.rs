@@ -6,11 +6,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::idle::settled_memory;
+use super::idle::{SILENCE, settled_memory};
 use super::{Payload, script};
 use crate::crowd::Crowd;
 use crate::handshake::{Endpoint, Target};
@@ -26,8 +25,6 @@ const OTHER_FILES: u64 = 500;
 const LEAST_PER_PROCESS: u64 = 5_000;
 /// Memory that a connection may take in all, both of its ends, where it takes most.
 const MOST_BYTES: u64 = 30_000;
-/// A server tidies up when nobody has come for some seconds.
-const REST: Duration = Duration::from_secs(15);
 /// Probes for each process of the server: all have served one before memory is read the first time.
 const PROBES: usize = 20;
 
@@ -37,7 +34,7 @@ pub fn processes(connections: usize, open_files: u64) -> usize {
 }
 
 /// How many connections a server has that is one process.
-pub fn most_of_one(connections: usize, open_files: u64) -> usize {
+fn most_of_one(connections: usize, open_files: u64) -> usize {
     connections.min(open_files.saturating_sub(OTHER_FILES) as usize)
 }
 
@@ -57,7 +54,7 @@ pub fn run(server: &Server, connections: usize, open_files: u64) -> Result<Sampl
     }
     holders.iter_mut().try_for_each(Holder::wait)?;
     let at_once = server.memory()?;
-    sleep(REST);
+    sleep(SILENCE);
     let after = settled_memory(server)?;
     let kernel_after = kernel_memory()?;
     holders.into_iter().try_for_each(Holder::end)?;

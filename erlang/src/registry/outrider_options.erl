@@ -11,8 +11,8 @@
 -export([normalize/1, seal/1, is_tls/1, check/2, log_refused/3, log_unsupported/3, arguments/4]).
 -export([logger/1, max_connections/1, shutdown/1, sidecars/1, window/1, watchdog/1]).
 
-%% Bytes on their way to or from one client before the sender waits; docs/port-protocol.md, "Credit".
 -define(DEFAULT_MAX_CONNECTIONS, 10240).
+%% Bytes on their way to or from one client before the sender waits; docs/port-protocol.md, "Credit".
 -define(DEFAULT_WINDOW, 262144).
 -define(DEFAULT_SHUTDOWN_MS, 5000).
 -define(DEFAULT_WATCHDOG_MS, 10000).
