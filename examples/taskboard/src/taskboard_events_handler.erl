@@ -35,8 +35,10 @@ since(Req) ->
 
 %% Returns the number of the last change that the client knows.
 catch_up(none, Req) ->
+    %% Looked at before the client is told: a change that it makes when it reads the comment is one from now on.
+    Last = taskboard_store:last_change(),
     cowboy_req:stream_events(#{comment => <<"from now on">>}, nofin, Req),
-    taskboard_store:last_change();
+    Last;
 catch_up(Number, Req) ->
     case taskboard_store:changes_since(Number) of
         {ok, []} ->
