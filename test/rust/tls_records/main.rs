@@ -49,6 +49,22 @@ fn a_record_that_was_changed_is_not_heard_and_ends_the_connection() {
     }
 }
 
+/// Nothing is changed in a record that is not there, nor by a byte that nobody may look at (RFC 8446, 5.1: the legacy version).
+#[test]
+fn a_change_that_changes_nothing_is_heard() {
+    let unchanged = [step(SPOIL, b""), step(SAY, GET)].concat();
+    for version in VERSIONS {
+        let outcome = speak(version, &unchanged, 10);
+        assert!(outcome.sound, "{outcome:?}");
+        assert_eq!(outcome.received, outcome.expected);
+    }
+    let outcome = speak(&version::TLS13, &step(SPOIL, b"\x02"), 10);
+    assert!(outcome.sound, "{outcome:?}");
+    assert_eq!(outcome.received, outcome.expected);
+    let outcome = speak(&version::TLS12, &step(SPOIL, b"\x02"), 10);
+    assert!(outcome.closed && !outcome.sound, "{outcome:?}");
+}
+
 #[test]
 fn what_is_no_handshake_gets_an_alert() {
     for at_a_time in [usize::MAX, 1] {
