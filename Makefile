@@ -14,7 +14,7 @@ export ERL_LIBS := $(CURDIR)/_build/erl_libs
 RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
 PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
 
-.PHONY: help build demo test lint deny advisories package autobahn autobahn-quick autobahn-tls soak soak-quick fuzz bench bench-quick clean
+.PHONY: help build demo test lint deny advisories package autobahn autobahn-quick autobahn-tls soak soak-quick fuzz fuzz-quick bench bench-quick clean
 .PHONY: setup-demo setup-test setup-bench format clippy floors test-rust xref dialyzer test-units test-suites test-tls test-clients test-metrics test-taskboard test-dependency test-package test-elixir
 .PHONY: test-ranch test-newest test-http2
 
@@ -60,6 +60,9 @@ package: setup-demo ## the sidecar for machines without Rust: a static binary, w
 
 fuzz: setup-test ## every fuzz target; SECONDS=60 for each
 	scripts/fuzz.sh $(SECONDS)
+
+fuzz-quick: setup-test ## the same for 5 seconds each, with the same inputs each time
+	SEED=1 scripts/fuzz.sh 5
 
 bench: build setup-bench ## Outrider beside Cowboy, this machine's and the newest, into bench/results; more than an hour
 	bench/run --both full

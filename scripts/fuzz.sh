@@ -1,10 +1,13 @@
 #!/bin/sh
 # Fuzzes what reads bytes of others. Fails if a target finds anything; the input is then in fuzz/artifacts.
 #
-# usage: fuzz.sh SECONDS [TARGET ...]
+# usage: [SEED=N] fuzz.sh SECONDS [TARGET ...]
 #
 # Runs each target (all of fuzz/targets by default) for so many seconds, on its corpus (fuzz/corpus, which grows) and its
 # seeds (fuzz/seeds, which are part of the repository). Installs cargo-fuzz if it is missing.
+#
+# With SEED what is tried is the same each time, as far as it comes: the seeds, and what that number makes of them; the corpus
+# is left aside.
 set -eu
 seconds=${1:?usage: fuzz.sh SECONDS [TARGET ...]}
 shift
@@ -19,7 +22,12 @@ fi
 cargo fuzz build
 for target in "$@"; do
     echo "fuzz: $target, $seconds s"
-    mkdir -p "fuzz/corpus/$target"
-    cargo fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
+    corpus=fuzz/corpus/$target
+    if [ -n "${SEED:-}" ]; then
+        corpus=_build/fuzz/$target
+        rm -rf "$corpus"
+    fi
+    mkdir -p "$corpus"
+    cargo fuzz run "$target" "$corpus" "fuzz/seeds/$target" -- -seed="${SEED:-0}" \
         -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1
 done
