@@ -154,8 +154,16 @@ impl Socket {
                 Poll::Pending => {}
             }
         }
-        while let Ok(1..) = ready!(scratch::with(|buffer| self.poll_read(cx, buffer))) {}
+        while let Ok(1..) = ready!(scratch::with(|buffer| self.poll_discard(cx, buffer))) {}
         Poll::Ready(())
+    }
+
+    /// Reads what nobody wants to know, so that it is not decrypted either.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(s) => s.poll_read(cx, buf),
+            Self::Tls(s) => s.poll_discard(cx, buf),
+        }
     }
 
     /// The client's own certificate, in DER.

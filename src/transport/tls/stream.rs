@@ -106,6 +106,12 @@ impl Stream {
         }
     }
 
+    /// Reads what nobody wants to know, after [`Stream::poll_shutdown`] has begun: as it is. To rustls an error in it would be a second
+    /// reason to send an alert, and it takes that for a mistake of ours.
+    pub fn poll_discard(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.socket.poll_read(cx, buf)
+    }
+
     /// Uses up what was received, and sends what is due in answer.
     fn receive(&mut self, buf: &mut [u8], end: usize) -> Result<usize, rustls::Error> {
         let result = self.session.receive(buf, end, &mut self.out);

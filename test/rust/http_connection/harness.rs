@@ -24,7 +24,7 @@ use outrider::streams::{self, Streams};
 use outrider::transport::{Plain, tls};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::{LocalSet, spawn_local, yield_now};
+use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 
 /// So many turns of the event loop without any effect, and there is nothing more to come: from a client's byte to the
 /// application, and back to the client, it is fewer.
@@ -98,6 +98,8 @@ pub struct Talk {
     pub received: Vec<u8>,
     /// The server has ended the connection.
     pub closed: bool,
+    /// The connection's task, until a WebSocket takes over.
+    task: JoinHandle<()>,
     application: Application,
 }
 
@@ -117,10 +119,10 @@ impl Talk {
         let reception = Rc::new(Reception { options, http: server, http2, tls: tls.map(Rc::new) });
         let (client, socket) = UnixStream::pair().expect("a pair of sockets");
         let permits = Permits { connection, socket: any };
-        spawn_local(reception::serve(reception, Plain::Unix(Box::new(socket)), permits));
+        let task = spawn_local(reception::serve(reception, Plain::Unix(Box::new(socket)), permits));
         let (asked, late, heard) = Default::default();
         let application = Application { port, streams, requests: 0, asked, late, heard };
-        Self { client, received: Vec::new(), closed: false, application }
+        Self { client, received: Vec::new(), closed: false, task, application }
     }
 
     /// Sends, and waits for all that comes of it.
@@ -145,7 +147,7 @@ impl Talk {
 
     /// The client leaves. All that there was of the connection goes with it, or a fuzzer finds the leak.
     pub async fn end(self) -> Outcome {
-        let Self { client, received, closed, mut application } = self;
+        let Self { client, received, closed, task, mut application } = self;
         let heard = std::mem::take(&mut application.heard);
         drop(client);
         for _ in 0..4 * QUIET {
@@ -153,6 +155,9 @@ impl Talk {
             application.turn();
         }
         assert_eq!(application.streams.numbers(), [], "streams outlive their connection");
+        if let Err(panic) = task.await {
+            std::panic::resume_unwind(panic.into_panic()); // Else it would have ended the connection, and nobody would know.
+        }
         // Bytes above 127 would only make a failure hard to read.
         let received = received.iter().flat_map(|byte| byte.escape_ascii()).map(char::from).collect::<String>();
         let received = received.replace("\\r\\n", "\n").replace("HTTP/1.1 100 Continue\n\n", "");

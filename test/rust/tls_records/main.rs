@@ -65,6 +65,17 @@ fn a_change_that_changes_nothing_is_heard() {
     assert!(outcome.closed && !outcome.sound, "{outcome:?}");
 }
 
+/// Its answer has said that it is the last: what comes behind is not looked at.
+#[test]
+fn what_comes_after_the_end_changes_nothing() {
+    let last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    for version in VERSIONS {
+        let outcome = speak(version, &[step(SAY, last), step(SPOIL, &[20; 200])].concat(), 1);
+        assert!(outcome.received.starts_with("HTTP/1.1 200 OK"), "{outcome:?}");
+        assert_eq!(outcome.received, outcome.expected);
+    }
+}
+
 #[test]
 fn what_is_no_handshake_gets_an_alert() {
     for at_a_time in [usize::MAX, 1] {
