@@ -13,7 +13,7 @@ use outrider::transport::tls::{Acceptor, Identity, Key, Settings};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateSec1KeyDer};
-use rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
 
 use crate::harness::{Talk, run, talk};
 
@@ -26,19 +26,19 @@ pub const SAY: u8 = 0;
 pub const REKEY: u8 = 1;
 /// The payload is sent as it is.
 pub const RAW: u8 = 2;
-/// The payload is sent in a record, of which a byte is changed: the one that the payload's first says. Without a payload there
-/// is no record.
+/// The payload is sent in a record, of which a byte behind its header is changed: the one that the payload's first says. Without
+/// a payload there is no record.
 pub const SPOIL: u8 = 3;
 /// No more will be said.
 pub const CLOSE: u8 = 4;
 /// The payload is sent 64 times over, in records as they come.
 pub const SAY_MUCH: u8 = 5;
 
-/// Where a record has the version that TLS 1.3 does not look at (RFC 8446, 5.1); its other byte tells TLS from what is none.
-const LEGACY_VERSION: usize = 2;
+/// Bytes before what a record carries. Of TLS 1.3 rustls looks at their length only, and takes the rest for what it must be.
+const HEADER: usize = 5;
 
-/// As many of these without a word between are too many (rustls' limit).
-const REKEYS: usize = 32;
+/// No more of these without a word between (rustls' limit).
+pub const REKEYS: usize = 32;
 
 /// What came of a script.
 #[derive(Debug)]
@@ -151,9 +151,9 @@ fn perform(client: &mut ClientConnection, script: &[u8]) -> (Vec<u8>, Vec<u8>, b
         }
         let mut records = wire(client);
         if kind == SPOIL && !records.is_empty() {
-            let at = usize::from(payload[0]) % records.len();
+            let at = HEADER + usize::from(payload[0]) % (records.len() - HEADER);
             records[at] ^= 1;
-            sound &= at == LEGACY_VERSION && client.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+            sound = false;
         }
         if sound {
             said.extend_from_slice(&payload);
@@ -165,7 +165,7 @@ fn perform(client: &mut ClientConnection, script: &[u8]) -> (Vec<u8>, Vec<u8>, b
         } else {
             0
         };
-        sound &= kind != CLOSE && rekeys < REKEYS;
+        sound &= kind != CLOSE && rekeys <= REKEYS;
         bytes.extend(records);
         if kind == CLOSE {
             break;

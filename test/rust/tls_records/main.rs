@@ -49,20 +49,23 @@ fn a_record_that_was_changed_is_not_heard_and_ends_the_connection() {
     }
 }
 
-/// Nothing is changed in a record that is not there, nor by a byte that nobody may look at (RFC 8446, 5.1: the legacy version).
 #[test]
-fn a_change_that_changes_nothing_is_heard() {
-    let unchanged = [step(SPOIL, b""), step(SAY, GET)].concat();
+fn a_change_of_no_record_changes_nothing() {
     for version in VERSIONS {
-        let outcome = speak(version, &unchanged, 10);
+        let outcome = speak(version, &[step(SPOIL, b""), step(SAY, GET)].concat(), 10);
         assert!(outcome.sound, "{outcome:?}");
         assert_eq!(outcome.received, outcome.expected);
     }
-    let outcome = speak(&version::TLS13, &step(SPOIL, b"\x02"), 10);
-    assert!(outcome.sound, "{outcome:?}");
-    assert_eq!(outcome.received, outcome.expected);
-    let outcome = speak(&version::TLS12, &step(SPOIL, b"\x02"), 10);
-    assert!(outcome.closed && !outcome.sound, "{outcome:?}");
+}
+
+#[test]
+fn so_many_changes_of_keys_are_heard_and_no_more() {
+    for (changes, sound) in [(REKEYS, true), (REKEYS + 1, false)] {
+        let outcome = speak(&version::TLS13, &[step(REKEY, b"").repeat(changes), step(SAY, GET)].concat(), 1000);
+        assert_eq!(outcome.sound, sound, "{outcome:?}");
+        assert_eq!(outcome.closed, !sound, "{outcome:?}");
+        assert_eq!(outcome.received, outcome.expected);
+    }
 }
 
 /// Its answer has said that it is the last: what comes behind is not looked at.
