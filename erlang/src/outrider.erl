@@ -147,8 +147,8 @@ metrics(Ref) ->
     end.
 
 %% The listener's processes: connections are those of its streams, that is one for each request that is being answered and for each
-%% WebSocket, and for a second or two that of a request that is over, which waits for its connection's next one; acceptors those
-%% that own the sidecars. In Ranch the former are the children of ranch_conns_sup, where libraries look for them; here they
+%% WebSocket, and for a second or two that of a request that is over, which waits for its connection's next one if it has not ended;
+%% acceptors those that own the sidecars. In Ranch the former are the children of ranch_conns_sup, where libraries look for them; here they
 %% have no supervisor's child list.
 -spec procs(ranch:ref(), acceptors | connections) -> [pid()].
 procs(Ref, connections) ->

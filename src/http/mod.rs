@@ -144,13 +144,16 @@ pub async fn serve(
     .await;
 
     drop(http); // With all that holds the connection or its wire. Also ends an exchange that goes on: the client has gone.
-    let Ok(Connection { server, wire, info, .. }) = Rc::try_unwrap(connection) else { return None };
+    let Ok(Connection { server, wire, info, before, .. }) = Rc::try_unwrap(connection) else { return None };
     let Ok(mut wire) = Rc::try_unwrap(wire).map(RefCell::into_inner) else { return None };
     let options = &server.streams.options;
     if let Outcome::Refused(status) | Outcome::Late(Some(status)) = outcome {
         wire.inject(&head::refusal(status));
         let written = poll_fn(|cx| wire.poll_inject(cx)); // The client may still have to take the response before it.
         let _ = tokio::time::timeout(options.send_timeout.unwrap_or(NEVER), written).await;
+    }
+    if let (1.., false) = (before.get(), matches!(outcome, Outcome::Upgrade(..))) {
+        server.streams.app.gone(before.get());
     }
     let (socket, rest) = wire.into_rest();
     match outcome {

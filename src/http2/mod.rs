@@ -76,6 +76,7 @@ pub async fn serve(
     if let Some(h2) = greeted.await {
         connection.run(h2, timer.as_mut()).await;
     }
+    connection.over.take().into_iter().for_each(|before| connection.server.streams.app.gone(before));
     connection.line.linger(connection.server.streams.options.linger_timeout).await;
     drop(permits);
 }

@@ -46,6 +46,9 @@ pub trait Application {
     /// The first event of a stream; `before` is one of the same connection that is over, of which this has not been said before, or 0.
     fn request(&self, stream: StreamId, head: &dyn Head, before: StreamId);
 
+    /// The connection of this stream has ended, and is not `before` of another's: whoever served it has nothing more to do.
+    fn gone(&self, _before: StreamId) {}
+
     /// What a lazy handler begins with: the first event of its process.
     fn lazy(&self, _stream: StreamId, _bytes: &[u8]) {}
 
@@ -100,6 +103,12 @@ impl Application for Port {
             w.tuple(3).atom("request");
             head.encode(w);
             w.integer(before);
+        });
+    }
+
+    fn gone(&self, before: StreamId) {
+        self.event(before, |w| {
+            w.atom("gone");
         });
     }
 

@@ -7,7 +7,7 @@
 -define(PATIENCE_MS, 10000).
 
 all() ->
-    same_test:cases(?MODULE) -- [ask, busy, connect, kept, probe, ref, reply, wait].
+    same_test:cases(?MODULE) -- [ask, busy, connect, kept, leaves_with_its_client, probe, ref, reply, wait].
 
 init_per_testcase(Case, Config) ->
     own_case:init(Case, #{routes => [
@@ -85,6 +85,27 @@ it_leaves_when_no_request_comes(Config) ->
     normal = ended(Pid, fun() -> ok end),
     Other = ask(Socket),
     true = Pid =/= Other.
+
+%% Those that no request comes for leave together, a second or two later: the one that waits for longer shows that it is not this.
+it_leaves_with_its_client(Config) ->
+    leaves_with_its_client(fun() ->
+        Socket = connect(Config),
+        {ask(Socket), fun() -> gen_tcp:close(Socket) end}
+    end).
+
+it_leaves_with_its_client_of_http2(Config) ->
+    leaves_with_its_client(fun() ->
+        Socket = http2_client:open(own_case:server(Config)),
+        {ask_http2(Socket, 1), fun() -> gen_tcp:close(Socket) end}
+    end).
+
+leaves_with_its_client(Connect) ->
+    {Longer, _} = Connect(),
+    ok = kept(Longer),
+    {Pid, Close} = Connect(),
+    ok = kept(Pid),
+    normal = ended(Pid, Close),
+    true = is_process_alive(Longer).
 
 one_that_is_killed_while_it_waits_costs_nobody_anything(Config) ->
     Socket = connect(Config),

@@ -51,7 +51,7 @@ atoms() ->
     [
         hello, listen_error, vsn, os_pid, listening, local,
         request, lazy, woken, data, nofin, fin, part, text, binary, ping, pong, credit, closed, refused, log,
-        not_subscribed, max_topics, max_topics_per_client, dropped, backlog, subscribers, topics,
+        gone, not_subscribed, max_topics, max_topics_per_client, dropped, backlog, subscribers, topics,
         remote, timeout, error, badframe, badencoding, badsize, warning, notice, info, debug, tls, ok,
         proxy_header, protocol, method, version, host, path, qs, headers, peer, streamid,
         connections, streams, kicked, stream, state, open, blocked, closing, age, idle, messages_in, bytes_in, messages_out, bytes_out,

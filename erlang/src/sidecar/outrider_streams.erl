@@ -4,8 +4,8 @@
 %%% keeps no copy), and gives what comes of that to down/4. Events of a stream go to its process as {Port, Event}; those of the
 %%% sidecar itself, with the number 0, go back to the caller.
 %%%
-%%% A process whose request is over is kept for the next one of its connection, for a second or two: it is then another stream's, but
-%%% its monitor has the number of its first.
+%%% A process whose request is over is kept for the next one of its connection, for a second or two, or until the connection ends: it is
+%%% then another stream's, but its monitor has the number of its first.
 -module(outrider_streams).
 
 -export([new/1, dispatch/2, dispatch_last/2, down/4, over/2, kept/4, sweep/1, upgraded/3, tell/2, untell/1, rest/1]).
@@ -77,6 +77,8 @@ dispatch([{Stream, First}, {Stream, Second} | Events0], Port, Pids, Own, S) when
     {Frames, Events} = frames(Stream, Events0, [Second, First]),
     send(Pids, Stream, {Port, Frames}),
     dispatch(Events, Port, Pids, Own, S);
+dispatch([{Stream, gone} | Events], Port, Pids, Own, S) ->
+    dispatch(Events, Port, Pids, Own, gone(Stream, S));
 dispatch([{Stream, Event} | Events], Port, Pids, Own, S) ->
     send(Pids, Stream, {Port, Event}),
     dispatch(Events, Port, Pids, Own, S).
@@ -88,6 +90,16 @@ begin_stream(Stream, Head, Before, S = #streams{context = #{port := Port}, kept 
             {Pid, S#streams{kept = maps:remove(Before, Kept), last = Last#{First => Stream}}};
         #{} ->
             spawn_stream(Stream, Head, S)
+    end.
+
+%% The connection of a process that is kept has ended. What has not yet said that it is to be kept leaves with a sweep.
+gone(Stream, S = #streams{context = #{port := Port}, kept = Kept}) ->
+    case Kept of
+        #{Stream := {Pid, _, _}} ->
+            false = leave(Pid, Port),
+            S#streams{kept = maps:remove(Stream, Kept)};
+        #{} ->
+            S
     end.
 
 spawn_stream(Stream, Head, S = #streams{context = Context}) ->
@@ -268,6 +280,14 @@ one_is_kept_for_one_sweep_and_leaves_at_the_second_test() ->
     Twice = sweep(Once),
     receive {Pid, left} -> ok end,
     ?assertEqual({#{}, false}, {Twice#streams.kept, Twice#streams.is_to_sweep}).
+
+one_leaves_when_its_connection_has_ended_test() ->
+    Pids = [One, Other] = [waiting(), waiting()],
+    Kept = lists:foldl(fun({N, Pid}, S) -> kept(N, N, Pid, S) end, new(#{port => ?PORT}), lists:zip([1, 2], Pids)),
+    {[], S} = dispatch([{3, gone}, {1, gone}], Kept),
+    receive {One, left} -> ok end,
+    ?assertNot(told_to_leave(Other)),
+    ?assertEqual([2], maps:keys(S#streams.kept)).
 
 a_process_serves_the_next_of_its_connection_alone_test() ->
     Pid = waiting(),

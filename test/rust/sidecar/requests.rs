@@ -410,3 +410,33 @@ fn a_body_ahead_of_its_handler_has_no_byte_more_than_the_flow() {
         }
     }
 }
+
+/// Of a connection that has become a WebSocket nothing is told but its stream's end.
+#[test]
+fn the_end_of_a_connection_is_told_of_the_stream_that_was_nobodys_before() {
+    let mut vm = Vm::ready(&[]);
+    let mut client = connect(vm.port);
+    for body in [b"1", b"2"] {
+        client.write_all(GET).expect("writes");
+        let stream = request(&mut vm);
+        answer(&mut vm, stream, body);
+        assert!(!answered(&mut client, body));
+    }
+    drop(client);
+    assert_eq!(vm.event("gone"), (2, vec![]));
+
+    let mut socket = connect(vm.port);
+    socket.write_all(HANDSHAKE).expect("writes");
+    let stream = request(&mut vm);
+    vm.command(stream, [tuple([atom("websocket"), list([]), map([])])]);
+    expect(&mut socket, SWITCHING);
+    drop(socket);
+    assert_eq!(vm.event("closed").0, stream);
+    let mut client = connect(vm.port);
+    client.write_all(GET).expect("writes");
+    let stream = request(&mut vm);
+    answer(&mut vm, stream, b"3");
+    assert!(!answered(&mut client, b"3"));
+    drop(client);
+    assert_eq!(vm.event("gone"), (stream, vec![]));
+}

@@ -122,9 +122,12 @@ impl Vm {
         self.events.pop_front()
     }
 
-    /// The next event, which must have this name: its stream and its arguments.
+    /// The next event, which must have this name: its stream and its arguments. Connections that have ended are passed over,
+    /// if it is not this that is asked for.
     pub fn event(&mut self, name: &str) -> (u64, Vec<Term>) {
-        let (stream, mut event) = self.any_event().expect("the sidecar runs");
+        let gone = [atom("gone")];
+        let mut events = std::iter::from_fn(|| self.any_event());
+        let (stream, mut event) = events.find(|(_, event)| name == "gone" || *event != gone).expect("the sidecar runs");
         assert_eq!(event.remove(0), atom(name));
         (stream, event)
     }
