@@ -30,8 +30,13 @@ use message::StreamId;
 /// Bytes waiting for the VM above which no client is read; below half of it reading goes on.
 pub const CONGESTED: usize = 4 << 20;
 
-/// A packet is closed when it has this many bytes, so that the VM is not given all of a busy turn in one piece.
+/// A packet is closed when it has more than this many bytes, so that the VM is not given all of a busy turn in one piece. But
+/// not before an event of the stream that had the last one: messages that were read together are handled together.
 const PACKET_LIMIT: usize = 1 << 18;
+
+/// Before such an event it is closed when it has more than this many: a window of the usual size, or a read without compression,
+/// is less.
+const PACKET_MOST: usize = 1 << 20;
 
 /// Length, version, list tag, count: what a packet begins with before its first event.
 const PACKET_HEAD: usize = 4 + 1 + 1 + 4;
@@ -49,8 +54,9 @@ struct Outgoing {
     /// Whole packets, then the open one from `open_at` on, if `events` is not 0.
     bytes: Vec<u8>,
     open_at: usize,
-    /// Events in the open packet.
+    /// Events in the open packet, and whose the last of them is.
     events: u32,
+    last: StreamId,
     /// Bytes that the writer has taken and not yet written.
     in_flight: usize,
     writer: Option<Waker>,
@@ -126,17 +132,19 @@ impl Port {
     pub fn event(&self, stream: StreamId, write: impl FnOnce(&mut Writer<'_>)) {
         let mut outgoing = self.outgoing.borrow_mut();
         let outgoing = &mut *outgoing;
+        let most = if stream == outgoing.last { PACKET_MOST } else { PACKET_LIMIT };
+        if outgoing.events > 0 && outgoing.bytes.len() - outgoing.open_at > most {
+            outgoing.close_packet();
+        }
         if outgoing.events == 0 {
             outgoing.open_at = outgoing.bytes.len();
             outgoing.bytes.extend_from_slice(&[0, 0, 0, 0, etf::VERSION, etf::LIST, 0, 0, 0, 0]);
         }
         outgoing.events += 1;
+        outgoing.last = stream;
         let mut writer = Writer(&mut outgoing.bytes);
         writer.tuple(2).integer(stream);
         write(&mut writer);
-        if outgoing.bytes.len() - outgoing.open_at > PACKET_LIMIT {
-            outgoing.close_packet();
-        }
         outgoing.wake_writer();
     }
 

@@ -5,7 +5,10 @@
 -compile([export_all, nowarn_export_all]).
 
 all() ->
-    same_test:cases(?MODULE).
+    %% There what a client sends at once does not come at once.
+    same_test:cases(?MODULE) -- same_test:not_over_tls([
+        nor_where_many_clients_send_more_than_one_packet_to_the_vm, frames_of_more_than_a_window_are_not_handled_together
+    ]).
 
 %%% Every callback × every return
 
@@ -410,6 +413,67 @@ a_message_does_not_overtake_frames_that_were_read_with_it(_) ->
             ws_client:send(Socket, [{text, <<"1">>}, {text, <<"2">>}, {text, <<"3">>}]),
             ws_client:recv_all(Socket)
         end).
+
+%% Outrider reads all of these clients in one turn, and what they have sent does not fit into one packet to the VM: it ends
+%% somewhere among the frames of the fifth.
+nor_where_many_clients_send_more_than_one_packet_to_the_vm(_) ->
+    Large = lists:duplicate(4, [{binary, <<0:480000>>}]),
+    Small = lists:duplicate(8, lists:duplicate(1000, {text, <<0:240>>})),
+    Handled = lists:duplicate(8, {text, <<"1000">>}),
+    #{wire := Handled} = same_test:same(counting(), fun(Server) ->
+        Clients = [{ws_client:open(Server), ws_client:bytes(Frames)} || Frames <- Large ++ Small],
+        Send = fun() -> [ok = http_client:send(Socket, Bytes) || {Socket, Bytes} <- Clients] end,
+        _ =
+            case Server of
+                #{name := outrider, ref := Ref} -> os_process:while_stopped(os_process:sidecar(Ref), Send);
+                #{name := cowboy} -> Send()
+            end,
+        [ws_client:recv(Socket) || {Socket, _} <- lists:nthtail(length(Large), Clients)]
+    end).
+
+%% Empty frames, each of which costs 64 of the 262,144 bytes of its client's window.
+frames_of_more_than_a_window_are_not_handled_together(_) ->
+    same_test:differ(frames_read_together, counting(), fun(Server) ->
+        [
+            begin
+                Socket = ws_client:open(Server),
+                ok = ws_client:send(Socket, lists:duplicate(Frames, {text, <<>>})),
+                ws_client:recv(Socket)
+            end
+         || Frames <- [4096, 4097]
+        ]
+    end, #{
+        cowboy => fun(#{wire := [{text, <<"4096">>}, {text, <<"4097">>}]}) -> ok end,
+        outrider => fun(#{wire := [{text, <<"4096">>}, {text, <<"4096">>}]}) -> ok end
+    }).
+
+%% A handler that sends a message to itself at its first frame, and to the client how many frames it has had when that comes. Cowboy
+%% reads what comes together in one go.
+counting() ->
+    #{order => any, transport => [{port, 0}, {buffer, 65536}], handler => {ws_script_h, #{
+        silent => true,
+        count => 0,
+        websocket_handle => fun(_, #{count := Count} = State) ->
+            _ = Count =:= 0 andalso (self() ! sent_at_the_first),
+            {[], State#{count := Count + 1}}
+        end,
+        websocket_info => fun(_, #{count := Count} = State) -> {[{text, integer_to_binary(Count)}], State} end
+    }}}.
+
+%% Nor does it overtake a close frame, or a frame that is none, behind them.
+a_message_does_not_overtake_the_end_that_was_read_with_its_frame(_) ->
+    Ends = [{{close, 1000, <<>>}, {remote, 1000, <<>>}}, {{raw, <<16#8f, 16#80, 0:32>>}, {error, badframe}}],
+    [
+        #{calls := [websocket_init, {websocket_handle, {text, <<"1">>}}, {terminate, Reason} | _]} =
+            same_test:same(#{handler => {ws_script_h, #{
+                websocket_handle => fun(_, State) -> self() ! sent_at_1, {[], State} end
+            }}}, fun(Server) ->
+                Socket = ws_client:open(Server),
+                ws_client:send(Socket, [{text, <<"1">>}, End]),
+                ws_client:recv_all(Socket)
+            end)
+     || {End, Reason} <- Ends
+    ].
 
 hibernation_keeps_what_was_read(_) ->
     #{wire := [{text, <<"1">>}, {text, <<"2">>}, {text, <<"info">>}]} = same_test:same(#{handler => {ws_script_h, #{

@@ -18,6 +18,14 @@
         element(1, Event) =:= part orelse element(1, Event) =:= ping orelse element(1, Event) =:= pong)
 ).
 
+%% A client's end that comes of bytes it has sent, as its frames do, and that its handler hears of behind them.
+-define(IS_ITS_END(Event),
+    (element(1, Event) =:= closed andalso
+        (element(2, Event) =:= remote orelse element(1, element(2, Event)) =:= remote orelse
+            element(2, element(2, Event)) =:= badframe orelse element(2, element(2, Event)) =:= badencoding orelse
+            element(2, element(2, Event)) =:= badsize))
+).
+
 %% What most requests need: a heap that need not grow, and whose garbage goes with it.
 -define(REQUEST_WORDS, 1000).
 
@@ -72,8 +80,10 @@ dispatch([{Stream, {lazy, Bytes}} | Events], Port, Pids, Own, S = #streams{conte
     dispatch(Events, Port, Pids#{Stream => Pid}, Own, S#streams{accepted = Accepted + 1});
 dispatch([{0, Event} | Events], Port, Pids, Own, S) ->
     dispatch(Events, Port, Pids, [Event | Own], S);
-dispatch([{Stream, First}, {Stream, Second} | Events0], Port, Pids, Own, S) when ?IS_FRAME(First), ?IS_FRAME(Second) ->
-    %% Frames that were read together arrive together: no message of the handler to itself can come between them.
+dispatch([{Stream, First}, {Stream, Second} | Events0], Port, Pids, Own, S) when
+    ?IS_FRAME(First), ?IS_FRAME(Second) orelse ?IS_ITS_END(Second)
+->
+    %% What was read together arrives together: no message of the handler to itself can come between.
     {Frames, Events} = frames(Stream, Events0, [Second, First]),
     send(Pids, Stream, {Port, Frames}),
     dispatch(Events, Port, Pids, Own, S);
@@ -117,7 +127,7 @@ send(Pids, Stream, Message) ->
             ok
     end.
 
-frames(Stream, [{Stream, Frame} | Events], Frames) when ?IS_FRAME(Frame) ->
+frames(Stream, [{Stream, Frame} | Events], Frames) when ?IS_FRAME(Frame) orelse ?IS_ITS_END(Frame) ->
     frames(Stream, Events, [Frame | Frames]);
 frames(_, Events, Frames) ->
     {lists:reverse(Frames), Events}.
@@ -261,6 +271,36 @@ waiting() ->
             {?PORT, {request, _, _}} -> Test ! {self(), served}
         end
     end).
+
+%% What the process of stream 1 gets of these events of one packet.
+dispatched(Events) ->
+    {[], _} = dispatch([{1, Event} || Event <- Events], #streams{context = #{port => ?PORT}, pids = #{1 => self()}}),
+    received().
+
+received() ->
+    receive
+        {?PORT, Event} -> [Event | received()]
+    after 0 -> []
+    end.
+
+%% No message of the handler to itself can come between them.
+frames_of_one_packet_arrive_together_and_with_the_end_that_the_client_makes_test() ->
+    Frames = [{text, <<"1">>}, ping, {part, <<"2">>}],
+    Ends = [remote, {remote, 1000, <<>>}, {error, badframe}, {error, badencoding}, {error, badsize}],
+    [?assertEqual([Frames], dispatched(Frames)) | [
+        ?assertEqual([Some ++ [{closed, End}]], dispatched(Some ++ [{closed, End}]))
+     || End <- Ends, Some <- [Frames, [ping]]
+    ]].
+
+%% The client's loss, its silence and an operator's order find a process that takes no frame.
+other_ends_arrive_alone_test() ->
+    Frames = [ping, {text, <<"1">>}],
+    [
+        ?assertEqual([Frames, {closed, End}], dispatched(Frames ++ [{closed, End}]))
+     || End <- [timeout, stop, {error, closed}, {error, timeout}, {error, backlog}]
+    ],
+    ?assertEqual([{closed, remote}, {stats, 1, 2, 3}], dispatched([{closed, remote}, {stats, 1, 2, 3}])),
+    ?assertEqual([ping, {credit, 1}, {closed, remote}], dispatched([ping, {credit, 1}, {closed, remote}])).
 
 no_more_than_a_thousand_are_kept_test() ->
     Pids = [waiting() || _ <- lists:seq(1, ?MOST_KEPT)],
