@@ -43,6 +43,9 @@ use head::Verdict;
 use io::H2Io;
 pub use options::Options;
 
+/// Of a request whose header fields have too many bytes uncompressed, which h2 answers by itself.
+const OVERSIZE: Refusal = Refusal::new(431).by(Limit::MaxFragmentedHeaderBlockSize);
+
 /// Serves a client until it leaves. `received` has come of it already.
 pub async fn serve(
     server: Rc<Server>,
@@ -94,7 +97,9 @@ impl Connection {
                 h2.graceful_shutdown();
             }
             loop {
-                let begun = match h2.poll_accept(cx) {
+                let accepted = h2.poll_accept(cx);
+                self.line.take_oversize().into_iter().for_each(|number| self.refuse(OVERSIZE, number));
+                let begun = match accepted {
                     Poll::Ready(Some(Ok((request, respond)))) => Some(self.begin(request, respond, cx)),
                     Poll::Ready(Some(Err(error))) => {
                         if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
@@ -141,16 +146,16 @@ impl Connection {
         mut respond: SendResponse<Bytes>,
         cx: &mut Context<'_>,
     ) -> Option<Reason> {
+        let number = respond.stream_id().as_u32();
+        self.line.show(number);
         if respond.poll_reset(cx).is_ready() {
             return None; // The client has changed its mind.
         }
         let (mut parts, body) = request.into_parts();
-        let number = respond.stream_id().as_u32();
         match head::judge(&parts, &self.options) {
             Verdict::Accepted => {}
             Verdict::Refused(status) => {
-                let Server { refusals, streams, .. } = &*self.server;
-                refusals.add(&*streams.app, Refusal::new(status), &self.info, number.into(), || None);
+                self.refuse(Refusal::new(status), number);
                 stream::refuse(&mut respond, status);
                 return None;
             }
@@ -187,6 +192,12 @@ impl Connection {
         let before = self.over.borrow_mut().pop_front().unwrap_or_default();
         streams.app.request(id, &head, before);
         None
+    }
+
+    /// Counts a request that is refused, and tells of it.
+    fn refuse(&self, refusal: Refusal, number: u32) {
+        let Server { refusals, streams, .. } = &*self.server;
+        refusals.add(&*streams.app, refusal, &self.info, number.into(), || None);
     }
 }
 

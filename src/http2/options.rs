@@ -63,7 +63,7 @@ impl Options {
         builder
     }
 
-    /// Bytes of all fields of a request, uncompressed: twice what they may be in frames. More gets 431.
+    /// Bytes of all fields of a request, uncompressed: twice what they may be in frames. As many get 431 by h2, though it announces them.
     fn max_header_list_size(&self) -> u32 {
         u32::try_from(self.limits.header_block.saturating_mul(2)).unwrap_or(u32::MAX)
     }

@@ -10,8 +10,10 @@
 -define(RATE, 100).
 
 all() ->
-    %% The client's own address is the tunnel's there.
-    (same_test:cases(?MODULE) -- [listener, line]) -- same_test:not_over_tls([each_reason_leaves_a_line_in_the_log]).
+    %% The client's own address is the tunnel's there, and clients of HTTP/2 have no tunnel.
+    (same_test:cases(?MODULE) -- [listener, line]) -- same_test:not_over_tls([
+        each_reason_leaves_a_line_in_the_log, a_header_list_too_large_over_http_2_is_refused_as_any_other
+    ]).
 
 init_per_testcase(_, Config) ->
     same_test:start([outrider]),
@@ -130,6 +132,27 @@ each_reason_leaves_a_line_in_the_log(_) ->
     #{status := 408} = http_client:response(Late),
     _ = line(#{status => 408, limit => request_timeout}),
     receive {line, _, Again} -> error({again, Again}) after 0 -> ok end,
+    logger:remove_handler(?MODULE).
+
+%% h2 answers these, and shows them to nobody: of one client that sends a request that is fine between two.
+a_header_list_too_large_over_http_2_is_refused_as_any_other(_) ->
+    Self = self(),
+    ok = log_as_by_default(),
+    Server = listener(#{max_fragmented_header_block_size => 16384,
+        metrics_callback => fun(#{streamid := Id, resp_status := Status}) -> Self ! {Id, Status} end}),
+    Socket = http2_client:open(Server),
+    Get = fun(Stream, Bytes) ->
+        %% Uncompressed, as SETTINGS_MAX_HEADER_LIST_SIZE counts them: 174 of the pseudo-header fields, 33 beside each value.
+        Same = lists:duplicate(8, {<<"a">>, binary:copy(<<"a">>, 3900)}),
+        Last = {<<"b">>, binary:copy(<<"b">>, Bytes - 174 - 8 * 3933 - 33)},
+        ok = http2_client:send(Socket, http2_client:head(Stream, fin, <<"GET">>, <<"/">>, Same ++ [Last])),
+        maps:get(status, http2_client:response(Socket, Stream))
+    end,
+    [431, 404, 431] = [Get(1, 32768), Get(3, 32767), Get(5, 40000)],
+    until(fun() -> refused() =:= 2 end),
+    [{1, 431}, {3, 404}, {5, 431}] = lists:sort([receive {Id, Status} -> {Id, Status} end || _ <- [1, 2, 3]]),
+    #{sidecars := [#{metrics := #{limits_reached := #{max_fragmented_header_block_size := 2}}}]} = outrider:metrics(?REF),
+    _ = line(#{status => 431, limit => max_fragmented_header_block_size, listener => ?REF, sidecar => 1}),
     logger:remove_handler(?MODULE).
 
 %% While accepting pauses the clients wait, and nobody else would know why.

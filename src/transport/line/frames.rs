@@ -19,7 +19,7 @@ const HEAD: usize = 9;
 const RESET: usize = HEAD + 4;
 
 pub const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;

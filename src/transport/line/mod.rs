@@ -42,6 +42,10 @@ pub struct Line {
     handed: RefCell<Handed>,
     /// Why its streams fail, where h2 does not know.
     failure: Cell<Option<io::ErrorKind>>,
+    /// The last stream that h2 has shown.
+    shown: Cell<u32>,
+    /// Later ones that have been answered: the one answer that h2 gives by itself is 431.
+    unshown: RefCell<Vec<u32>>,
 }
 
 struct State {
@@ -83,6 +87,8 @@ impl Line {
             state: RefCell::new(state),
             handed: RefCell::default(),
             failure: Cell::new(None),
+            shown: Cell::new(0),
+            unshown: RefCell::default(),
         }
     }
 
@@ -140,6 +146,9 @@ impl Line {
                 if frame.kind == frames::RST_STREAM && frame.code == u32::from(Reason::REFUSED_STREAM) {
                     reached(Limit::MaxConcurrentStreams);
                 }
+                if frame.kind == frames::HEADERS && frame.stream > self.shown.get() {
+                    self.unshown.borrow_mut().push(frame.stream);
+                }
             });
             if let Err(limit) = watched {
                 state.violated(limit);
@@ -151,6 +160,17 @@ impl Line {
     /// Ready when the kernel has all that h2 has written.
     pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.state.borrow_mut().output.poll_flush(&mut self.socket.borrow_mut(), cx)
+    }
+
+    /// h2 has shown this stream, as it does in their order.
+    pub fn show(&self, stream: u32) {
+        self.shown.set(stream);
+    }
+
+    /// The streams that h2 has answered with 431 since the last call: their header fields have too many bytes. One is not among them
+    /// where the client has not taken that answer before h2 shows the next one.
+    pub fn take_oversize(&self) -> Vec<u32> {
+        self.unshown.take()
     }
 
     /// Whether the client has done too much of something, so that its connection is to be closed (`ENHANCE_YOUR_CALM`).
