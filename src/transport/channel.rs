@@ -61,6 +61,11 @@ impl Channel {
         either!(self, c => c.poll_read(cx, buf))
     }
 
+    /// As [`Socket::is_readable`].
+    pub fn is_readable(&self) -> bool {
+        matches!(self, Self::Socket(socket) if socket.is_readable())
+    }
+
     /// While the client is not read: takes what has come to where it costs less, if it lies elsewhere. Ready when the client
     /// is known to have gone.
     pub fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {

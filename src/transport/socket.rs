@@ -66,6 +66,11 @@ impl Socket {
         self.plain().has_news()
     }
 
+    /// Whether one that a [`Poller`] watches has something to read, as far as is known. It wakes nobody: who does not read it all asks.
+    pub fn is_readable(&self) -> bool {
+        matches!(self.plain(), Plain::Polled(polled) if polled.is_readable())
+    }
+
     /// Ready when the event loop knows of something to read.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.plain().poll_read_ready(cx)

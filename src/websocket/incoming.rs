@@ -40,7 +40,12 @@ impl Websocket {
             read
         });
         match result {
-            Poll::Pending => return false,
+            Poll::Pending => {
+                if self.socket.borrow().is_readable() {
+                    self.wake(); // What TLS has read has brought nothing, and there is more.
+                }
+                return false;
+            }
             Poll::Ready(Ok(0)) => self.lost(state, &io::ErrorKind::ConnectionReset.into()),
             Poll::Ready(Ok(_)) => {
                 state.received = Moment::now();

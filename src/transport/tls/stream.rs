@@ -88,7 +88,8 @@ impl Stream {
     }
 
     /// As [`crate::transport::Socket::poll_read`]. A connection that ends without close_notify has ended, too: what it carries says
-    /// itself where it is complete.
+    /// itself where it is complete. A client may send records that bring nothing, without end: behind a buffer full of them others
+    /// have their turn.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             if self.session.has_ended() {
@@ -102,6 +103,10 @@ impl Stream {
             let plain = self.receive(buf, start + n).map_err(io::Error::other)?;
             if plain > 0 {
                 return Poll::Ready(Ok(plain));
+            }
+            if start + n == buf.len() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
     }

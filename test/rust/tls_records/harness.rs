@@ -59,7 +59,7 @@ pub fn step(kind: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Takes clients in with the certificate of the tests.
-fn acceptor() -> Acceptor {
+pub fn acceptor() -> Acceptor {
     let certificate = CertificateDer::from_pem_slice(CERTIFICATE).expect("a certificate");
     let key = PrivateSec1KeyDer::from_pem_slice(KEY).expect("a key").secret_sec1_der().to_vec();
     let acceptor = Acceptor::new(None, None, |_| {});
@@ -70,12 +70,21 @@ fn acceptor() -> Acceptor {
 
 /// A client that trusts it.
 fn client(version: &'static SupportedProtocolVersion) -> ClientConnection {
+    client_with(version, |_| {})
+}
+
+/// The same with a change.
+pub fn client_with(
+    version: &'static SupportedProtocolVersion,
+    change: impl FnOnce(&mut ClientConfig),
+) -> ClientConnection {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(CERTIFICATE).expect("a certificate")).expect("one that may vouch");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]);
     let mut config = builder.expect("a version").with_root_certificates(roots).with_no_client_auth();
     config.resumption = Resumption::disabled();
+    change(&mut config);
     ClientConnection::new(Arc::new(config), "localhost".try_into().expect("a name")).expect("begins")
 }
 
@@ -175,7 +184,7 @@ fn perform(client: &mut ClientConnection, script: &[u8]) -> (Vec<u8>, Vec<u8>, b
 }
 
 /// What the client wants to send.
-fn wire(client: &mut ClientConnection) -> Vec<u8> {
+pub fn wire(client: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
     while client.wants_write() {
         client.write_tls(&mut bytes).expect("into memory");
@@ -190,7 +199,7 @@ async fn send(talk: &mut Talk, bytes: &[u8], at_a_time: usize) {
 }
 
 /// Gives the client what the server has sent; says how much that is. What it sends is always right.
-fn take(client: &mut ClientConnection, bytes: &[u8]) -> usize {
+pub fn take(client: &mut ClientConnection, bytes: &[u8]) -> usize {
     let mut rest = bytes;
     while !rest.is_empty() {
         client.read_tls(&mut rest).expect("there is room");

@@ -2,6 +2,7 @@
 
 #[path = "../http_connection/harness.rs"]
 mod harness;
+mod nothing;
 #[path = "harness.rs"]
 mod script;
 
