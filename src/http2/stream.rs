@@ -78,14 +78,14 @@ pub async fn run(
             if exchange.is_given_up() {
                 return Poll::Ready(Outcome::Late);
             }
-            if exchange.is_aborted() {
-                return Poll::Ready(Outcome::Aborted);
-            }
             if let Some(status) = exchange.refusal() {
                 return Poll::Ready(Outcome::Refused(status));
             }
             uploaded = uploaded || upload.as_mut().poll(cx).is_ready();
-            answer.as_mut().poll(cx).map(|result| result.unwrap_or_else(|outcome| outcome))
+            match answer.as_mut().poll(cx) {
+                Poll::Pending if exchange.is_aborted() => Poll::Ready(Outcome::Aborted),
+                answer => answer.map(|result| result.unwrap_or_else(|outcome| outcome)),
+            }
         })
         .await
     };
@@ -107,6 +107,7 @@ pub async fn run(
             message::Reason::Socket("timeout")
         }
         Outcome::Aborted => {
+            tokio::task::yield_now().await; // With a reset h2 drops what it has not written yet.
             respond.send_reset(Reason::INTERNAL_ERROR);
             return;
         }

@@ -123,6 +123,66 @@ a_request_whose_process_crashes(_) ->
         outrider => fun(#{wire := []}) -> ok end
     }).
 
+%% What has been sent of the answer reaches the client, and the reset says that it is not all. The connection goes on.
+a_request_whose_process_crashes_in_the_middle_of_its_answer(_) ->
+    _ = [begin
+        #{wire := {Begun, 200}, calls := [{ended, {internal_error, _}}]} = same_test:same(#{
+            protocol => #{stream_handlers => [ended_stream_h, cowboy_stream_h]},
+            handler => {http_script_h, #{silent => true, init => fun
+                (#{path := <<"/crash">>} = Req0, _) ->
+                    Req = cowboy_req:stream_reply(200, Headers, Req0),
+                    _ = [ok = cowboy_req:stream_body(Piece, nofin, Req) || Piece <- Pieces],
+                    exit({shutdown, on_purpose});
+                (Req, State) ->
+                    {ok, reply(Req, <<"body">>), State}
+            end}}
+        }, reset("/crash")),
+        {[<<"200">>], Body, internal_error} = Begun
+    end || Headers <- [#{}, #{<<"content-length">> => <<"9">>}], {Pieces, Body} <- [{[], <<>>}, {[<<"1">>, <<"23">>], <<"123">>}]],
+    ok.
+
+%% There the chain answers nothing, and nobody else does.
+a_stream_handler_that_fails(_) ->
+    _ = [begin
+        #{wire := {{[], <<>>, internal_error}, 200}, calls := Calls} = same_test:same(#{
+            protocol => #{stream_handlers => [command_stream_h, cowboy_stream_h], env => #{script => Script}},
+            handler => {http_script_h, #{silent => true, init => fun(Req, State) -> {ok, reply(Req, <<"body">>), State} end}}
+        }, reset("/fail")),
+        Ended = [Reason || {terminate, {internal_error, Reason, _}} <- Calls]
+    end || {Ended, Script} <- [
+        {[why], failing(fun(_) -> [{internal_error, why, 'For people.'}] end)},
+        {[], failing(fun(_) -> error(oops) end)},
+        {[{error, oops}], failing(fun(#{pid := Pid, streamid := Id}) -> Pid ! {{Pid, Id}, fail}, [] end)}
+    ]],
+    ok.
+
+%% A script of command_stream_h whose first stream fails.
+failing(Fail) ->
+    #{
+        init => fun
+            (#{streamid := 1} = Req, _) -> Fail(Req);
+            (_, _) -> [{response, 200, #{}, <<"body">>}, stop]
+        end,
+        info => fun
+            (fail, _) -> error(oops);
+            (Message, _) -> [Message]
+        end
+    }.
+
+%% What a client gets of the answer to this until its stream is reset: statuses, body, the reset's code; and the status of the next request.
+reset(Path) ->
+    fun(Server) ->
+        Socket = open(Server),
+        ok = send(Socket, head(1, fin, <<"GET">>, Path)),
+        Events = http2_client:until(Socket, fun(Event) -> element(1, Event) =:= rst_stream end),
+        Begun = {
+            [Status || {headers, 1, nofin, [{<<":status">>, Status} | _]} <- Events],
+            iolist_to_binary([Bytes || {data, 1, nofin, Bytes} <- Events]),
+            lists:last([Code || {rst_stream, 1, Code} <- Events])
+        },
+        {Begun, status(get(Socket, 3))}
+    end.
+
 %%% Refused ones, and what stream handlers hear of them
 
 requests_that_are_refused(_) ->

@@ -100,8 +100,13 @@ command(Command, _) when
 command(Command, _) ->
     {unsupported, Command}.
 
-%% What is to be sent when a stream ends for this reason: a message for its chain, if anything.
--spec missing(cowboy_stream:reason(), response()) -> nothing | misuse | cowboy_stream:resp_command() | {data, fin, binary()}.
+%% What is to be sent when a stream ends for this reason: a message for its chain, if anything. HTTP/2 can say that there will be none.
+-spec missing(cowboy_stream:reason(), response()) ->
+    nothing | {abort, term()} | cowboy_stream:resp_command() | {data, fin, binary()}.
+missing(Reason, #response{state = State, version = 'HTTP/2'}) when
+    is_tuple(Reason), element(1, Reason) =:= internal_error, State =/= done
+->
+    {abort, Reason};
 missing(Reason, #response{state = unsent}) when is_tuple(Reason), element(1, Reason) =:= internal_error ->
     {response, 500, #{<<"content-length">> => <<"0">>}, <<>>};
 missing(Reason, #response{state = unsent}) when is_tuple(Reason), element(1, Reason) =:= connection_error ->
@@ -111,7 +116,7 @@ missing(_, #response{state = unsent}) ->
 missing(_, #response{state = open}) ->
     {data, fin, <<>>};
 missing(_, #response{state = {sized, _}}) ->
-    misuse;
+    {abort, response_body_too_small};
 missing(_, #response{state = done}) ->
     nothing.
 
@@ -120,7 +125,7 @@ missing(_, #response{state = done}) ->
 upgrade(Headers, Options, R = #response{number = Number, writer = Writer}) ->
     outrider_writer:write_last(outrider_protocol:bundle(Number, [{websocket, headers(Headers, R), Options}]), Writer).
 
-%% Close the client's connection.
+%% Close the client's connection, or reset its stream in HTTP/2.
 -spec abort(response()) -> ok.
 abort(#response{number = Number, writer = Writer}) ->
     _ = outrider_writer:write_last(outrider_protocol:bundle(Number, [abort]), Writer),

@@ -187,8 +187,8 @@ commands([Command | _], Stream = #stream{ending = true}) when Command =:= stop; 
     Stream;
 commands([{internal_error, _, _} = Error | _], Stream) ->
     finish(Error, Stream);
-commands([{switch_protocol, Headers, Module, InitialState} | _], Stream) ->
-    upgrade(Headers, Module, InitialState, Stream);
+commands([{switch_protocol, Headers, Module, InitialState} | Tail], Stream) ->
+    commands(Tail, upgrade(Headers, Module, InitialState, Stream));
 commands([stop | _], Stream) ->
     finish(normal, Stream);
 commands([Command | Tail], Stream) ->
@@ -203,7 +203,7 @@ respond(Fun, Stream = #stream{response = Response0}) ->
         {closed, End} ->
             closed(End, Stream);
         {unsupported, Command} ->
-            log(error, "Outrider cannot carry out the stream command ~0p; the request is answered with 500.~n",
+            log(error, "Outrider cannot carry out the stream command ~0p; the request fails.~n",
                 [Command], Stream),
             finish({internal_error, {unsupported, Command}, 'Unsupported command.'}, Stream);
         {misuse, Reason} ->
@@ -220,7 +220,7 @@ finish(Reason, Stream = #stream{ending = true}) ->
 finish(Reason, Stream = #stream{response = Response}) ->
     case outrider_response:missing(Reason, Response) of
         nothing -> over(Reason, Stream);
-        misuse -> gone(response_body_too_small, Stream);
+        {abort, Why} -> gone(Why, Stream);
         Message -> over(Reason, info(Message, Stream#stream{ending = true}))
     end.
 
@@ -246,7 +246,7 @@ lost(closed, Stream) ->
 lost(Reason, Stream) ->
     over({socket_error, Reason, 'An error has occurred on the socket.'}, Stream).
 
-%% By force: the client's connection is closed.
+%% By force: the client's connection is closed, or its stream reset in HTTP/2.
 -spec gone(term(), #stream{}) -> no_return().
 gone(Reason, Stream = #stream{response = Response}) ->
     ok = outrider_response:abort(Response),
@@ -268,6 +268,8 @@ keep(#stream{context = Context, number = Number, first = First, opts = Opts, has
     throw({?MODULE, kept, HasBody, Opts}).
 
 -spec early_error(cowboy_stream:reason(), cowboy_req:req(), #stream{}) -> no_return().
+early_error(Reason, _, Stream = #stream{version = 'HTTP/2'}) ->
+    gone(Reason, Stream);
 early_error(Reason, Req, Stream = #stream{id = Id, opts = Opts}) ->
     Default = {response, 500, #{<<"content-length">> => <<"0">>}, <<>>},
     Response =
@@ -290,10 +292,13 @@ terminate_chain(Reason, Stream = #stream{id = Id, chain = Chain}) ->
             log(cowboy_stream:make_error_log(terminate, [Id, Reason, Chain], Class, Exception, Stacktrace), Stream)
     end.
 
-%% The upgrade: 101, or 200 in HTTP/2, then the end of everything that belongs to the request.
+%% The upgrade: 101, or 200 in HTTP/2, then, of a WebSocket, the end of everything that belongs to the request.
 
 upgrade(Headers, cowboy_websocket, InitialState, Stream) when is_map_key(<<"sec-websocket-accept">>, Headers) ->
     websocket(Headers, InitialState, Stream);
+%% As in Cowboy the request's process goes on, and the protocol is what it reads and sends.
+upgrade(Headers, _, _, Stream = #stream{version = 'HTTP/2'}) ->
+    info({headers, 200, Headers}, Stream);
 upgrade(_, Module, _, Stream) ->
     log(error, "Outrider cannot switch to the protocol ~p: it has no socket to give to ~p:takeover/7.~n",
         [Module, Module], Stream),
@@ -345,7 +350,7 @@ takeover(Headers, Options0, #{drain := IsTold, lazy := IsLazy, subscribe := Topi
     end,
     Writer = outrider_backlog:writer(Backlog, Upgrade(#{pid => self()})),
     ok = end_request(Stream),
-    flush(Parent),
+    ok = outrider_upgrade:flush(Parent),
     %% A stop that was asked for meanwhile holds for the WebSocket.
     _ = Stop =/= none andalso (self() ! {'EXIT', Parent, Stop}),
     process_flag(trap_exit, false),
@@ -366,16 +371,6 @@ subscribe([], _, Writer) ->
     Writer;
 subscribe(Topics, Number, Writer) ->
     outrider_writer:write_last(outrider_protocol:bundle(Number, [{subscribe, Topic} || Topic <- Topics]), Writer).
-
-%% What was meant for the request goes; every other message is the WebSocket handler's.
-flush(Parent) ->
-    Self = self(),
-    receive
-        {timeout, _, _} -> flush(Parent);
-        {{Self, _}, _} -> flush(Parent);
-        {'EXIT', Pid, _} when Pid =/= Parent -> flush(Parent)
-    after 0 -> ok
-    end.
 
 log({log, Level, Format, Args}, Stream) ->
     log(Level, Format, Args, Stream).

@@ -6,7 +6,7 @@
 %%% negotiates anew by the same rules. What the sidecar could not decode fails here, in this stream alone.
 -module(outrider_upgrade).
 
--export([read/3, headers/2, own/1, set_options/1]).
+-export([read/3, headers/2, own/1, flush/1, set_options/1]).
 -export_type([init/0]).
 
 %% The handler, its state, and the request that terminate/3 gets.
@@ -66,6 +66,17 @@ headers(_, Headers) ->
 own({Record, _}) ->
     Given = maps:with([drain, lazy, subscribe], element(?OPTS, Record)),
     maps:merge(#{drain => false, lazy => false, subscribe => []}, maps:map(fun checked/2, Given)).
+
+%% What was meant for the request goes; every other message is the WebSocket handler's.
+-spec flush(pid()) -> ok.
+flush(Parent) ->
+    Self = self(),
+    receive
+        {timeout, _, _} -> flush(Parent);
+        {{Self, _}, _} -> flush(Parent);
+        {'EXIT', Pid, _} when Pid =/= Parent -> flush(Parent)
+    after 0 -> ok
+    end.
 
 %% The options that a handler can change while its WebSocket runs.
 -spec set_options(map()) -> map().

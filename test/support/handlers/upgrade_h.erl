@@ -11,4 +11,6 @@ upgrade(Req, Env, Handler, State) ->
     upgrade(Req, Env, Handler, State, #{}).
 
 upgrade(Req, Env, _, State, Opts) ->
+    %% Cowboy looks for callbacks of modules that are loaded.
+    {module, _} = code:ensure_loaded(ws_script_h),
     cowboy_websocket:upgrade(Req, Env, ws_script_h, State, Opts).
