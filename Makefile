@@ -118,7 +118,8 @@ test-suites: build
 TLS_SUITES := both/listener both/http_req both/http_body both/http_reply both/http_connection both/ws_callbacks \
     both/ws_close both/ws_handshake both/ws_lazy own/outrider_backlog own/outrider_broadcast own/outrider_broadcast_sidecars own/outrider_broadcast_topics \
     own/outrider_connections own/outrider_drain own/outrider_keepalive own/outrider_lazy own/outrider_lazy_wake own/outrider_memory own/outrider_refused \
-    own/outrider_sidecars faults/outrider_failures faults/outrider_hostile faults/outrider_in_flight
+    own/outrider_sidecars faults/outrider_failures faults/outrider_hostile faults/outrider_in_flight \
+    faults/outrider_isolation faults/outrider_machine faults/outrider_network faults/outrider_watchdog
 comma := ,
 empty :=
 

@@ -47,7 +47,7 @@ start(Ref, Port) ->
         {"/ledger", ws_ledger_h, #{}},
         {"/wait", http_script_h, #{silent => true, init => fun wait/2}}
     ]}]),
-    {ok, _} = outrider:start_clear(Ref, [{port, Port}], #{env => #{dispatch => Routes}, idle_timeout => 1000,
+    {ok, _} = same_test:start_listener(outrider, Ref, [{port, Port}], #{env => #{dispatch => Routes}, idle_timeout => 1000,
         request_timeout => ?REQUEST_TIMEOUT_MS}),
     outrider:get_port(Ref).
 
@@ -84,13 +84,18 @@ requests_reach_a_sidecar_that_is_stopped(Config) ->
     Count = 1500,
     Before = leaks:fds(Sidecar),
     Sockets = [http_client:connect(Server) || _ <- lists:seq(1, Count)],
-    ok = os_process:until(fun() -> leaks:fds(Sidecar) =:= Before + Count end),
+    ok = os_process:until(fun() -> leaks:fds(Sidecar) =:= Before + Count andalso handshaking(Ref) =:= 0 end),
     signal("STOP", Server),
     _ = [ok = http_client:send(Socket, http_client:request("GET", "/nothing")) || Socket <- Sockets],
     receive after ?REQUEST_TIMEOUT_MS -> ok end,
     signal("CONT", Server),
     Count = length([answered || Socket <- Sockets, #{status := 404} <- [http_client:response(Socket)]]),
     running = outrider:get_status(Ref).
+
+%% Where there is TLS.
+handshaking(Ref) ->
+    #{sidecars := [#{metrics := #{connections := #{tls_handshake := Handshaking}}}]} = outrider:metrics(Ref),
+    Handshaking.
 
 the_port_owner_is_killed(Config) ->
     twice(Config, fun(#{ref := Ref}, _) -> kill(outrider:procs(Ref, acceptors)) end).

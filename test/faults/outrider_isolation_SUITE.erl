@@ -179,7 +179,7 @@ a_listener_that_waits_can_be_stopped(Config) ->
 a_listener_that_waits_can_be_started(Config) ->
     #{ref := Ref} = Server = proplists:get_value(troubled, Config),
     ok = end_of_listener(Server),
-    {ok, Pid} = outrider:start_clear(Ref, [{port, 0}], own_case:protocol(?ROUTES, none)),
+    {ok, Pid} = same_test:start_listener(outrider, Ref, [{port, 0}], own_case:protocol(?ROUTES, none)),
     _ = sys:get_state(outrider_keeper),
     Pid = outrider_registry:supervisor(Ref),
     serves(Server#{port := outrider:get_port(Ref)}).
@@ -329,7 +329,7 @@ without_descriptors(_, Fault, Words) ->
 
 peer_listener(#{ref := Ref} = Server) ->
     Options = #{socket_opts => [{port, 0}], logger => keep_logger, watchdog => ?WATCHDOG_MS},
-    {ok, _} = call(Server, outrider, start_clear, [Ref, Options, own_case:protocol(?ROUTES, none)]),
+    {ok, _} = call(Server, same_test, start_listener, [outrider, Ref, Options, own_case:protocol(?ROUTES, none)]),
     #{port := Port, sidecars := [#{os_pid := OsPid}]} = call(Server, outrider, info, [Ref]),
     Server#{port => Port, os_pid => OsPid}.
 

@@ -122,7 +122,7 @@ start() ->
         {"/ledger", ws_ledger_h, #{}},
         {"/half_a_second", ws_script_h, #{opts => #{idle_timeout => 500}, probe => probe()}}
     ]}]),
-    {ok, _} = outrider:start_clear(machine, [{port, 0}], #{env => #{dispatch => Routes}}),
+    {ok, _} = same_test:start_listener(outrider, machine, [{port, 0}], #{env => #{dispatch => Routes}}),
     outrider:get_port(machine).
 
 %% A probe must outlive this call.

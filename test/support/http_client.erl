@@ -2,7 +2,7 @@
 %% as it was framed. Blocking, in the calling process; the socket itself buffers what was not yet asked for.
 -module(http_client).
 
--export([connect/1, connect/2, connect_behind/2, connect_to/4, send/2, close/1, half_close/1]).
+-export([connect/1, connect/2, connect_behind/2, connect_to/4, tunnelled/2, send/2, close/1, half_close/1]).
 -export([request/2, request/4, get/2, get_head/2]).
 -export([head/1, response/1, response/2, chunk/1, bytes/2, rest/1, closed/1]).
 -export([header/2, normal/1]).
@@ -41,6 +41,15 @@ connect_to(Address, Port, Options, Header) ->
 connected(Address, Port, Options, Header, IsTls) ->
     {ok, Socket} = gen_tcp:connect(Address, Port, [binary, {active, false} | Options], ?TIMEOUT),
     ok = gen_tcp:send(Socket, Header),
+    tunnelled(Socket, Options, IsTls).
+
+%% A connection that the caller has made, as the others are: by way of a tunnel where the suites run over TLS or HTTP/2. A handshake
+%% that fails shows as a server that closes.
+-spec tunnelled(gen_tcp:socket(), [gen_tcp:connect_option()]) -> gen_tcp:socket().
+tunnelled(Socket, Options) ->
+    tunnelled(Socket, Options, same_test:is_tls()).
+
+tunnelled(Socket, Options, IsTls) ->
     case {IsTls, same_test:is_http2()} of
         {true, _} -> tls_tunnel:through(Socket, Options);
         {false, true} -> http2_tunnel:through(Socket, Options);

@@ -50,8 +50,10 @@ ask_all(Load, Question) ->
 %% A client's process.
 
 connect(State = #{port := Port}) ->
-    case gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false}, {nodelay, true}, {buffer, 4096}]) of
-        {ok, Socket} ->
+    Options = [{nodelay, true}, {buffer, 4096}],
+    case gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false} | Options]) of
+        {ok, Direct} ->
+            Socket = http_client:tunnelled(Direct, Options),
             Name = integer_to_binary(erlang:unique_integer([positive])),
             _ = http_client:send(Socket, ws_client:handshake(["/ledger?", Name])),
             case http_client:response(Socket) of
