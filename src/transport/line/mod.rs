@@ -53,6 +53,8 @@ struct State {
     unread: Vec<u8>,
     /// Of which so many bytes have been given to it.
     given: usize,
+    /// Streams that the client has cancelled in what h2 has been given, or has yet to come to.
+    cancelled: Vec<u32>,
     output: Output,
     watch: Watch,
     /// The client has done too much of something.
@@ -75,9 +77,10 @@ impl Line {
     pub fn new(socket: Socket, received: Vec<u8>, limits: &Limits) -> Self {
         let now = Instant::now();
         let mut watch = Watch::new(limits, now);
-        let watched = watch.received(&received, now, |_| {});
-        let mut state =
-            State { unread: received, given: 0, output: Output::default(), watch, violation: false, received: now };
+        let mut cancelled = Vec::new();
+        let watched = watch.received(&received, now, |stream| cancelled.push(stream));
+        let output = Output::default();
+        let mut state = State { unread: received, given: 0, cancelled, output, watch, violation: false, received: now };
         if let Err(limit) = watched {
             state.violated(limit);
         }
@@ -101,14 +104,16 @@ impl Line {
         if state.given == state.unread.len() {
             state.unread.clear();
             state.given = 0;
+            // h2 asks for more when it has come to the end of what it was given: from here on it takes nothing of them.
+            std::mem::take(&mut state.cancelled).into_iter().for_each(|stream| self.discard(stream));
             return scratch::with(|buffer| {
                 // Records of TLS need all of the buffer to be decrypted in.
                 let most = if self.secure { buffer.len() } else { buf.remaining().min(buffer.len()) };
                 let n = ready!(self.socket.borrow_mut().poll_read(cx, &mut buffer[..most]))?;
                 let direct = n.min(buf.remaining());
                 let now = Instant::now();
-                let State { watch, unread, .. } = state;
-                let watched = watch.received(&buffer[..n], now, |stream| self.discard(stream));
+                let State { watch, unread, cancelled, .. } = state;
+                let watched = watch.received(&buffer[..n], now, |stream| cancelled.push(stream));
                 if n > 0 {
                     state.received = now;
                 }
@@ -253,5 +258,53 @@ impl Line {
     /// What the client has not taken where [`Handed::poll_room`] is what a stream waits for.
     fn unsent(&self) -> Option<u64> {
         if self.has_room() { Some(0) } else { self.socket.borrow().unsent() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+
+    use super::super::plain::Plain;
+    use super::frames::{PREFACE, Rate};
+    use super::*;
+
+    const PLENTY: Rate = Rate { count: u32::MAX, period: None };
+    const LIMITS: Limits = Limits { received: PLENTY, cancelled: PLENTY, reset: PLENTY, header_block: 100 };
+
+    /// What a client sends; the latter of stream 1.
+    const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    const RESET: [u8; 13] = [0, 0, 4, frames::RST_STREAM, 0, 0, 0, 0, 1, 0, 0, 0, 8];
+
+    /// h2 reads, and takes at most so many bytes. Says how many, or that there are none.
+    async fn read(line: &Line, most: usize) -> Option<usize> {
+        let mut buffer = vec![0; most];
+        let mut buffer = ReadBuf::new(&mut buffer);
+        poll_fn(|cx| match line.poll_read(cx, &mut buffer) {
+            Poll::Ready(result) => Poll::Ready(result.map(|()| Some(buffer.filled().len()))),
+            Poll::Pending => Poll::Ready(Ok(None)),
+        })
+        .await
+        .expect("is read")
+    }
+
+    /// It learns of the reset by the bytes that it has read, when it comes to them; until then it takes more.
+    #[tokio::test]
+    async fn what_a_stream_hands_over_before_h2_knows_of_its_reset_is_not_counted_for_ever() {
+        let (mut client, ours) = UnixStream::pair().expect("a pair");
+        let line = Line::new(Socket::Plain(Plain::Unix(Box::new(ours))), PREFACE.to_vec(), &LIMITS);
+        assert_eq!(read(&line, 100).await, Some(PREFACE.len()));
+        line.handed.borrow_mut().add(1, 1000);
+        client.write_all(&[&PING[..], &RESET].concat()).await.expect("is written");
+        while read(&line, 20).await != Some(20) {
+            tokio::task::yield_now().await;
+        }
+        line.handed.borrow_mut().add(1, 10);
+        assert_eq!(read(&line, 20).await, Some(10));
+        line.handed.borrow_mut().add(1, 1);
+        assert_eq!(line.waiting(), 1011, "h2 has them");
+        assert_eq!(read(&line, 20).await, None);
+        assert_eq!(line.waiting(), 0, "h2 has come to the reset");
     }
 }
