@@ -126,12 +126,12 @@ empty :=
 test-tls: build
 	OUTRIDER_TEST_TLS=true rebar3 ct --suite $(subst $(empty) $(empty),$(comma),$(TLS_SUITES:%=test/%_SUITE))
 
-# The suites over HTTP/2: WebSockets on both servers, requests against the expectations that hold for HTTP/1.1, of Outrider alone.
+# The suites over HTTP/2, on both servers where both can do it.
 test-http2: build
 	OUTRIDER_TEST_HTTP2=true rebar3 ct --dir test/both \
 		--suite ws_callbacks_SUITE,ws_close_SUITE,ws_deflate_SUITE,ws_handshake_SUITE,ws_lazy_SUITE,ws_process_SUITE,ws_sys_SUITE
 	OUTRIDER_TEST_HTTP2=true rebar3 ct --suite test/own/outrider_lazy_SUITE,test/own/outrider_lazy_wake_SUITE
-	OUTRIDER_TEST_HTTP2=true OUTRIDER_TEST_SERVERS=outrider rebar3 ct --dir test/both \
+	OUTRIDER_TEST_HTTP2=true rebar3 ct --dir test/both \
 		--suite http_body_SUITE,http_chain_SUITE,http_handlers_SUITE,http_process_SUITE,http_reply_SUITE,http_req_SUITE,http_stream_SUITE
 
 test-clients: build setup-test

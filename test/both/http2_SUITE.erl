@@ -78,6 +78,24 @@ head_has_no_body(_) ->
         response(Socket, 1)
     end).
 
+%% A stream for HEAD ends with its head; the next request's answer is behind all that there is of it.
+a_stream_for_head(_) ->
+    same_test:differ(end_of_a_stream_for_head_over_http_2, #{handler => {http_script_h, #{init => fun(Req0, State) ->
+        Req = cowboy_req:stream_reply(200, Req0),
+        ok = cowboy_req:stream_body(<<"abc">>, fin, Req),
+        {ok, Req, State}
+    end}}}, fun(#{probe := Probe} = Server) ->
+        Socket = open(Server),
+        ok = send(Socket, head(1, fin, <<"HEAD">>, <<"/">>)),
+        probe:await_exit(Probe),
+        ok = send(Socket, head(3, fin, <<"GET">>, <<"/">>)),
+        Events = http2_client:until(Socket, fun(Event) -> element(2, Event) =:= 3 end),
+        [{element(1, Event), element(3, Event)} || Event <- Events, element(2, Event) =:= 1]
+    end, #{
+        cowboy => fun(#{wire := [{headers, fin}, {data, fin}]}) -> ok end,
+        outrider => fun(#{wire := [{headers, fin}]}) -> ok end
+    }).
+
 %% RFC 9113, 8.2.2, does not name it.
 a_proxys_challenge_reaches_the_client(_) ->
     #{wire := {407, <<"Basic">>}} = served(fun(Req) ->

@@ -133,14 +133,28 @@ heads_that_cannot_be_sent(_) ->
     Name = fun(Target) -> binary_to_existing_atom(binary:part(Target, 1, byte_size(Target) - 1)) end,
     Reply200 = fun(Req) -> cowboy_req:reply(200, Req) end,
     Answers = [{Answer, Script} || {Answer, Script, _, _} <- unsendable()],
+    %% In HTTP/2 these are malformed (RFC 9113, 8.1, 8.2), or too large for a frame: the tunnel takes none of it.
+    Malformed = [length_and_other_coding, two_lengths, no_length, switching_at_last, interim_at_last, many_fields],
+    Cowboys = fun(Answer, Expected) ->
+        case same_test:is_http2() andalso lists:member(Answer, Malformed) of
+            true -> closed;
+            false -> Expected
+        end
+    end,
     Setup = #{handler => {http_script_h, #{silent => true, init => fun(Req, State) ->
         {ok, (proplists:get_value(Name(cowboy_req:path(Req)), [{next, Reply200} | Answers]))(Req), State}
     end}}},
     same_test:rows(Setup, fun(Server, Answer) ->
-        #{status := Status} = http_client:get_head(Server, ["/", atom_to_binary(Answer)]),
+        Status = status_of_head(Server, ["/", atom_to_binary(Answer)]),
         #{status := 200} = http_client:get(Server, "/next"),
         Status
-    end, [{Answer, Answer, Cowboy, {Difference, 500}} || {Answer, _, Cowboy, Difference} <- unsendable()]).
+    end, [{Answer, Answer, Cowboys(Answer, Cowboy), {Difference, 500}} || {Answer, _, Cowboy, Difference} <- unsendable()]).
+
+status_of_head(Server, Target) ->
+    case http_client:get_head(Server, Target) of
+        #{status := Status} -> Status;
+        Ended -> Ended
+    end.
 
 unsendable() ->
     Reply = fun(Status, Headers) -> fun(Req) -> cowboy_req:reply(Status, Headers, <<"hello">>, Req) end end,
@@ -185,7 +199,7 @@ stream(Headers, Req0) ->
 heads_that_cannot_be_sent_are_logged(_) ->
     _ = [same_test:differ(Difference, #{handler => {http_script_h, #{silent => true, init => fun(Req, State) ->
         {ok, Script(Req), State}
-    end}}}, fun(Server) -> maps:get(status, http_client:get_head(Server, "/")) end, #{
+    end}}}, fun(Server) -> status_of_head(Server, "/") end, #{
         cowboy => fun(#{log := []}) -> ok end,
         outrider => fun(#{log := [{error, <<"a response's status or headers cannot be sent", _/binary>>}]}) -> ok end
     }) || {_, Script, _, Difference} <- unsendable()],

@@ -2,9 +2,10 @@
 %% gen_tcp themselves included.
 %%
 %% A process for each connection. One request after the other becomes a stream, and its response one of HTTP/1.1: of known length
-%% if the server says it, else in chunks, of which each is a DATA frame. A WebSocket's handshake becomes an extended CONNECT
+%% if the server says it, else in chunks, of which each is a DATA frame. Behind the one to a request with `connection: close' nothing
+%% comes. A WebSocket's handshake becomes an extended CONNECT
 %% (RFC 8441), and its 200 a 101; from there on bytes are carried. The end of one direction is END_STREAM, and the other way round; a
-%% stream that is reset is a connection that is cut.
+%% stream that is reset, or whose response is malformed, is a connection that is cut.
 -module(http2_tunnel).
 
 -export([through/2, without/1]).
@@ -28,8 +29,8 @@ without(http_stream_SUITE) -> [
     a_stream_in_http_1_0_ends_with_the_connection, a_stream_without_chunks, the_version_of_a_stream_without_chunks,
     trailers_without_chunks, trailers_that_do_not_reach_the_client, no_trailers_for_other_clients,
     no_interim_answers_in_http_1_0,
-    %% There the stream is reset, and what had come of it is nobody's.
-    a_stream_shorter_than_its_length
+    %% http2_SUITE has it.
+    a_stream_for_head
 ];
 without(http_body_SUITE) -> [
     req_after_the_body, a_chunked_body, chunk_extensions_are_skipped, trailers_are_skipped, a_body_of_no_bytes_in_chunks,
@@ -67,6 +68,8 @@ without(_) -> [].
     %% The request's method, and whether it is a handshake.
     method :: undefined | binary(),
     handshake = false :: boolean(),
+    %% It is the last that the client wants answered.
+    last = false :: boolean(),
     chunked = false :: boolean(),
     ended = false :: boolean()
 }).
@@ -78,9 +81,12 @@ through(Outside, Options) ->
     tunnel:through(Outside, Options, fun(Inside) ->
         _ = monitor(process, Client),
         {ok, Preface, Machine} = cow_http2_machine:init(client, #{
-            initial_stream_window_size => 16#7fffffff, initial_connection_window_size => 16#7fffffff
+            initial_stream_window_size => 16#7fffffff, initial_connection_window_size => 16#7fffffff,
+            %% What there is room for is sent: a server may wait for it before it makes more.
+            stream_window_data_threshold => 1
         }),
-        _ = gen_tcp:send(Outside, Preface),
+        %% Cowlib's client has no option that says that it wants no push.
+        _ = gen_tcp:send(Outside, [Preface, cow_http2:settings(#{enable_push => false})]),
         ok = inet:setopts(Inside, [{exit_on_close, false}, {active, once}]),
         ok = inet:setopts(Outside, [{active, once}]),
         loop(#tunnel{inside = Inside, outside = Outside, machine = Machine})
@@ -185,7 +191,8 @@ headers(Head, T = #tunnel{machine = Machine0, outside = Outside}) ->
     {ok, Stream, Machine1} = cow_http2_machine:init_stream(maps:get(method, Own), Machine0),
     {ok, _, Block, Machine} = cow_http2_machine:prepare_headers(Stream, Machine1, IsFin, Own, Kept),
     _ = gen_tcp:send(Outside, cow_http2:headers(Stream, IsFin, Block)),
-    T#tunnel{machine = Machine, stream = Stream, state = State, method = Method, handshake = Handshake}.
+    Last = proplists:get_value(<<"connection">>, Fields) =:= <<"close">>,
+    T#tunnel{machine = Machine, stream = Stream, state = State, method = Method, handshake = Handshake, last = Last}.
 
 data(IsFin, Bytes, T = #tunnel{stream = Stream, machine = Machine0}) ->
     case cow_http2_machine:send_or_queue_data(Stream, Machine0, IsFin, {data, Bytes}) of
@@ -211,11 +218,18 @@ frames(T = #tunnel{frames = Buffer, machine = Machine0}) ->
                 {ok, Machine} -> frames(acknowledge(Frame, Given#tunnel{machine = Machine}));
                 {ok, Event, Machine} -> frames(event(Event, acknowledge(Frame, Given#tunnel{machine = Machine})));
                 {send, Sent, Machine} -> frames(send(Sent, acknowledge(Frame, Given#tunnel{machine = Machine})));
+                {error, {stream_error, Stream, _, _}, _} when Stream =:= T#tunnel.stream ->
+                    cut(T);
                 %% A frame of a stream that is over here.
-                {error, {stream_error, _, _, _}, Machine} -> frames(Given#tunnel{machine = Machine})
+                {error, {stream_error, _, _, _}, Machine} ->
+                    frames(Given#tunnel{machine = Machine});
+                {error, {connection_error, _, _}, _} ->
+                    cut(T)
             end;
         {ignore, Rest} ->
             frames(T#tunnel{frames = Rest});
+        {connection_error, _, _} ->
+            cut(T);
         more ->
             T
     end.
@@ -286,8 +300,9 @@ over(nofin, T) ->
 over(fin, T = #tunnel{state = websocket, inside = Inside}) ->
     _ = gen_tcp:shutdown(Inside, write),
     T;
-over(fin, T = #tunnel{chunked = Chunked}) ->
+over(fin, T = #tunnel{chunked = Chunked, inside = Inside, last = Last}) ->
     _ = Chunked andalso say("0\r\n\r\n", T),
+    _ = Last andalso gen_tcp:shutdown(Inside, write),
     request(T#tunnel{state = head, chunked = false, stream = undefined}).
 
 say(Bytes, #tunnel{inside = Inside}) ->

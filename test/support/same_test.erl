@@ -209,7 +209,7 @@ run(Name, Setup, Scenario) ->
     after
         probe_log:detach()
     end,
-    Calls = ends(Name, transcript:plain(probe:calls(Probe))),
+    Calls = ends(Name, Setup, transcript:plain(probe:calls(Probe))),
     Ordered = case Setup of
         #{order := any} -> lists:sort(Calls);
         #{} -> Calls
@@ -217,9 +217,10 @@ run(Name, Setup, Scenario) ->
     #{wire => transcript:plain(wire(Outcome)), calls => Ordered, log => transcript:plain(probe:stop(Probe))}.
 
 %% How Cowboy ends a WebSocket over HTTP/2 whose client is gone has a row of its own, and is not held against each case.
-ends(Name, Calls) ->
+ends(Name, Setup, Calls) ->
+    IsWebsocket = lists:any(fun({_, Module, _}) -> is_websocket(Module) end, routes(Setup)),
     case {Name, is_http2()} of
-        {cowboy, true} ->
+        {cowboy, true} when IsWebsocket ->
             compatibility:must_name(lost_websocket_over_http_2),
             lists:flatmap(fun
                 ({exit, shutdown}) -> [{terminate, {error, closed}}, {exit, normal}];
@@ -228,6 +229,9 @@ ends(Name, Calls) ->
         _ ->
             Calls
     end.
+
+is_websocket(Module) ->
+    lists:member({websocket_handle, 2}, Module:module_info(exports)).
 
 with_listener(Name, Setup, Probe, Scenario) ->
     Ref = {same_test, Name},
@@ -243,19 +247,18 @@ with_listener(Name, Setup, Probe, Scenario) ->
 
 protocol(Setup, Probe) ->
     Protocol = maps:get(protocol, Setup, #{}),
-    Routes = case Setup of
-        #{handler := {Module, Options}} -> [{"/[...]", Module, Options}];
-        #{routes := Listed} -> Listed;
-        #{} -> []
-    end,
     Dispatch = cowboy_router:compile([{'_', [{Path, Module, with_probe(Options, Probe)}
-        || {Path, Module, Options} <- Routes]}]),
+        || {Path, Module, Options} <- routes(Setup)]}]),
     Env = maps:merge(#{dispatch => Dispatch, probe => Probe}, maps:get(env, Protocol, #{})),
     Protocol1 = Protocol#{env => Env},
     case is_http2() of
         true -> maps:merge(#{enable_connect_protocol => true}, Protocol1);
         false -> Protocol1
     end.
+
+routes(#{handler := {Module, Options}}) -> [{"/[...]", Module, Options}];
+routes(#{routes := Routes}) -> Routes;
+routes(_) -> [].
 
 with_probe(Options, Probe) when is_map(Options) -> Options#{probe => Probe};
 with_probe(Options, _) -> Options.
