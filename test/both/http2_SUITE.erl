@@ -9,7 +9,7 @@
 -import(http2_case, [served/2, served/3, body/0, reply/2, get/2, status/1]).
 
 all() ->
-    same_test:cases(?MODULE).
+    same_test:cases(?MODULE) -- [failing, reset].
 
 %%% Requests
 
