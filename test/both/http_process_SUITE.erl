@@ -315,15 +315,16 @@ bytes_sent_put_idle_timeout_off(_) ->
 
 %% What tools show of Req's pid, since OTP 27.
 the_label_of_its_process(_) ->
+    Label = case same_test:is_http2() of true -> <<"{cowboy_http2,listener}">>; false -> <<"{cowboy_http,listener}">> end,
     same_test:label(#{handler => {http_script_h, #{
         init => fun(#{pid := Pid} = Req, State) ->
             {dictionary, Dictionary} = process_info(Pid, dictionary),
-            Label = transcript:plain(proplists:get_value('$process_label', Dictionary)),
-            {ok, cowboy_req:reply(200, #{<<"label">> => io_lib:format("~0p", [Label])}, Req), State}
+            Shown = transcript:plain(proplists:get_value('$process_label', Dictionary)),
+            {ok, cowboy_req:reply(200, #{<<"label">> => io_lib:format("~0p", [Shown])}, Req), State}
         end
     }}}, fun(Server) ->
         http_client:header(<<"label">>, http_client:get(Server, "/"))
-    end, {<<"undefined">>, <<"{cowboy_http,listener}">>}).
+    end, {<<"undefined">>, Label}).
 
 %% Operators send clients away so: the answer is finished, says that the connection closes, and it does.
 sys_terminate(_) ->

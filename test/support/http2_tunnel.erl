@@ -62,8 +62,9 @@ without(_) -> [].
     %% Received and not used up, from the client and from the server.
     request = <<>> :: binary(),
     frames = <<>> :: binary(),
-    %% settings: of the server, of which an extended CONNECT has to know. head: of the next request. {body, Left}: of this one. answer: the request is complete. websocket: bytes.
-    state = settings :: settings | head | {body, non_neg_integer()} | answer | websocket,
+    %% settings: of the server, of which an extended CONNECT has to know. head: of the next request. {body, Left}: of this one.
+    %% answer: the request is complete. {rest, Left}: of the body of one that is answered, which nobody wants. websocket: bytes.
+    state = settings :: settings | head | {body | rest, non_neg_integer()} | answer | websocket,
     stream :: undefined | pos_integer(),
     %% The request's method, and whether it is a handshake.
     method :: undefined | binary(),
@@ -126,7 +127,7 @@ loop(T = #tunnel{inside = Inside, outside = Outside}) ->
 %% The client says no more. What is on its way to it still comes.
 leave(T = #tunnel{state = websocket, ended = false}) ->
     loop(data(fin, <<>>, T#tunnel{ended = true}));
-leave(T = #tunnel{outside = Outside, state = State}) when State =:= head; State =:= settings ->
+leave(T = #tunnel{outside = Outside, state = State}) when State =:= head; element(1, State) =:= rest; State =:= settings ->
     _ = gen_tcp:shutdown(Outside, write),
     loop(T);
 leave(T) ->
@@ -156,6 +157,11 @@ request(T = #tunnel{state = head, request = Buffer}) ->
         [Head, Rest] -> request(headers(Head, T#tunnel{request = Rest}));
         [_] -> T
     end;
+request(T = #tunnel{state = {rest, Left}, request = Buffer}) when byte_size(Buffer) < Left ->
+    T#tunnel{state = {rest, Left - byte_size(Buffer)}, request = <<>>};
+request(T = #tunnel{state = {rest, Left}, request = Buffer}) ->
+    <<_:Left/binary, Next/binary>> = Buffer,
+    request(T#tunnel{state = head, request = Next});
 request(T = #tunnel{state = {body, Left}, request = Buffer}) when byte_size(Buffer) < Left ->
     data(nofin, Buffer, T#tunnel{state = {body, Left - byte_size(Buffer)}, request = <<>>});
 request(T = #tunnel{state = {body, Left}, request = Buffer}) ->
@@ -303,7 +309,12 @@ over(fin, T = #tunnel{state = websocket, inside = Inside}) ->
 over(fin, T = #tunnel{chunked = Chunked, inside = Inside, last = Last}) ->
     _ = Chunked andalso say("0\r\n\r\n", T),
     _ = Last andalso gen_tcp:shutdown(Inside, write),
-    request(T#tunnel{state = head, chunked = false, stream = undefined}).
+    State =
+        case T#tunnel.state of
+            {body, Left} -> {rest, Left};
+            _ -> head
+        end,
+    request(T#tunnel{state = State, chunked = false, stream = undefined}).
 
 say(Bytes, #tunnel{inside = Inside}) ->
     _ = gen_tcp:send(Inside, Bytes).
