@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use h2::Reason;
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use super::options::Options;
@@ -33,9 +34,25 @@ pub struct Connection {
     /// What the client has been told as we closed it.
     pub closed: Cell<Option<Reason>>,
     pub task: Cell<Option<Waker>>,
+    /// h2 has gone; and who waits for that.
+    pub is_gone: Cell<bool>,
+    pub gone: Notify,
 }
 
 impl Connection {
+    /// h2 has gone: it has told the streams that it knows.
+    pub fn leave(&self) {
+        self.is_gone.set(true);
+        self.gone.notify_waiters();
+    }
+
+    /// Waits until h2 has gone: for a stream that it has done with, and tells nothing more.
+    pub async fn gone(&self) {
+        while !self.is_gone.get() {
+            self.gone.notified().await;
+        }
+    }
+
     /// The task looks at what has changed.
     pub fn wake(&self) {
         if let Some(task) = self.task.take() {

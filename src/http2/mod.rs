@@ -13,6 +13,7 @@ mod fields;
 mod head;
 mod io;
 mod options;
+mod reset;
 mod stream;
 
 use std::cell::{Cell, RefCell};
@@ -26,6 +27,7 @@ use h2::ext::Protocol;
 use h2::server::{Connection as H2Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use hyper::Request;
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
@@ -66,6 +68,8 @@ pub async fn serve(
         end: RefCell::new(message::Reason::Socket("closed")),
         closed: Cell::default(),
         task: Cell::default(),
+        is_gone: Cell::default(),
+        gone: Notify::default(),
         server,
     });
     let io = H2Io::new(Rc::clone(&connection.line), Rc::clone(&connection.server.streams));
@@ -78,6 +82,7 @@ pub async fn serve(
     });
     if let Some(h2) = greeted.await {
         connection.run(h2, timer.as_mut()).await;
+        connection.leave();
     }
     connection.over.take().into_iter().for_each(|before| connection.server.streams.app.gone(before));
     connection.line.linger(connection.server.streams.options.linger_timeout).await;

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
 use super::fields::{interim, strip};
+use super::reset;
 use crate::http::exchange::{End, Exchange, Next};
 use crate::http::files::Part;
 use crate::http::response::header_map;
@@ -100,7 +101,7 @@ pub async fn run(
             }
             return;
         }
-        Outcome::Reset(code) => reset(&mut body, name(code)),
+        Outcome::Reset(code) => reset::reason(&mut body, code),
         Outcome::Lost => ongoing.connection.end.borrow().clone(),
         Outcome::Late => {
             respond.send_reset(Reason::CANCEL);
@@ -122,19 +123,6 @@ pub async fn run(
         }
     };
     ongoing.reason.replace(Some(reason));
-}
-
-/// Who has reset the stream with this code: h2 says it by the body alone.
-fn reset(body: &mut RecvStream, code: &'static str) -> message::Reason {
-    let mut cx = Context::from_waker(Waker::noop());
-    loop {
-        match body.poll_data(&mut cx) {
-            Poll::Ready(Some(Ok(_))) => {} // It came before.
-            Poll::Ready(Some(Err(error))) if error.is_go_away() => return message::Reason::Connection(code),
-            Poll::Ready(Some(Err(error))) if error.is_library() => return message::Reason::Stream(code),
-            _ => return message::Reason::Reset(code),
-        }
-    }
 }
 
 /// Answers with a status alone.
@@ -222,8 +210,9 @@ async fn answer(ongoing: &Ongoing, respond: &mut SendResponse<Bytes>) -> Result<
     let is_bodiless = exchange.is_head() || matches!(status.code, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if is_bodiless || whole.as_ref().is_some_and(Bytes::is_empty) {
         begin(true)?;
-        // The VM may have its end still to say.
-        while whole.is_none() && !matches!(ongoing.next_piece(None).await?, Next::End(_)) {}
+        if whole.is_none() {
+            ongoing.end().await?; // The VM may have it still to say.
+        }
         return Ok(Outcome::Done);
     }
     let sender = Sender::new(begin(false)?, Rc::clone(&ongoing.connection.line));
@@ -237,11 +226,25 @@ async fn answer(ongoing: &Ongoing, respond: &mut SendResponse<Bytes>) -> Result<
 
 impl Ongoing {
     /// The next piece of the response's body, unless the stream ends before.
-    async fn next_piece(&self, mut sender: Option<&mut Sender>) -> Result<Next, Outcome> {
-        poll_fn(|cx| match (self.exchange.poll_body(cx), &mut sender) {
-            (Poll::Ready(next), _) => Poll::Ready(Ok(next)),
-            (Poll::Pending, Some(sender)) => sender.poll_reset(cx).map(|reset| Err(self.over(reset))),
-            (Poll::Pending, None) => Poll::Pending,
+    async fn next_piece(&self, sender: &mut Sender) -> Result<Next, Outcome> {
+        poll_fn(|cx| match self.exchange.poll_body(cx) {
+            Poll::Ready(next) => Poll::Ready(Ok(next)),
+            Poll::Pending => sender.poll_reset(cx).map(|reset| Err(self.over(reset))),
+        })
+        .await
+    }
+
+    /// The end of a response of which the client has all, unless the connection ends before.
+    async fn end(&self) -> Result<(), Outcome> {
+        let mut gone = pin!(self.connection.gone());
+        poll_fn(|cx| {
+            loop {
+                match self.exchange.poll_body(cx) {
+                    Poll::Ready(Next::End(_)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Next::Piece(..)) => {}
+                    Poll::Pending => return gone.as_mut().poll(cx).map(|()| Err(Outcome::Lost)),
+                }
+            }
         })
         .await
     }
@@ -270,7 +273,7 @@ struct Download<'a> {
 impl Download<'_> {
     async fn send_pieces(&mut self) -> Result<(), Outcome> {
         loop {
-            match self.ongoing.next_piece(Some(&mut self.sender)).await? {
+            match self.ongoing.next_piece(&mut self.sender).await? {
                 Next::Piece(Body::Bytes(bytes), cost) => {
                     let last = self.ongoing.exchange.is_last_piece();
                     if !bytes.is_empty() || last {
@@ -373,26 +376,5 @@ impl Download<'_> {
             Poll::Pending => Poll::Ready(Outcome::Lost),
         })
         .await
-    }
-}
-
-/// The name by which Erlang calls it (Cowlib's `cow_http2`).
-fn name(reason: Reason) -> &'static str {
-    match reason {
-        Reason::NO_ERROR => "no_error",
-        Reason::PROTOCOL_ERROR => "protocol_error",
-        Reason::INTERNAL_ERROR => "internal_error",
-        Reason::FLOW_CONTROL_ERROR => "flow_control_error",
-        Reason::SETTINGS_TIMEOUT => "settings_timeout",
-        Reason::STREAM_CLOSED => "stream_closed",
-        Reason::FRAME_SIZE_ERROR => "frame_size_error",
-        Reason::REFUSED_STREAM => "refused_stream",
-        Reason::CANCEL => "cancel",
-        Reason::COMPRESSION_ERROR => "compression_error",
-        Reason::CONNECT_ERROR => "connect_error",
-        Reason::ENHANCE_YOUR_CALM => "enhance_your_calm",
-        Reason::INADEQUATE_SECURITY => "inadequate_security",
-        Reason::HTTP_1_1_REQUIRED => "http_1_1_required",
-        _ => "unknown_error",
     }
 }

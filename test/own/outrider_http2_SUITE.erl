@@ -14,6 +14,7 @@
 -export([a_drained_connection_goes_away_when_its_streams_have_ended/1, a_listener_that_stops_closes_websockets_with_1001/1]).
 -export([a_client_that_resets_a_websocket_that_nobody_reads/1, a_response_that_is_reset_while_it_waits_for_the_client_ends/1]).
 -export([a_websocket_that_is_reset_before_its_process_has_begun_it/1, every_code_of_a_reset_is_known/1]).
+-export([the_handler_of_a_head_hears_that_its_client_has_gone/1]).
 -export([a_module_that_calls_cowboys_upgrade_itself/1, options_that_are_refused/1]).
 
 all() ->
@@ -67,6 +68,10 @@ routes() ->
             {ok, cowboy_req:reply(200, #{}, binary:copy(<<0>>, 1000000), Req), State}
         end}},
         {"/endless", http_script_h, #{init => fun(Req, _) -> endless(cowboy_req:stream_reply(200, Req)) end}},
+        {"/loop", http_script_h, #{
+            init => fun(Req, State) -> {cowboy_loop, cowboy_req:stream_reply(200, Req), State} end,
+            info => fun(_, Req, State) -> {ok, Req, State} end
+        }},
         {"/later/:first", ws_script_h, #{init => fun later/2, websocket_init => fun(#{first := First} = State) -> {First, State} end}},
         {"/part", http_script_h, #{init => fun(Req, _) ->
             ok = cowboy_req:stream_body(<<"part">>, nofin, cowboy_req:stream_reply(200, Req)),
@@ -305,6 +310,17 @@ a_module_that_calls_cowboys_upgrade_itself(Config) ->
         lists:reverse(http2_client:until(Socket, fun(Event) -> element(1, Event) =:= headers end)),
     frames(Socket, 1, {text, <<"x">>}),
     <<129, 1, "x">> = payload(Socket, 1, 3, <<>>).
+
+%% The client has all of the answer, h2 is done with the stream, and the handler still runs.
+the_handler_of_a_head_hears_that_its_client_has_gone(Config) ->
+    #{probe := Probe} = Server = server(Config),
+    Socket = open(Server),
+    ok = send(Socket, head(1, fin, <<"HEAD">>, <<"/loop">>)),
+    #{status := 200} = http2_client:response(Socket, 1),
+    probe:process(Probe) ! still_there,
+    {info, still_there} = probe:await(Probe, {info, still_there}),
+    ok = gen_tcp:close(Socket),
+    {exit, shutdown} = probe:await_exit(Probe).
 
 options_that_are_refused(_) ->
     _ = [{error, {bad_option, Key}} = outrider:start_clear(?MODULE, [{port, 0}], #{Key => Value})
