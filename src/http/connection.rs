@@ -2,17 +2,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Next};
 use super::head::HeadLimits;
 use super::refused::Refusals;
 use super::request::ConnectionInfo;
 use super::wire::Wire;
 use crate::gate::Gate;
-use crate::port::message::StreamId;
+use crate::port::message::{Reason, StreamId};
 use crate::streams::Streams;
 
 /// How HTTP is spoken, by Cowboy's names; `None` is infinity.
@@ -62,10 +63,43 @@ pub struct Connection {
     /// Requests so far.
     pub(super) requests: Cell<u64>,
     pub(super) current: RefCell<Option<Rc<Exchange>>>,
+    /// The client has all of the current exchange's response, which has no body, and the VM has not said its end.
+    pub(super) is_for_the_vm: Cell<bool>,
     /// The last exchange that has ended, until the application has been told of the next.
     pub(super) before: Cell<StreamId>,
     /// The exchange that goes on, or has just ended, is the last.
     pub(super) last: Cell<bool>,
     /// A deadline that has passed, and what it was put off to.
     pub(super) put_off: Cell<Option<(Instant, Instant)>>,
+}
+
+impl Connection {
+    /// Takes what the VM has still to say of a response without a body. Ready when there is nothing left to say.
+    pub(super) fn poll_rest(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_for_the_vm.get() {
+            let current = self.current.borrow().clone();
+            let Some(exchange) = current else { return Poll::Ready(()) };
+            while let Next::Piece(_, cost) = ready!(exchange.poll_body(cx)) {
+                exchange.taken(cost, &self.server.streams);
+            }
+            self.end(&exchange);
+        }
+        Poll::Ready(())
+    }
+
+    /// The current exchange is over: the next one may begin.
+    pub(super) fn end(&self, exchange: &Exchange) {
+        self.is_for_the_vm.set(false);
+        self.current.replace(None);
+        self.before.set(exchange.id);
+        let skip = self.server.options.max_skip_body_length.unwrap_or(u64::MAX);
+        if !self.wire.borrow_mut().end_exchange(skip) {
+            self.last.set(true);
+        }
+        if self.last.get() {
+            exchange.intake.abandon();
+        }
+        exchange
+            .finish(&self.server.streams, || Reason::Socket(if exchange.is_given_up() { "timeout" } else { "closed" }));
+    }
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::{HeaderMap, Version};
+use hyper::{HeaderMap, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::request::RequestHead;
@@ -69,6 +69,8 @@ struct State {
     upgrade: Option<Box<Session>>,
     /// The response's head has been given to hyper.
     begun: bool,
+    /// It says that there is no body (RFC 9110, 6.4.1).
+    is_bodiless: bool,
     /// All of the response has been given to hyper.
     complete: bool,
     upgraded: bool,
@@ -221,13 +223,16 @@ impl Exchange {
 
     /// The head of the VM's response; a bare 500 where it cannot be sent: nothing of it, nor of what follows.
     pub fn sendable(&self, status: Status, headers: Headers) -> Result<(ResponseStatus, HeaderMap), Invalid> {
-        response::head(status, headers).or_else(|_| {
+        let head = response::head(status, headers).or_else(|_| {
             tracing::error!(stream = self.id, "a response's status or headers cannot be sent");
             let mut state = self.state.borrow_mut();
             state.body = VecDeque::from([Body::Bytes(Bytes::new())]);
             state.end = Some(End::Plain);
             response::head(Status { code: 500, phrase: None }, Headers::new())
-        })
+        })?;
+        let has_none = matches!(head.0.code, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        self.state.borrow_mut().is_bodiless = self.is_head || has_none;
+        Ok(head)
     }
 
     /// Nobody has anything more to do with the exchange: unless it goes on as a WebSocket, it leaves the table. Where it has not
@@ -258,9 +263,9 @@ impl Exchange {
         !self.intake.has_ended()
     }
 
-    /// Whether the response is one to HEAD, which has no body.
-    pub fn is_head(&self) -> bool {
-        self.is_head
+    /// Whether the response has no body, by the request or by its status, once its head has been taken.
+    pub fn is_bodiless(&self) -> bool {
+        self.state.borrow().is_bodiless
     }
 
     /// Notes that the response has all the bytes that its `content-length` promises.

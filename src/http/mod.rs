@@ -101,6 +101,7 @@ pub async fn serve(
         info,
         requests: Cell::new(0),
         current: RefCell::new(None),
+        is_for_the_vm: Cell::new(false),
         before: Cell::new(0),
         last: Cell::new(false),
         put_off: Cell::new(None),
@@ -122,13 +123,16 @@ pub async fn serve(
     let drained = Rc::clone(&connection.server);
     let mut draining = pin!(drained.gate.draining());
     let mut told_last = false;
+    let mut has_ended = false;
     let outcome = poll_fn(|cx| {
         if !told_last && (connection.is_last() || draining.as_mut().poll(cx).is_ready()) {
             connection.last.set(true);
             told_last = true;
             Pin::new(&mut http).graceful_shutdown(); // It tells the client, if it still can.
         }
-        if let Poll::Ready(result) = http.poll_without_shutdown(cx) {
+        if !has_ended && let Poll::Ready(result) = http.poll_without_shutdown(cx) {
+            // A response that ends the connection does so when the VM has said its end, too.
+            has_ended = result.is_ok() && connection.is_for_the_vm.get() && !connection.wire.borrow().is_at_end();
             match result {
                 // Of the response, behind its head: the only fault that is not the client's or the network's.
                 Err(error) if error.is_user() => {
@@ -137,6 +141,12 @@ pub async fn serve(
                 Err(error) => debug!(%error, "connection failed"),
                 Ok(()) => {}
             }
+            if !has_ended {
+                return Poll::Ready(Outcome::Done);
+            }
+        }
+        let is_over = connection.poll_rest(cx).is_ready();
+        if has_ended && (is_over || connection.wire.borrow_mut().poll_end(cx).is_ready()) {
             return Poll::Ready(Outcome::Done);
         }
         connection.poll_outcome(cx, timer.as_mut())
@@ -144,6 +154,8 @@ pub async fn serve(
     .await;
 
     drop(http); // With all that holds the connection or its wire. Also ends an exchange that goes on: the client has gone.
+    let unsaid = connection.current.borrow().clone().filter(|_| connection.is_for_the_vm.get());
+    unsaid.inspect(|exchange| connection.end(exchange));
     let Ok(Connection { server, wire, info, before, .. }) = Rc::try_unwrap(connection) else { return None };
     let Ok(mut wire) = Rc::try_unwrap(wire).map(RefCell::into_inner) else { return None };
     let options = &server.streams.options;

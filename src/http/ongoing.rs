@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 
 use super::connection::Connection;
 use super::exchange::Exchange;
-use crate::port::message::Reason;
 
 /// An exchange that hyper has not done with. Its end, whatever the reason, is noticed here.
 pub struct Ongoing {
@@ -41,19 +40,15 @@ impl Deref for Ongoing {
 }
 
 impl Drop for Ongoing {
+    /// Of a response without a body hyper wants nothing but its head: the VM may have the rest still to say.
     fn drop(&mut self) {
         let Self { connection, exchange } = self;
-        connection.current.replace(None);
-        connection.before.set(exchange.id);
-        let skip = connection.server.options.max_skip_body_length.unwrap_or(u64::MAX);
-        if !connection.wire.borrow_mut().end_exchange(skip) {
-            connection.last.set(true);
+        let goes_on =
+            exchange.is_bodiless() && !exchange.is_over() && !exchange.is_aborted() && !exchange.is_given_up();
+        if goes_on {
+            connection.is_for_the_vm.set(true);
+        } else {
+            connection.end(exchange);
         }
-        if connection.last.get() {
-            exchange.intake.abandon();
-        }
-        exchange.finish(&connection.server.streams, || {
-            Reason::Socket(if exchange.is_given_up() { "timeout" } else { "closed" })
-        });
     }
 }

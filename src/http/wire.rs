@@ -57,6 +57,8 @@ pub struct Wire {
     /// When the head that we wait for could have begun.
     waiting_since: Instant,
     reader: Option<Waker>,
+    /// The client has ended its side.
+    is_at_end: bool,
 }
 
 /// What the next bytes from the client are.
@@ -93,6 +95,7 @@ impl Wire {
             received: now,
             waiting_since: now,
             reader: None,
+            is_at_end: false,
         }
     }
 
@@ -279,7 +282,19 @@ impl Wire {
         if n > 0 {
             self.received = Instant::now();
         }
+        self.is_at_end = n == 0;
         Poll::Ready(Ok(n > 0))
+    }
+
+    /// Whether a read has found the client's end.
+    pub fn is_at_end(&self) -> bool {
+        self.is_at_end
+    }
+
+    /// Ready when the client has ended its side; what it sends meanwhile is nobody's. For when hyper reads no more.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Ok(1..) = ready!(scratch::with(|buffer| self.socket.poll_read(cx, buffer))) {}
+        Poll::Ready(())
     }
 
     /// Hyper reads: it gets bytes of the head, or of the body, that are to be read next. No byte, but ready, is the

@@ -207,8 +207,7 @@ async fn answer(ongoing: &Ongoing, respond: &mut SendResponse<Bytes>) -> Result<
         return Ok(Outcome::Upgrade(sender));
     }
     let whole = exchange.take_whole_body(length);
-    let is_bodiless = exchange.is_head() || matches!(status.code, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if is_bodiless || whole.as_ref().is_some_and(Bytes::is_empty) {
+    if exchange.is_bodiless() || whole.as_ref().is_some_and(Bytes::is_empty) {
         begin(true)?;
         if whole.is_none() {
             ongoing.end().await?; // The VM may have it still to say.

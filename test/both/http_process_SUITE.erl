@@ -5,7 +5,7 @@
 -compile([export_all, nowarn_export_all]).
 
 all() ->
-    same_test:cases(?MODULE).
+    same_test:cases(?MODULE) -- [streams_to_head].
 
 %%% How it ends
 
@@ -247,6 +247,63 @@ the_client_goes_in_the_middle_of_a_stream(_) ->
         probe:await_exit(Probe),
         ok
     end).
+
+%% The client has all of the answer to HEAD with its head, and the handler may still have something to do: it ends by itself, and the
+%% next request waits for that; or it hears that the client has gone.
+the_handler_of_a_head_goes_on(_) ->
+    #{wire := 200, calls := [{info, go}, {info, stop}, {terminate, stop}, {exit, normal}, {exit, shutdown}], log := []} =
+        streams_to_head(fun(#{probe := Probe} = Server) ->
+            Socket = http_client:connect(Server),
+            First = asks_head(Socket, [], Probe),
+            http_client:send(Socket, http_client:request("HEAD", "/")),
+            First ! stop,
+            probe:await_exit(Probe),
+            #{status := Status} = http_client:response(Socket, <<"HEAD">>),
+            http_client:close(Socket),
+            probe:await_exits(Probe, 2),
+            Status
+        end).
+
+the_handler_of_a_last_head_goes_on(_) ->
+    #{wire := closed, calls := [{info, go}, {info, stop}, {terminate, stop}, {exit, normal}], log := []} =
+        streams_to_head(fun(#{probe := Probe} = Server) ->
+            Socket = http_client:connect(Server),
+            asks_head(Socket, [{"connection", "close"}], Probe) ! stop,
+            probe:await_exit(Probe),
+            http_client:closed(Socket)
+        end).
+
+the_handler_of_a_last_head_hears_that_its_client_has_gone(_) ->
+    #{wire := ok, calls := [{info, go}, {exit, shutdown}], log := []} =
+        streams_to_head(fun(#{probe := Probe} = Server) ->
+            Socket = http_client:connect(Server),
+            _ = asks_head(Socket, [{"connection", "close"}], Probe),
+            http_client:close(Socket),
+            probe:await_exit(Probe),
+            ok
+        end).
+
+streams_to_head(Scenario) ->
+    same_test:same(#{handler => {http_script_h, #{
+        init => fun(Req, State) -> {cowboy_loop, cowboy_req:stream_reply(200, Req), State} end,
+        info => fun
+            (go, Req, State) ->
+                ok = cowboy_req:stream_body(<<"some">>, nofin, Req),
+                {ok, Req, State};
+            (stop, Req, State) ->
+                ok = cowboy_req:stream_body(<<"last">>, fin, Req),
+                {stop, Req, State}
+        end
+    }}}, Scenario).
+
+%% Returns the handler's process, once it has done something behind the answer's head.
+asks_head(Socket, Headers, Probe) ->
+    http_client:send(Socket, http_client:request("HEAD", "/", Headers, "")),
+    #{status := 200} = http_client:response(Socket, <<"HEAD">>),
+    Handler = probe:process(Probe),
+    Handler ! go,
+    {info, go} = probe:await(Probe, {info, go}),
+    Handler.
 
 %% One that does not heed the signal is killed after shutdown_timeout.
 a_handler_that_does_not_go_is_killed(_) ->

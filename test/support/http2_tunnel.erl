@@ -44,8 +44,9 @@ without(http_req_SUITE) -> [
     the_peers_port_is_the_clients, accessors
 ];
 without(http_process_SUITE) -> [
-    %% A request has no idle timeout of its own.
-    a_form_that_does_not_come, idle_timeout_of_a_request_by_cast, sys_terminate, the_listener_stops_while_a_request_runs
+    %% A request has no idle timeout of its own, and does not wait for the one before it.
+    a_form_that_does_not_come, idle_timeout_of_a_request_by_cast, sys_terminate, the_listener_stops_while_a_request_runs,
+    the_handler_of_a_head_goes_on
 ];
 %% The tunnel takes much, now and then.
 without(ws_close_SUITE) -> [a_client_that_takes_little_all_the_time];
