@@ -230,6 +230,25 @@ a_large_stream(_) ->
             end)
     end.
 
+%% More than may wait for a client; and nobody gets it.
+a_large_stream_for_head(_) ->
+    Piece = binary:copy(<<"x">>, 100000),
+    #{wire := 200, calls := [done, {terminate, normal}, {exit, normal}]} = same_test:same(#{handler => {http_script_h, #{
+        init => fun(Req0, #{probe := Probe} = State) ->
+            Req = cowboy_req:stream_reply(200, Req0),
+            _ = [ok = cowboy_req:stream_body(Piece, nofin, Req) || _ <- lists:seq(1, 30)],
+            ok = cowboy_req:stream_body(<<>>, fin, Req),
+            probe:note(Probe, done),
+            {ok, Req, State}
+        end
+    }}}, fun(#{probe := Probe} = Server) ->
+        Socket = http_client:connect(Server),
+        http_client:send(Socket, http_client:request("HEAD", "/")),
+        #{status := Status} = http_client:response(Socket, <<"HEAD">>),
+        probe:await_exit(Probe),
+        Status
+    end).
+
 %%% Events, trailers, interim answers
 
 server_sent_events(_) ->
