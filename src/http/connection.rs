@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::exchange::{Exchange, Next};
+use super::exchange::Exchange;
 use super::head::HeadLimits;
 use super::refused::Refusals;
 use super::request::ConnectionInfo;
@@ -79,12 +79,18 @@ impl Connection {
         if self.is_for_the_vm.get() {
             let current = self.current.borrow().clone();
             let Some(exchange) = current else { return Poll::Ready(()) };
-            while let Next::Piece(_, cost) = ready!(exchange.poll_body(cx)) {
-                exchange.taken(cost, &self.server.streams);
-            }
+            ready!(exchange.poll_rest(cx, &self.server.streams));
             self.end(&exchange);
         }
         Poll::Ready(())
+    }
+
+    /// The client has gone while the VM has not said that end.
+    pub(super) fn end_rest(&self) {
+        let current = self.current.borrow().clone();
+        if let Some(exchange) = current.filter(|_| self.is_for_the_vm.get()) {
+            self.end(&exchange);
+        }
     }
 
     /// The current exchange is over: the next one may begin.

@@ -8,7 +8,7 @@ mod intake;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -122,6 +122,14 @@ impl Exchange {
     /// Makes the next command wake this task.
     pub fn watch(&self, cx: &Context<'_>) {
         self.task.set(Some(cx.waker().clone()));
+    }
+
+    /// Takes and drops what the VM has still to say of a response of which the client has all. Ready at its end.
+    pub fn poll_rest(&self, cx: &Context<'_>, streams: &Streams) -> Poll<()> {
+        while let Next::Piece(_, cost) = ready!(self.poll_body(cx)) {
+            self.taken(cost, streams);
+        }
+        Poll::Ready(())
     }
 
     /// The response's head, once it is there and the interim responses before it have been written.

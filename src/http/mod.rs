@@ -154,8 +154,7 @@ pub async fn serve(
     .await;
 
     drop(http); // With all that holds the connection or its wire. Also ends an exchange that goes on: the client has gone.
-    let unsaid = connection.current.borrow().clone().filter(|_| connection.is_for_the_vm.get());
-    unsaid.inspect(|exchange| connection.end(exchange));
+    connection.end_rest();
     let Ok(Connection { server, wire, info, before, .. }) = Rc::try_unwrap(connection) else { return None };
     let Ok(mut wire) = Rc::try_unwrap(wire).map(RefCell::into_inner) else { return None };
     let options = &server.streams.options;

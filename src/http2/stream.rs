@@ -236,14 +236,9 @@ impl Ongoing {
     /// The end of a response of which the client has all, unless the connection ends before.
     async fn end(&self) -> Result<(), Outcome> {
         let mut gone = pin!(self.connection.gone());
-        poll_fn(|cx| {
-            loop {
-                match self.exchange.poll_body(cx) {
-                    Poll::Ready(Next::End(_)) => return Poll::Ready(Ok(())),
-                    Poll::Ready(Next::Piece(..)) => {}
-                    Poll::Pending => return gone.as_mut().poll(cx).map(|()| Err(Outcome::Lost)),
-                }
-            }
+        poll_fn(|cx| match self.exchange.poll_rest(cx, &self.connection.server.streams) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => gone.as_mut().poll(cx).map(|()| Err(Outcome::Lost)),
         })
         .await
     }
