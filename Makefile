@@ -12,7 +12,8 @@ EXAMPLE ?= chat
 # Cowboy's place when it does not come from Hex; and for programs that run what is built, Outrider's too.
 export ERL_LIBS := $(CURDIR)/_build/erl_libs
 RUN := ERL_LIBS=$(CURDIR)/_build/default/lib:$(CURDIR)/_build/erl_libs
-PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300
+# One that fails runs again, but no more than two of a run: scripts/suites.sh says why.
+PYTEST := PYTHONDONTWRITEBYTECODE=1 _build/venv/bin/pytest -q -p no:cacheprovider --timeout 300 --reruns 1 --max-suite-reruns 2 -rfER --rerun-show-tracebacks
 
 .PHONY: help build demo test lint deny advisories package autobahn autobahn-quick autobahn-tls soak soak-quick fuzz fuzz-quick bench bench-quick clean
 .PHONY: setup-demo setup-test setup-bench format clippy floors test-rust xref dialyzer test-units test-suites test-tls test-clients test-metrics test-taskboard test-dependency test-package test-elixir
@@ -112,7 +113,7 @@ test-units: build
 	rebar3 eunit
 
 test-suites: build
-	rebar3 ct
+	scripts/suites.sh
 
 # The suites that talk to a listener, with TLS between: what is in the clear elsewhere.
 TLS_SUITES := both/listener both/http_req both/http_body both/http_reply both/http_connection both/ws_callbacks \
@@ -124,14 +125,14 @@ comma := ,
 empty :=
 
 test-tls: build
-	OUTRIDER_TEST_TLS=true rebar3 ct --suite $(subst $(empty) $(empty),$(comma),$(TLS_SUITES:%=test/%_SUITE))
+	OUTRIDER_TEST_TLS=true scripts/suites.sh --suite $(subst $(empty) $(empty),$(comma),$(TLS_SUITES:%=test/%_SUITE))
 
 # The suites over HTTP/2, on both servers where both can do it.
 test-http2: build
-	OUTRIDER_TEST_HTTP2=true rebar3 ct --dir test/both \
+	OUTRIDER_TEST_HTTP2=true scripts/suites.sh --dir test/both \
 		--suite ws_callbacks_SUITE,ws_close_SUITE,ws_deflate_SUITE,ws_handshake_SUITE,ws_lazy_SUITE,ws_process_SUITE,ws_sys_SUITE
-	OUTRIDER_TEST_HTTP2=true rebar3 ct --suite test/own/outrider_lazy_SUITE,test/own/outrider_lazy_wake_SUITE
-	OUTRIDER_TEST_HTTP2=true rebar3 ct --dir test/both \
+	OUTRIDER_TEST_HTTP2=true scripts/suites.sh --suite test/own/outrider_lazy_SUITE,test/own/outrider_lazy_wake_SUITE
+	OUTRIDER_TEST_HTTP2=true scripts/suites.sh --dir test/both \
 		--suite http_body_SUITE,http_chain_SUITE,http_handlers_SUITE,http_process_SUITE,http_reply_SUITE,http_req_SUITE,http_stream_SUITE
 
 test-clients: build setup-test

@@ -4,9 +4,10 @@
 # usage: test.sh
 #
 # A failed step does not keep the others from running. The output of each is shown, and left in _build/log/STEP.log; what
-# the failed ones say of their failures is shown once more before the table, and their names after it, for a reader who
-# has only the end. The last line is `N passed, N failed`: tests are counted from what their runners report, a step that reports no numbers
-# counts as one, and a test that was skipped counts as failed. Exits with 1 if anything failed.
+# the failed ones say of their failures is shown once more before the table, and their names after it, with those of tests that
+# failed and passed when they ran again (scripts/suites.sh), for a reader who has only the end. The last line is `N passed, N failed`:
+# tests are counted from what their runners report, a step that reports no numbers counts as one, and a test that was skipped counts
+# as failed. Exits with 1 if anything failed.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -30,6 +31,7 @@ count() {
                 if ($i == "Failed" || $i == "Skipped") failed += $(i + 1)
             }
         }
+        /^unsteady: / { passed++; failed-- }
         / in [0-9.]+s( |$)/ {
             for (i = 1; i < NF; i++) {
                 if ($(i + 1) ~ /^passed/) passed += $i
@@ -46,12 +48,13 @@ failures() {
         grep -a . || tail -n 15 "$1"
 }
 
-# The names of the cases that failed in a step: cargo test, Common Test and EUnit, pytest. One for each line.
+# The names of the cases that failed in a step, or are unsteady: cargo test, Common Test, pytest. One for each line.
 failed_cases() {
     sed -n -e 's/\x1b\[[0-9;]*m//g' \
-        -e 's/^%%% \(.*\): FAILED$/\1/p' \
-        -e 's/^test \(.*\) \.\.\. FAILED$/\1/p' \
-        -e 's/^FAILED \([^ ]*\).*/\1/p' "$1" | sort -u | head -n 10 | sed "s/^/  $2: /"
+        -e 's/^\(\(failed\|unsteady\): .*\)/\1/p' \
+        -e 's/^test \(.*\) \.\.\. FAILED$/failed: \1/p' \
+        -e 's/^FAILED \(.* - .*\)/failed: \1/p' \
+        -e 's/^PASSED \(.*\)/unsteady: \1/p' "$1" | sort -u | head -n 10 | cut -c 1-600 | sed "s/^/  $2: /"
 }
 
 passed=0
@@ -94,8 +97,8 @@ for step in $failed_steps; do
 done
 echo
 printf '%s\n' "$table"
-for step in $failed_steps; do
-    failed_cases "$log/$step.log" "$step"
+for step in $steps; do
+    [ ! -e "$log/$step.log" ] || failed_cases "$log/$step.log" "$step"
 done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -44,4 +44,4 @@ done
 export ERL_LIBS="$libs"
 erl -noshell -eval "ok = application:load(ranch), {ok, \"$version\"} = application:get_key(ranch, vsn), halt()."
 
-OUTRIDER_TEST_SERVERS=outrider rebar3 ct --suite test/both/listener_SUITE,test/faults/outrider_failures_SUITE
+OUTRIDER_TEST_SERVERS=outrider scripts/suites.sh --suite test/both/listener_SUITE,test/faults/outrider_failures_SUITE
