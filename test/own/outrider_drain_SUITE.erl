@@ -24,11 +24,16 @@ all() ->
     same_test:cases(?MODULE).
 
 init_per_testcase(Case, Config) ->
-    Transport = #{socket_opts => [{port, 0}, {sndbuf, 4096}], sidecars => 2, shutdown => 2000},
+    Transport = #{socket_opts => [{port, 0}, {sndbuf, 4096}], sidecars => 2, shutdown => shutdown(Case)},
     own_case:init(Case, #{routes => routes(), transport => Transport}, Config).
 
 end_per_testcase(Case, _) ->
     own_case:stop(Case).
+
+%% Long where it is not to pass, and short where it is waited for.
+shutdown(what_a_handler_has_sent_arrives_before_a_stop_ends_it) -> 30000;
+shutdown(a_close_frame_of_the_handlers_own_arrives) -> 30000;
+shutdown(_) -> 2000.
 
 routes() ->
     Script = #{websocket_handle => fun(Frame, State) -> {[Frame], State} end},
@@ -282,7 +287,7 @@ the_listener_is_stopped_meanwhile(Config) ->
     #{ref := Ref, port := Port, probe := Probe} = Server = server(Config),
     Clients = [ws_client:open(Server) || _ <- lists:seq(1, 3)],
     Drain = drain(Ref, ?LONG),
-    until(fun() -> outrider:get_status(Ref) =:= suspended end),
+    until(fun() -> maps:get(remaining, progress(Ref), 0) =:= 3 end),
     ok = outrider:stop_listener(Ref),
     {ok, #{closed := 3, remaining := 0}} = result(Drain),
     ok = ended_by_a_stop(Clients, Probe),
