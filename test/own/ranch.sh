@@ -44,4 +44,5 @@ done
 export ERL_LIBS="$libs"
 erl -noshell -eval "ok = application:load(ranch), {ok, \"$version\"} = application:get_key(ranch, vsn), halt()."
 
-OUTRIDER_TEST_SERVERS=outrider scripts/suites.sh --suite test/both/listener_SUITE,test/faults/outrider_failures_SUITE
+OUTRIDER_TEST_SERVERS=outrider scripts/suites.sh --suite \
+    test/both/listener_SUITE,test/both/listener_connections_SUITE,test/both/listener_options_SUITE,test/faults/outrider_failures_SUITE
