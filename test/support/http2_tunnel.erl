@@ -51,7 +51,7 @@ without(http_process_SUITE) -> [
 %% The tunnel takes much, now and then.
 without(ws_close_SUITE) -> [a_client_that_takes_little_all_the_time];
 %% What a client sends at once does not come at once.
-without(ws_callbacks_SUITE) -> [
+without(ws_order_SUITE) -> [
     nor_where_many_clients_send_more_than_one_packet_to_the_vm, frames_of_more_than_a_window_are_not_handled_together
 ];
 without(_) -> [].
