@@ -43,11 +43,10 @@ without(http_req_SUITE) -> [
     targets_of_any_bytes_one_after_the_other, requests_with_a_body, streamid_counts_the_requests_of_a_connection,
     the_peers_port_is_the_clients, accessors
 ];
-without(http_process_SUITE) -> [
-    %% A request has no idle timeout of its own, and does not wait for the one before it.
-    a_form_that_does_not_come, idle_timeout_of_a_request_by_cast, sys_terminate, the_listener_stops_while_a_request_runs,
-    the_handler_of_a_head_goes_on
-];
+%% A request has no idle timeout of its own, and does not wait for the one before it.
+without(http_client_gone_SUITE) -> [idle_timeout_of_a_request_by_cast, the_handler_of_a_head_goes_on];
+without(http_crashes_SUITE) -> [a_form_that_does_not_come];
+without(http_process_SUITE) -> [sys_terminate, the_listener_stops_while_a_request_runs];
 %% The tunnel takes much, now and then.
 without(ws_close_SUITE) -> [a_client_that_takes_little_all_the_time];
 %% What a client sends at once does not come at once.
