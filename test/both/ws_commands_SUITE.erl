@@ -18,7 +18,7 @@ close_reasons_are_iodata(_) ->
 empty_messages(_) ->
     [{text, <<>>}, {binary, <<>>}, ping, pong] = ws_case:sent([{text, <<>>}, {binary, []}, {ping, <<>>}, {pong, ""}]).
 
-%% RFC 6455 allows 125 bytes; the one more is in ws_process_SUITE.
+%% RFC 6455 allows 125 bytes; the one more is in ws_crashes_SUITE.
 control_frames_of_the_largest_size(_) ->
     Largest = binary:copy(<<"x">>, 125),
     [{ping, Largest}, {pong, Largest}] = ws_case:sent([{ping, Largest}, {pong, Largest}]).

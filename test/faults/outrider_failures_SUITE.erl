@@ -1,7 +1,7 @@
 %% What dies, and what then happens: the rows of docs/architecture.md, each by killing the thing for real.
 %%
 %% Only Outrider has these parts, so these cases have no twin on Cowboy. The row of a callback that crashes is in
-%% ws_process_SUITE, that of a client that vanishes in ws_close_SUITE, held to Cowboy's. What is left behind, and what
+%% ws_crashes_SUITE, that of a client that vanishes in ws_close_SUITE, held to Cowboy's. What is left behind, and what
 %% happens under load, is in outrider_faults_SUITE.
 -module(outrider_failures_SUITE).
 
