@@ -1,26 +1,17 @@
-%% Request bodies: read_body in all its modes, forms, multipart, 100-continue, and bodies that nobody reads.
+%% Request bodies: read_body in all its modes, and bodies that nobody reads. Forms and multipart are in http_forms_SUITE, 100-continue is
+%% in http_continue_SUITE.
 -module(http_body_SUITE).
 
 -compile([export_all, nowarn_export_all]).
 
+-import(http_case, [post/2, read_all/2]).
+
 all() ->
     same_test:cases(?MODULE).
-
-post(Fields, Body) ->
-    http_client:request("POST", "/", [{"Content-Length", integer_to_list(iolist_size(Body))} | Fields], Body).
 
 chunked(Chunks, Fields) ->
     http_client:request("POST", "/", [{"Transfer-Encoding", "chunked"} | Fields], [
         [[integer_to_list(iolist_size(Chunk), 16), "\r\n", Chunk, "\r\n"] || Chunk <- Chunks], "0\r\n\r\n"]).
-
-%% Reads until there is no more.
-read_all(Req, Opts) ->
-    case cowboy_req:read_body(Req, Opts) of
-        {ok, Body, Req1} -> {Body, Req1};
-        {more, Body, Req1} ->
-            {Rest, Req2} = read_all(Req1, Opts),
-            {<<Body/binary, Rest/binary>>, Req2}
-    end.
 
 %%% read_body
 
@@ -204,175 +195,6 @@ bodies_of_two_requests_at_once(_) ->
         http_client:send(Socket, [post([], "one"), chunked(["t", "wo"], [])]),
         [maps:get(body, http_client:response(Socket)) || _ <- [1, 2]]
     end).
-
-%%% Forms
-
-a_form(_) ->
-    [{<<"a">>, <<"1">>}, {<<"b">>, <<"x y">>}, {<<"c">>, true}] = http_case:noted(fun(Req) ->
-        {ok, Form, _} = cowboy_req:read_urlencoded_body(Req),
-        Form
-    end, post([{"Content-Type", "application/x-www-form-urlencoded"}], "a=1&b=x+y&c")).
-
-a_matched_form(_) ->
-    #{a := 1} = http_case:noted(fun(Req) ->
-        {ok, Form, _} = cowboy_req:read_and_match_urlencoded_body([{a, int}], Req),
-        Form
-    end, post([], "a=1&b=2")).
-
-%% A form may have 64,000 bytes, and what more has come by the time that these are there.
-a_form_that_is_too_large(_) ->
-    {200, 413} = form(64000, 1000000).
-
-form(Fits, TooLarge) ->
-    Statuses = [begin
-        #{wire := Status} = http_case:serve(fun(Req0) ->
-            {ok, [{_, true}], Req} = cowboy_req:read_urlencoded_body(Req0),
-            cowboy_req:reply(200, Req)
-        end, #{}, fun(Server) ->
-            Socket = http_client:connect(Server),
-            http_client:send(Socket, post([], binary:copy(<<"a">>, Size))),
-            maps:get(status, http_client:response(Socket))
-        end),
-        Status
-    end || Size <- [Fits, TooLarge]],
-    list_to_tuple(Statuses).
-
-%%% Multipart
-
--define(MULTIPART, [{"Content-Type", "multipart/form-data; boundary=b"}]).
-
-parts(_) ->
-    [{<<"text">>, <<"hello">>}, {<<"file">>, <<"name.txt">>, <<"text/plain">>, <<"content">>}] =
-        http_case:noted(fun(Req) -> parts(Req, []) end, post(?MULTIPART, [
-            "--b\r\ncontent-disposition: form-data; name=text\r\n\r\nhello\r\n",
-            "--b\r\ncontent-disposition: form-data; name=file; filename=name.txt\r\ncontent-type: text/plain\r\n\r\n",
-            "content\r\n--b--\r\n"])).
-
-parts(Req0, Acc) ->
-    case cowboy_req:read_part(Req0) of
-        {ok, Headers, Req1} ->
-            {ok, Body, Req} = cowboy_req:read_part_body(Req1),
-            Part = case cow_multipart:form_data(Headers) of
-                {data, Name} -> {Name, Body};
-                {file, Name, Filename, Type} -> {Name, Filename, Type, Body}
-            end,
-            parts(Req, [Part | Acc]);
-        {done, _} ->
-            lists:reverse(Acc)
-    end.
-
-a_part_that_is_not_read_is_skipped(_) ->
-    [#{<<"x">> := <<"1">>}, #{<<"x">> := <<"2">>}] = http_case:noted(fun(Req0) ->
-        {ok, One, Req1} = cowboy_req:read_part(Req0),
-        {ok, Two, Req2} = cowboy_req:read_part(Req1),
-        {done, _} = cowboy_req:read_part(Req2),
-        [One, Two]
-    end, post(?MULTIPART, ["--b\r\nx: 1\r\n\r\n", binary:copy(<<"z">>, 100000), "\r\n--b\r\nx: 2\r\n\r\n\r\n--b--\r\n"])).
-
-a_large_part_in_pieces(_) ->
-    {true, 300000} = http_case:noted(fun(Req0) ->
-        {ok, _, Req1} = cowboy_req:read_part(Req0),
-        {more, One, Req2} = cowboy_req:read_part_body(Req1, #{length => 10000}),
-        {byte_size(One) >= 10000, part_rest(Req2, byte_size(One))}
-    end, post(?MULTIPART, ["--b\r\nx: 1\r\n\r\n", binary:copy(<<"z">>, 300000), "\r\n--b--\r\n"])).
-
-part_rest(Req0, Size) ->
-    case cowboy_req:read_part_body(Req0, #{length => 10000}) of
-        {ok, Body, _} -> Size + byte_size(Body);
-        {more, Body, Req} -> part_rest(Req, Size + byte_size(Body))
-    end.
-
-%%% 100-continue (RFC 9110 10.1.1)
-
--define(EXPECT(Length), http_client:request("POST", "/", [{"Content-Length", Length}, {"Expect", "100-continue"}], [])).
-
-%% The client waits for the 100 before it sends the body.
-continue_is_sent_when_the_body_is_read(_) ->
-    #{wire := {100, [], 200, <<"abc">>}} = http_case:serve(fun(Req0) ->
-        {Body, Req} = read_all(Req0, #{}),
-        cowboy_req:reply(200, #{}, Body, Req)
-    end, #{}, fun(Server) ->
-        Socket = http_client:connect(Server),
-        http_client:send(Socket, ?EXPECT("3")),
-        #{status := One, headers := Headers} = http_client:response(Socket),
-        http_client:send(Socket, "abc"),
-        #{status := Two, body := Body} = http_client:response(Socket),
-        {One, Headers, Two, Body}
-    end).
-
-continue_is_not_sent_when_the_body_is_not_read(_) ->
-    #{wire := 200} = http_case:serve(fun(Req) -> cowboy_req:reply(200, Req) end, #{}, fun(Server) ->
-        Socket = http_client:connect(Server),
-        http_client:send(Socket, ?EXPECT("3")),
-        maps:get(status, http_client:response(Socket))
-    end).
-
-%% RFC 9110 10.1.1 allows both, and it is a race where the body comes with the head.
-the_body_has_come_with_the_head(_) ->
-    Init = fun(Req0, State) ->
-        {Body, Req} = read_all(Req0, #{}),
-        {ok, cowboy_req:reply(200, #{}, Body, Req), State}
-    end,
-    same_test:improves(continue_though_the_body_has_come, #{handler => {http_script_h, #{init => Init}}}, fun(Server) ->
-        Socket = http_client:connect(Server),
-        http_client:send(Socket, [?EXPECT("3"), "abc"]),
-        case http_client:response(Socket) of
-            #{status := 100} -> [100, maps:get(body, http_client:response(Socket))];
-            #{body := Body} -> [Body]
-        end
-    end, fun(#{wire := Answers}) -> <<"abc">> = lists:last(Answers) end).
-
-continue_of_the_handlers_own(_) ->
-    #{wire := [100, 200]} = http_case:serve(fun(Req0) ->
-        ok = cowboy_req:inform(100, Req0),
-        {_, Req} = read_all(Req0, #{}),
-        cowboy_req:reply(200, Req)
-    end, #{}, fun(Server) ->
-        Socket = http_client:connect(Server),
-        http_client:send(Socket, ?EXPECT("3")),
-        #{status := One} = http_client:response(Socket),
-        http_client:send(Socket, "abc"),
-        #{status := Two} = http_client:response(Socket),
-        [One, Two]
-    end).
-
-%% The next bytes could be the body or not: nothing can follow (RFC 9110 10.1.1). Cowboy takes them for the body.
-a_final_answer_instead_of_continue(_) ->
-    Init = fun(Req, State) -> {ok, cowboy_req:reply(413, Req), State} end,
-    Setup = #{handler => {http_script_h, #{silent => true, init => Init}}},
-    _ = [same_test:differ(close_instead_of_continue, Setup, fun(Server) ->
-        Socket = http_client:connect(Server),
-        http_client:send(Socket, http_client:request("POST", "/", [Framing, {"Expect", "100-continue"}], [])),
-        #{status := 413} = Answer = http_client:response(Socket),
-        http_client:header(<<"connection">>, Answer)
-    end, #{
-        cowboy => fun(#{wire := undefined}) -> ok end,
-        outrider => fun(#{wire := <<"close">>}) -> ok end
-    }) || Framing <- [{"Content-Length", "5"}, {"Transfer-Encoding", "chunked"}]],
-    ok.
-
-continue_with_headers_though_nobody_expects_it(_) ->
-    #{wire := {100, [{<<"x">>, <<"1">>}], 200}} = http_case:serve(fun(Req) ->
-        ok = cowboy_req:inform(100, #{<<"x">> => <<"1">>}, Req),
-        cowboy_req:reply(200, Req)
-    end, #{}, fun(Server) ->
-        Socket = http_client:connect(Server),
-        http_client:send(Socket, http_client:request("GET", "/")),
-        #{status := One, headers := Headers} = http_client:response(Socket),
-        #{status := Two} = http_client:response(Socket),
-        {One, Headers, Two}
-    end).
-
-an_unknown_expectation_is_ignored(_) ->
-    _ = [#{status := 200} = http_case:answer(fun(Req) -> cowboy_req:reply(200, Req) end,
-        http_client:request("POST", "/", [{"Content-Length", "0"}, {"Expect", Expect}], []))
-        || Expect <- ["else", "100-continue, else", "(bad)"]],
-    ok.
-
-%% HTTP/1.0 has no interim responses.
-no_continue_in_http_1_0(_) ->
-    <<"abc">> = http_case:noted(fun(Req) -> element(1, read_all(Req, #{})) end,
-        "POST / HTTP/1.0\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc").
 
 %%% Bodies that nobody reads
 

@@ -34,9 +34,9 @@ without(http_stream_SUITE) -> [
 ];
 without(http_body_SUITE) -> [
     req_after_the_body, a_chunked_body, chunk_extensions_are_skipped, trailers_are_skipped, a_body_of_no_bytes_in_chunks,
-    bodies_of_two_requests_at_once, a_final_answer_instead_of_continue, no_continue_in_http_1_0,
-    an_unread_body_that_is_too_long_ends_the_connection, an_unread_chunked_body_ends_the_connection
+    bodies_of_two_requests_at_once, an_unread_body_that_is_too_long_ends_the_connection, an_unread_chunked_body_ends_the_connection
 ];
+without(http_continue_SUITE) -> [a_final_answer_instead_of_continue, no_continue_in_http_1_0];
 %% Targets in absolute form, without a host, or of any bytes; a `host' among Req's headers; the client's own port. http2_SUITE:req has Req.
 without(http_req_SUITE) -> [
     the_keys_of_req, header_fields, host_and_port, http_1_0_without_host, targets, targets_of_any_bytes,

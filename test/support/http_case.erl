@@ -1,8 +1,8 @@
 %% The scenes that the HTTP suites play most: a script for init/2, one request or a few, and what came of it. Each runs
-%% on both servers (see same_test).
+%% on both servers (see same_test). And what both ends of a request with a body need.
 -module(http_case).
 
--export([answer/2, answer/3, noted/2, serve/3]).
+-export([answer/2, answer/3, noted/2, post/2, read_all/2, serve/3]).
 
 %% The response to a GET of this target, or to these bytes, by a handler whose init/2 is this fun of Req.
 -spec answer(fun((cowboy_req:req()) -> cowboy_req:req()), iodata()) -> http_client:response() | closed.
@@ -41,6 +41,21 @@ noted(Look, Request) ->
 serve(Reply, Protocol, Scenario) ->
     Init = fun(Req, State) -> {ok, Reply(Req), State} end,
     same_test:same(#{handler => {http_script_h, #{silent => true, init => Init}}, protocol => Protocol}, Scenario).
+
+%% A POST of this body, which has these fields besides its length.
+-spec post([{string(), iodata()}], iodata()) -> iodata().
+post(Fields, Body) ->
+    http_client:request("POST", "/", [{"Content-Length", integer_to_list(iolist_size(Body))} | Fields], Body).
+
+%% Reads the body until there is no more.
+-spec read_all(cowboy_req:req(), cowboy_req:read_body_opts()) -> {binary(), cowboy_req:req()}.
+read_all(Req, Opts) ->
+    case cowboy_req:read_body(Req, Opts) of
+        {ok, Body, Req1} -> {Body, Req1};
+        {more, Body, Req1} ->
+            {Rest, Req2} = read_all(Req1, Opts),
+            {<<Body/binary, Rest/binary>>, Req2}
+    end.
 
 request("/" ++ _ = Target) -> http_client:request("GET", Target);
 request(Bytes) -> Bytes.
