@@ -3,6 +3,8 @@
 mod command_line;
 mod deadlines;
 mod flow;
+mod handshakes;
+mod interim;
 mod listener;
 mod requests;
 mod silence;

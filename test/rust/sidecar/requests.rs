@@ -1,19 +1,17 @@
 //! Where one request ends and the next begins, and which clock runs meanwhile.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use crate::flow::slow_client_of_http;
-use crate::vm::{Term, Vm, atom, binary, get, int, list, map, tuple};
-use crate::{HANDSHAKE, HELLO, connect, read_all};
+use crate::vm::{Term, Vm, atom, binary, int, list, tuple};
+use crate::{connect, read_all};
 
-const FIRST: &[u8] = b"POST /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+pub const FIRST: &[u8] = b"POST /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+pub const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// The next event of this name; those before it are of clients that are no longer of interest, or of no interest here.
-fn next(vm: &mut Vm, name: &str) -> (u64, Vec<Term>) {
+pub fn next(vm: &mut Vm, name: &str) -> (u64, Vec<Term>) {
     let mut events = std::iter::from_fn(|| vm.any_event());
     let (stream, mut event) = events.find(|(_, event)| event[0] == atom(name)).expect("the sidecar runs");
     event.remove(0);
@@ -21,21 +19,21 @@ fn next(vm: &mut Vm, name: &str) -> (u64, Vec<Term>) {
 }
 
 /// The next request: its stream.
-fn request(vm: &mut Vm) -> u64 {
+pub fn request(vm: &mut Vm) -> u64 {
     next(vm, "request").0
 }
 
 /// The end of its body, which is empty.
-fn no_data(vm: &mut Vm, stream: u64) {
+pub fn no_data(vm: &mut Vm, stream: u64) {
     assert_eq!(next(vm, "data"), (stream, vec![atom("fin"), binary(b"")]));
 }
 
-fn answer(vm: &mut Vm, stream: u64, body: &[u8]) {
+pub fn answer(vm: &mut Vm, stream: u64, body: &[u8]) {
     vm.command(stream, [tuple([atom("response"), int(200), list([]), binary(body)])]);
 }
 
 /// Reads an answer, whose body is this; says whether the connection is to be closed.
-fn answered(client: &mut TcpStream, body: &[u8]) -> bool {
+pub fn answered(client: &mut TcpStream, body: &[u8]) -> bool {
     let (mut all, mut byte) = (Vec::new(), [0]);
     while !all.ends_with(b"\r\n\r\n") {
         client.read_exact(&mut byte).expect("a whole head");
@@ -49,7 +47,7 @@ fn answered(client: &mut TcpStream, body: &[u8]) -> bool {
     head.contains("connection: close\r\n")
 }
 
-fn expect(client: &mut TcpStream, bytes: &[u8]) {
+pub fn expect(client: &mut TcpStream, bytes: &[u8]) {
     let mut all = vec![0; bytes.len()];
     client.read_exact(&mut all).expect("bytes");
     assert_eq!(String::from_utf8_lossy(&all), String::from_utf8_lossy(bytes));
@@ -61,7 +59,7 @@ fn request_timeout_passes(vm: &Vm) {
 }
 
 /// Serves another client: what the VM has ordered before has then been carried out. Its request is the next event.
-fn serve_another(vm: &mut Vm) {
+pub fn serve_another(vm: &mut Vm) {
     let mut other = connect(vm.port);
     other.write_all(GET).expect("writes");
     let (stream, _) = vm.event("request");
@@ -139,92 +137,6 @@ fn a_request_behind_a_chunked_body_has_the_time_of_its_handler() {
 }
 
 #[test]
-fn frames_behind_chunked_bodies_are_kept() {
-    let mut vm = Vm::ready(&[]);
-    let chunked =
-        [&HANDSHAKE[..HANDSHAKE.len() - 2], b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nt: u\r\n\r\n"].concat();
-    for (before, handshake) in [(FIRST, HANDSHAKE), (b"", &chunked), (FIRST, &chunked)] {
-        for cut in [0, 3, HELLO.len()] {
-            let mut client = connect(vm.port);
-            client.write_all(&[before, handshake, &HELLO[..cut]].concat()).expect("writes");
-            if !before.is_empty() {
-                let stream = request(&mut vm);
-                no_data(&mut vm, stream);
-                answer(&mut vm, stream, b"first");
-                answered(&mut client, b"first");
-            }
-            let stream = request(&mut vm);
-            vm.command(stream, [tuple([atom("websocket"), list([]), map([])])]);
-            expect(&mut client, SWITCHING);
-            client.write_all(&HELLO[cut..]).expect("writes");
-            client.write_all(HELLO).expect("writes");
-            for _ in 0..2 {
-                assert_eq!(next(&mut vm, "text"), (stream, vec![binary(b"Hello")]));
-            }
-        }
-    }
-}
-
-#[test]
-fn a_handshake_is_answered_behind_its_body() {
-    let mut vm = Vm::ready(&[]);
-    for (field, body) in
-        [("Content-Length: 5", &b"ab\r\nc"[..]), ("Transfer-Encoding: chunked", b"2\r\nab\r\n0\r\n\r\n")]
-    {
-        for cut in 0..body.len() {
-            let mut client = connect(vm.port);
-            client.write_all(&HANDSHAKE[..HANDSHAKE.len() - 2]).expect("writes");
-            client.write_all(&[format!("{field}\r\n\r\n").as_bytes(), &body[..cut]].concat()).expect("writes");
-            let stream = request(&mut vm);
-            vm.command(stream, [tuple([atom("websocket"), list([]), map([])])]);
-            client.set_nonblocking(true).expect("is set");
-            let nothing = client.read(&mut [0]).map_err(|e| e.kind());
-            client.set_nonblocking(false).expect("is set");
-            assert_eq!(nothing, Err(ErrorKind::WouldBlock), "{field}, cut at {cut}");
-            client.write_all(&[&body[cut..], HELLO].concat()).expect("writes");
-            expect(&mut client, SWITCHING);
-            assert_eq!(next(&mut vm, "text"), (stream, vec![binary(b"Hello")]));
-        }
-    }
-}
-
-#[test]
-fn a_handshake_whose_body_is_too_long_to_skip_is_refused() {
-    let mut vm = Vm::ready(&["--max-skip-body-length", "10"]);
-    for (length, is_taken) in [(10, true), (11, false)] {
-        let mut client = connect(vm.port);
-        client.write_all(&HANDSHAKE[..HANDSHAKE.len() - 2]).expect("writes");
-        client.write_all(format!("Content-Length: {length}\r\n\r\n").as_bytes()).expect("writes");
-        let stream = request(&mut vm);
-        vm.command(stream, [tuple([atom("websocket"), list([]), map([])])]);
-        serve_another(&mut vm); // The order has been carried out.
-        client.write_all(&vec![b'x'; length]).expect("writes");
-        if is_taken {
-            expect(&mut client, SWITCHING);
-        } else {
-            assert_eq!(
-                read_all(&mut client),
-                b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-            );
-            assert_eq!(next(&mut vm, "closed"), (stream, vec![tuple([atom("error"), atom("closed")])]));
-        }
-    }
-}
-
-#[test]
-fn a_handshake_that_expects_100_gets_it_before_101() {
-    let mut vm = Vm::ready(&[]);
-    let mut client = connect(vm.port);
-    client.write_all(&HANDSHAKE[..HANDSHAKE.len() - 2]).expect("writes");
-    client.write_all(b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n").expect("writes");
-    let stream = request(&mut vm);
-    vm.command(stream, [tuple([atom("websocket"), list([]), map([])])]);
-    expect(&mut client, CONTINUE);
-    client.write_all(b"ab").expect("writes");
-    expect(&mut client, SWITCHING);
-}
-
-#[test]
 fn trailers_are_skipped_up_to_a_limit() {
     let mut vm = Vm::ready(&[]);
     let head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
@@ -276,116 +188,6 @@ fn a_body_to_be_skipped_that_does_not_come_has_idle_timeout() {
 }
 
 #[test]
-fn the_wait_for_a_request_begins_when_the_client_has_its_answer() {
-    let mut vm = Vm::ready(&["--request-timeout", "300", "--sndbuf", "4096"]);
-    let mut client = slow_client_of_http(&vm);
-    client.write_all(GET).expect("writes");
-    let stream = request(&mut vm);
-    let body = vec![b'x'; 60_000];
-    answer(&mut vm, stream, &body);
-    request_timeout_passes(&vm);
-    request_timeout_passes(&vm);
-    answered(&mut client, &body);
-}
-
-#[test]
-fn an_interim_answer_does_not_overtake_the_answer_before() {
-    let mut vm = Vm::ready(&["--sndbuf", "4096"]);
-    let mut client = slow_client_of_http(&vm);
-    client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n").expect("writes");
-    let stream = request(&mut vm);
-    let body = vec![b'x'; 60_000];
-    answer(&mut vm, stream, &body);
-    serve_another(&mut vm);
-    client.write_all(b"a").expect("writes");
-    client
-        .write_all(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
-        .expect("writes");
-    // Another client's request comes up when the first one's second could have, too. Whichever comes is told 100.
-    let mut other = connect(vm.port);
-    other.write_all(GET).expect("writes");
-    let inform = |vm: &mut Vm| {
-        let (stream, head) = next(vm, "request");
-        vm.command(stream, [tuple([atom("inform"), int(100), list([])])]);
-        (stream, get(&head[0], "method") == &binary(b"POST"))
-    };
-    let early = inform(&mut vm);
-    answered(&mut client, &body);
-    let (stream, _) = [early]
-        .into_iter()
-        .chain(std::iter::repeat_with(|| inform(&mut vm)))
-        .find(|(_, is_post)| *is_post)
-        .expect("comes");
-    expect(&mut client, CONTINUE);
-    client.write_all(b"a").expect("writes");
-    assert_eq!(next(&mut vm, "data"), (stream, vec![atom("fin"), binary(b"a")]));
-}
-
-#[test]
-fn a_final_answer_to_an_expectation_closes_unless_the_body_has_begun() {
-    let mut vm = Vm::ready(&[]);
-    for (framing, body) in [("Content-Length: 1", "a"), ("Transfer-Encoding: chunked", "1\r\na\r\n0\r\n\r\n")] {
-        let head = format!("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n{framing}\r\n\r\n");
-        let mut client = connect(vm.port);
-        client.write_all(head.as_bytes()).expect("writes");
-        let stream = request(&mut vm);
-        answer(&mut vm, stream, b"no");
-        assert!(answered(&mut client, b"no"), "{framing}");
-        assert_eq!(read_all(&mut client), b"");
-
-        let mut client = connect(vm.port);
-        client.write_all(&[head.as_bytes(), body.as_bytes()].concat()).expect("writes");
-        let stream = request(&mut vm);
-        while next(&mut vm, "data").1[0] != atom("fin") {}
-        answer(&mut vm, stream, b"yes");
-        assert!(!answered(&mut client, b"yes"), "{framing}");
-    }
-    let mut client = connect(vm.port);
-    client
-        .write_all(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n")
-        .expect("writes");
-    let stream = request(&mut vm);
-    answer(&mut vm, stream, b"no body");
-    assert!(!answered(&mut client, b"no body"));
-}
-
-#[test]
-fn the_applications_100_is_sent_with_its_headers() {
-    let mut vm = Vm::ready(&[]);
-    for expect_field in ["", "Expect: 100-continue\r\n"] {
-        let mut client = connect(vm.port);
-        client
-            .write_all(format!("POST / HTTP/1.1\r\nHost: x\r\n{expect_field}Content-Length: 1\r\n\r\n").as_bytes())
-            .expect("writes");
-        let stream = request(&mut vm);
-        vm.command(stream, [tuple([atom("inform"), int(100), list([tuple([binary(b"a"), binary(b"b")])])])]);
-        expect(&mut client, b"HTTP/1.1 100 Continue\r\na: b\r\n\r\n");
-        client.write_all(b"a").expect("writes");
-        assert_eq!(next(&mut vm, "data"), (stream, vec![atom("fin"), binary(b"a")]));
-        answer(&mut vm, stream, b"ok");
-        assert!(!answered(&mut client, b"ok"));
-    }
-    let mut client = connect(vm.port);
-    client.write_all(GET).expect("writes");
-    let stream = request(&mut vm);
-    vm.command(stream, [tuple([atom("inform"), int(100), list([tuple([binary(b"a"), binary(b"b\nc")])])])]);
-    assert!(read_all(&mut client).starts_with(b"HTTP/1.1 500 "));
-}
-
-#[test]
-fn a_body_that_looks_like_an_interim_answer_is_sent() {
-    let mut vm = Vm::ready(&[]);
-    let mut client = connect(vm.port);
-    client.write_all(GET).expect("writes");
-    let stream = request(&mut vm);
-    let length = tuple([binary(b"content-length"), binary(CONTINUE.len().to_string().as_bytes())]);
-    vm.command(stream, [tuple([atom("headers"), int(200), list([length])])]);
-    expect(&mut client, format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", CONTINUE.len()).as_bytes());
-    vm.command(stream, [tuple([atom("data"), atom("fin"), binary(CONTINUE)])]);
-    expect(&mut client, CONTINUE);
-}
-
-#[test]
 fn a_body_ahead_of_its_handler_has_no_byte_more_than_the_flow() {
     let flow = 65_535;
     for framing in ["Content-Length: 200000", "Transfer-Encoding: chunked"] {
@@ -411,32 +213,15 @@ fn a_body_ahead_of_its_handler_has_no_byte_more_than_the_flow() {
     }
 }
 
-/// Of a connection that has become a WebSocket nothing is told but its stream's end.
 #[test]
-fn the_end_of_a_connection_is_told_of_the_stream_that_was_nobodys_before() {
-    let mut vm = Vm::ready(&[]);
-    let mut client = connect(vm.port);
-    for body in [b"1", b"2"] {
-        client.write_all(GET).expect("writes");
-        let stream = request(&mut vm);
-        answer(&mut vm, stream, body);
-        assert!(!answered(&mut client, body));
-    }
-    drop(client);
-    assert_eq!(vm.event("gone"), (2, vec![]));
-
-    let mut socket = connect(vm.port);
-    socket.write_all(HANDSHAKE).expect("writes");
-    let stream = request(&mut vm);
-    vm.command(stream, [tuple([atom("websocket"), list([]), map([])])]);
-    expect(&mut socket, SWITCHING);
-    drop(socket);
-    assert_eq!(vm.event("closed").0, stream);
-    let mut client = connect(vm.port);
+fn the_wait_for_a_request_begins_when_the_client_has_its_answer() {
+    let mut vm = Vm::ready(&["--request-timeout", "300", "--sndbuf", "4096"]);
+    let mut client = slow_client_of_http(&vm);
     client.write_all(GET).expect("writes");
     let stream = request(&mut vm);
-    answer(&mut vm, stream, b"3");
-    assert!(!answered(&mut client, b"3"));
-    drop(client);
-    assert_eq!(vm.event("gone"), (stream, vec![]));
+    let body = vec![b'x'; 60_000];
+    answer(&mut vm, stream, &body);
+    request_timeout_passes(&vm);
+    request_timeout_passes(&vm);
+    answered(&mut client, &body);
 }
