@@ -132,7 +132,7 @@ test-tls: build
 # The suites over HTTP/2, on both servers where both can do it.
 test-http2: build
 	OUTRIDER_TEST_HTTP2=true scripts/suites.sh --dir test/both \
-		--suite ws_bad_input_SUITE,ws_callbacks_SUITE,ws_close_SUITE,ws_commands_SUITE,ws_crashes_SUITE,ws_deflate_SUITE,ws_handshake_SUITE,ws_lazy_SUITE,ws_order_SUITE,ws_process_SUITE,ws_sys_SUITE
+		--suite ws_bad_input_SUITE,ws_callbacks_SUITE,ws_close_SUITE,ws_commands_SUITE,ws_crashes_SUITE,ws_deflate_SUITE,ws_deflate_negotiation_SUITE,ws_handshake_SUITE,ws_lazy_SUITE,ws_order_SUITE,ws_process_SUITE,ws_sys_SUITE
 	OUTRIDER_TEST_HTTP2=true scripts/suites.sh --suite test/own/outrider_lazy_SUITE,test/own/outrider_lazy_wake_SUITE
 	OUTRIDER_TEST_HTTP2=true scripts/suites.sh --dir test/both \
 		--suite http_body_SUITE,http_chain_SUITE,http_client_gone_SUITE,http_continue_SUITE,http_crashes_SUITE,http_forms_SUITE,http_handlers_SUITE,http_process_SUITE,http_reply_SUITE,http_req_SUITE,http_stream_SUITE
