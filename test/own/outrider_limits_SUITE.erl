@@ -25,7 +25,7 @@
     file_descriptors, file_timeout,
     %% What ends the sidecar: outrider_watchdog_SUITE, outrider_rights_SUITE.
     watchdog, vm_timeout, memory_limit,
-    %% HTTP/2's: http2_SUITE, outrider_http2_SUITE, outrider_metrics_SUITE.
+    %% HTTP/2's: http2_SUITE, outrider_http2_SUITE, outrider_metrics_limits_SUITE.
     max_concurrent_streams, max_fragmented_header_block_size, max_frame_size_received, max_received_frame_rate,
     max_cancel_stream_rate, max_reset_stream_rate, initial_stream_window_size, max_connection_window_size, preface_timeout,
     settings_timeout, enhance_your_calm

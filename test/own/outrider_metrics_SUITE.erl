@@ -1,4 +1,5 @@
-%% outrider:metrics/1: what is counted where it happens, what goes down again when it is over, and that asking ends in time.
+%% outrider:metrics/1: what is counted where it happens, what goes down again when it is over, and that asking ends in time. The limits
+%% that have been reached are in outrider_metrics_limits_SUITE.
 %%
 %% Each promise is held against clients whose every frame the case knows.
 -module(outrider_metrics_SUITE).
@@ -8,65 +9,28 @@
 -export([a_message_to_many_counts_for_each_of_them/1, ends_are_counted_by_who_came_first_and_by_code/1]).
 -export([connections_are_counted_by_what_they_are_now/1, a_client_that_takes_nothing_is_seen_and_forgotten/1]).
 -export([compression_is_counted_before_and_after/1, requests_and_failed_handshakes_are_counted_by_status/1]).
--export([limits_are_counted_by_their_options/1, the_port_and_the_loop_are_measured/1]).
--export([an_authority_that_is_too_long_is_counted_over_http_2_too/1]).
--export([floods_of_http_2_are_counted_by_the_limits_that_end_them/1, clients_that_do_not_greet_are_counted/1]).
--export([small_frames_that_nobody_reads_are_counted/1]).
--export([a_sidecar_that_stands_still_is_told_apart_in_time/1]).
+-export([the_port_and_the_loop_are_measured/1, a_sidecar_that_stands_still_is_told_apart_in_time/1]).
 -export([a_sidecar_that_was_lost_begins_anew_and_its_restarts_are_counted/1]).
 -export([several_sidecars_are_measured_each_for_itself/1, many_may_ask_at_once/1]).
 -export([a_listener_that_does_not_run_is_a_badarg/1, a_handler_knows_the_traffic_of_its_own_client/1]).
--export([nobody_else_has_stats/1, what_a_handler_itself_drops_is_counted/1, handshakes_of_tls_are_counted_by_version/1]).
+-export([nobody_else_has_stats/1, what_a_handler_itself_drops_is_counted/1]).
+-export([handshakes_of_tls_are_counted_by_version/1]).
 -import(own_case, [server/1]).
 -import(os_process, [until/1]).
+-import(metrics_case, [routes/0, connections/1, refused/3, metrics/1, all/1, number/2]).
 
 all() ->
     same_test:cases(?MODULE).
 
 init_per_testcase(Case, Config) ->
-    own_case:init(Case, #{routes => routes(), transport => transport(Case), protocol => protocol(Case)}, Config).
+    own_case:init(Case, #{routes => routes(), transport => transport(Case)}, Config).
 
 end_per_testcase(Case, _) ->
     own_case:stop(Case).
 
-routes() ->
-    Echo = #{silent => true, websocket_handle => fun
-        ({text, <<"close">>}, State) -> {[{close, 4711, <<>>}], State};
-        ({text, <<"many">>}, State) -> {[{subscribe, <<"all">>}], State};
-        ({text, <<"stats">>}, State) -> {[{binary, term_to_binary(outrider:stats())}], State};
-        ({text, <<"large">>}, State) -> {[{binary, <<0:8000000>>}], State};
-        ({Type, Payload}, State) when Type =:= text; Type =:= binary -> {[{Type, Payload}], State};
-        (_, State) -> {[], State}
-    end},
-    [
-        {"/", ws_script_h, Echo},
-        {"/deflate", ws_script_h, Echo#{opts => #{compress => true}}},
-        {"/short", ws_script_h, Echo#{opts => #{idle_timeout => 1}}},
-        {"/drop", ws_script_h, #{silent => true, opts => #{on_backlog => drop, max_backlog => 100000}, websocket_handle => fun
-            ({text, <<"large">>}, State) -> {[{binary, <<0:800000>>} || _ <- lists:seq(1, 50)], State};
-            ({text, <<"backlog">>}, State = #{probe := Probe}) -> probe:note(Probe, outrider:backlog()), {[], State};
-            (_, State) -> {[], State}
-        end}},
-        {"/small", ws_script_h, Echo#{opts => #{max_frame_size => 10}}},
-        {"/wait", http_script_h, #{silent => true, init => fun(_, _) -> receive never -> ok end end}},
-        {"/no", http_script_h, #{silent => true, init => fun(Req, State) -> {ok, cowboy_req:reply(403, Req), State} end}}
-    ].
-
 transport(several_sidecars_are_measured_each_for_itself) -> #{sidecars => 2};
-transport(limits_are_counted_by_their_options) -> #{max_sockets_per_address => 2};
 transport(a_sidecar_that_stands_still_is_told_apart_in_time) -> #{sidecars => 2, watchdog => infinity};
 transport(_) -> #{}.
-
-protocol(limits_are_counted_by_their_options) -> #{request_timeout => 300};
-protocol(floods_of_http_2_are_counted_by_the_limits_that_end_them) ->
-    #{
-        max_received_frame_rate => {100, 10000}, max_cancel_stream_rate => {10, 10000}, max_reset_stream_rate => {5, 10000},
-        max_fragmented_header_block_size => 16384, max_concurrent_streams => 30, shutdown_timeout => 10
-    };
-protocol(clients_that_do_not_greet_are_counted) -> #{preface_timeout => 200, settings_timeout => 400};
-protocol(small_frames_that_nobody_reads_are_counted) ->
-    #{max_concurrent_streams => 1, initial_stream_flow_size => 0, shutdown_timeout => 10};
-protocol(_) -> #{}.
 
 %% The sidecar says all that the table has, and nothing else; each number has the kind and the label that the table says.
 what_is_measured_is_what_the_table_says(Config) ->
@@ -153,9 +117,6 @@ connections_are_counted_by_what_they_are_now(Config) ->
     until(fun() -> lists:sum(maps:values(connections(Server))) =:= 0 end),
     3 = number(connections_accepted, Server).
 
-connections(Server) ->
-    number(connections, Server).
-
 %% While it takes nothing, what waits for it is seen; when it has gone nothing is left of it anywhere.
 a_client_that_takes_nothing_is_seen_and_forgotten(Config) ->
     Server = server(Config),
@@ -201,112 +162,6 @@ requests_and_failed_handshakes_are_counted_by_status(Config) ->
     #{400 := 1, 505 := 1} = number(requests_refused, Server),
     2 = number(requests, Server),
     0 = number(handshakes, Server).
-
-refused(Server, Status, Bytes) ->
-    Socket = http_client:connect(Server),
-    ok = http_client:send(Socket, Bytes),
-    #{status := Status} = http_client:response(Socket),
-    http_client:close(Socket).
-
-limits_are_counted_by_their_options(Config) ->
-    Server = server(Config),
-    refused(Server, 431, ["GET / HTTP/1.1\r\ncookie: ", binary:copy(<<"c">>, 4097), "\r\n\r\n"]),
-    refused(Server, 414, ["GET /", binary:copy(<<"c">>, 8000), " HTTP/1.1\r\n\r\n"]),
-    refused(Server, 408, "GET / HTTP/1.1\r\n"),
-    %% Without a line of a request there is nobody to answer.
-    closed = http_client:response(http_client:connect(Server)),
-    until(fun() -> lists:sum(maps:values(connections(Server))) =:= 0 end),
-    Sockets = [ws_client:open(Server) || _ <- [1, 2]],
-    closed = http_client:response(http_client:connect(Server)),
-    _ = [http_client:close(Socket) || Socket <- Sockets],
-    Reached = maps:filter(fun(_, Count) -> Count > 0 end, number(limits_reached, Server)),
-    #{max_cookie_header_value_length := 1, max_request_line_length := 1, request_timeout := 2, max_sockets_per_address := 1} = Reached,
-    4 = map_size(Reached).
-
-%% Its stream is reset, as by Cowboy: there is no status to count.
-an_authority_that_is_too_long_is_counted_over_http_2_too(Config) ->
-    Server = server(Config),
-    _ = [begin
-        Socket = http2_client:open(Server),
-        ok = http2_client:send(Socket, http2_client:request(1, fin, [
-            {<<":method">>, <<"GET">>}, {<<":scheme">>, <<"http">>}, {<<":path">>, <<"/">>}, {<<":authority">>, binary:copy(<<"a">>, Length)}
-        ])),
-        {Length, Expected} = {Length, case http2_client:response(Socket, 1) of
-            #{status := Status} when Status < 500 -> answered;
-            Other -> Other
-        end},
-        {Length, Counted} = {Length, maps:get(max_authority_length, reached(Server), 0)},
-        ok = gen_tcp:close(Socket)
-    end || {Length, Expected, Counted} <- [{254, answered, 0}, {255, answered, 0}, {256, {reset, protocol_error}, 1}]],
-    0 = lists:sum(maps:values(number(requests_refused, Server))).
-
-%% Each kind by a client of its own, of which nothing else is counted.
-floods_of_http_2_are_counted_by_the_limits_that_end_them(Config) ->
-    Server = server(Config),
-    Get = fun(Stream, Path) -> http2_client:head(Stream, fin, <<"GET">>, Path) end,
-    Fields = [{integer_to_binary(N), binary:copy(<<"x">>, 100)} || N <- lists:seq(1, 400)],
-    Field = {<<"x">>, binary:copy(<<"x">>, 3900)},
-    {Large, Table} = cow_hpack:encode([
-        {<<":method">>, <<"GET">>}, {<<":scheme">>, <<"http">>}, {<<":authority">>, <<"localhost">>}, {<<":path">>, <<"/">>}, Field
-    ]),
-    {Again, _} = cow_hpack:encode([Field], Table),
-    _ = [begin
-        Before = reached(Server),
-        Socket = http2_client:open(Server),
-        %% The connection may be closed before all of it has been written.
-        _ = http2_client:send(Socket, Flood),
-        _ = http2_client:send(Socket, cow_http2:ping(0)),
-        _ = http2_client:until(Socket, fun(Event) -> element(1, Event) =:= goaway end),
-        ok = gen_tcp:close(Socket),
-        Expected = maps:merge(Before, maps:map(fun(Limit, Times) -> maps:get(Limit, Before, 0) + Times end, Counted)),
-        {Name, Expected} = {Name, reached(Server)}
-    end || {Name, Flood, Counted} <- [
-        {pings, [cow_http2:ping(N) || N <- lists:seq(1, 200)], #{max_received_frame_rate => 1}},
-        {settings, [cow_http2:settings(#{}) || _ <- lists:seq(1, 200)], #{max_received_frame_rate => 1}},
-        {empty_data, [
-            http2_client:head(1, nofin, <<"POST">>, <<"/wait">>) | [cow_http2:data(1, nofin, <<>>) || _ <- lists:seq(1, 200)]
-        ], #{max_received_frame_rate => 1}},
-        {rapid_resets, [[Get(N, <<"/wait">>), cow_http2:rst_stream(N, cancel)] || N <- lists:seq(1, 41, 2)],
-            #{max_cancel_stream_rate => 1}},
-        {errors, [http2_client:request(N, fin, [{<<":method">>, <<"GET">>}]) || N <- lists:seq(1, 41, 2)],
-            #{max_reset_stream_rate => 1}},
-        {continuations, http2_client:request(1, fin, Fields, 10000), #{max_fragmented_header_block_size => 1}},
-        {hpack_bomb, cow_http2:headers(1, fin, [Large, lists:duplicate(5000, Again)]), #{enhance_your_calm => 1}}
-    ]],
-    %% This one goes on.
-    Socket = http2_client:open(Server),
-    ok = http2_client:send(Socket, [Get(N, <<"/wait">>) || N <- lists:seq(1, 63, 2)]),
-    _ = [[{rst_stream, _, refused_stream} | _] =
-        lists:reverse(http2_client:until(Socket, fun(Event) -> element(1, Event) =:= rst_stream end)) || _ <- [61, 63]],
-    2 = maps:get(max_concurrent_streams, reached(Server)).
-
-clients_that_do_not_greet_are_counted(Config) ->
-    Server = server(Config),
-    Preface = <<"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n">>,
-    _ = [begin
-        Socket = http2_client:connect(Server),
-        ok = http2_client:send(Socket, Bytes),
-        closed = lists:last(http2_client:all(Socket)),
-        {Limit, 1} = {Limit, maps:get(Limit, reached(Server))}
-    end || {Bytes, Limit} <- [
-        {Preface, preface_timeout}, {[Preface, cow_http2:settings(#{})], settings_timeout}
-    ]],
-    #{preface_timeout := 1, settings_timeout := 1} = Reached = reached(Server),
-    2 = map_size(Reached).
-
-%% Of a byte each: within the window, but each costs more than its byte.
-small_frames_that_nobody_reads_are_counted(Config) ->
-    Server = server(Config),
-    Socket = http2_client:open(Server),
-    ok = http2_client:send(Socket, http2_client:head(1, nofin, <<"POST">>, <<"/wait">>)),
-    _ = http2_client:send(Socket, [cow_http2:data(1, nofin, <<"x">>) || _ <- lists:seq(1, 2000)]),
-    [closed, {goaway, enhance_your_calm} | _] = lists:reverse(http2_client:all(Socket)),
-    #{enhance_your_calm := 1} = Reached = reached(Server),
-    1 = map_size(Reached).
-
-%% The limits that have been reached.
-reached(Server) ->
-    maps:filter(fun(_, Times) -> Times > 0 end, number(limits_reached, Server)).
 
 %% In a second or two the port has carried some packets, and the loop has turned.
 the_port_and_the_loop_are_measured(Config) ->
@@ -409,14 +264,3 @@ handshakes_of_tls_are_counted_by_version(Config) ->
     until(fun() -> number(tls_handshakes, #{ref => Ref}) =:= #{'tlsv1.2' => 1, 'tlsv1.3' => 2} end),
     #{'tlsv1.2' := 0, 'tlsv1.3' := 0} = number(tls_handshakes, server(Config)),
     ok = outrider:stop_listener(Ref).
-
-metrics(#{ref := Ref}) ->
-    outrider:metrics(Ref).
-
-%% Those of the only sidecar.
-all(Server) ->
-    #{sidecars := [#{metrics := Metrics}]} = metrics(Server),
-    Metrics.
-
-number(Key, Server) ->
-    maps:get(Key, all(Server)).
