@@ -16,7 +16,7 @@ use crate::http::{self, Permits, Preface};
 use crate::http2;
 use crate::metrics::{During, Limit, reached};
 use crate::streams::client::Peer;
-use crate::transport::{Plain, Socket, tls};
+use crate::transport::{Plain, Socket, TimeLimit, tls};
 
 /// How long a PROXY header may take (Cowboy's constant).
 const PROXY_TIMEOUT: Duration = Duration::from_millis(1000);
@@ -58,9 +58,9 @@ pub async fn serve(reception: Rc<Reception>, mut socket: Plain, mut permits: Per
     let mut received = Vec::new();
     let mut proxy_header = None;
     if options.proxy_header {
-        let read = tokio::time::timeout(PROXY_TIMEOUT, proxy::read(&mut socket, &mut received)).await;
-        let is_late = read.is_err();
-        proxy_header = read.ok().flatten();
+        let read = proxy::read(&mut socket, &mut received, TimeLimit::new(Some(PROXY_TIMEOUT))).await;
+        let is_late = read.is_none();
+        proxy_header = read.flatten();
         if proxy_header.is_none() {
             // A load balancer that looks whether somebody listens connects, and leaves without a byte.
             if is_late || !received.is_empty() {

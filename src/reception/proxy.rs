@@ -3,11 +3,10 @@
 //! Its length is found here, and the client's address, by which connections are counted. The VM parses the header itself,
 //! with Ranch's own code, and puts it into `Req` as `proxy_header`.
 
-use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Poll, ready};
 
-use crate::transport::{Plain, scratch};
+use crate::transport::{Plain, TimeLimit, scratch};
 
 /// What the first bytes of a connection are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,24 +26,24 @@ const V1_START: &[u8] = b"PROXY ";
 const V2_START: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_FIXED: usize = 16;
 
-/// Reads the header with which the connection begins, before TLS if there is TLS; `None` if it begins with something else.
-/// What came behind it is left in `received`.
-pub async fn read(socket: &mut Plain, received: &mut Vec<u8>) -> Option<Box<[u8]>> {
+/// Reads the header with which the connection begins, before TLS if there is TLS; the inner `None` if it begins with something
+/// else, the outer if it takes too long. What came behind it is left in `received`.
+pub async fn read(socket: &mut Plain, received: &mut Vec<u8>, mut limit: TimeLimit) -> Option<Option<Box<[u8]>>> {
     loop {
         match header(received) {
-            Header::Complete(length) => return Some(received.drain(..length).collect()),
-            Header::Invalid => return None,
+            Header::Complete(length) => return Some(Some(received.drain(..length).collect())),
+            Header::Invalid => return Some(None),
             Header::Partial => {}
         }
-        let read = poll_fn(|cx| {
+        let read = limit.client(socket, |socket, cx| {
             scratch::with(|buffer| {
                 let n = ready!(socket.poll_read(cx, buffer)).unwrap_or(0);
                 received.extend_from_slice(&buffer[..n]);
                 Poll::Ready(n)
             })
         });
-        if read.await == 0 {
-            return None;
+        if read.await? == 0 {
+            return Some(None);
         }
     }
 }

@@ -13,12 +13,14 @@ pub mod poller;
 pub mod scratch;
 mod socket;
 pub mod stall;
+mod time_limit;
 pub mod tls;
 
 pub use channel::Channel;
 pub use listener::Listener;
 pub use plain::{Endpoint, Plain, Queue};
 pub use socket::Socket;
+pub use time_limit::TimeLimit;
 
 use std::time::Duration;
 

@@ -228,6 +228,12 @@ impl Plain {
     }
 }
 
+impl AsRef<Self> for Plain {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 fn sent(bytes: &usize) {
     count(|metrics| metrics.socket_bytes_sent.add(*bytes as u64));
 }

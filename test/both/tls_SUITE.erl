@@ -5,7 +5,7 @@
 -compile([export_all, nowarn_export_all]).
 
 all() ->
-    same_test:cases(?MODULE) -- [certificate].
+    same_test:cases(?MODULE) -- [certificate, talks_on].
 
 %% What a handler sees of TLS.
 -define(LOOK, {http_script_h, #{init => fun(Req, State) ->
@@ -158,6 +158,24 @@ handshake_timeout(_) ->
         {error, Reason} = gen_tcp:recv(Client, 0, 5000),
         Reason
     end).
+
+%% Nor one that always has something more to say.
+handshake_timeout_of_a_client_that_talks_on(_) ->
+    #{wire := closed} = same_test:same(#{
+        transport => #{handshake_timeout => 500, socket_opts => [{port, 0} | tls_tunnel:certificate()]}, handler => ?LOOK
+    }, fun(#{port := Port}) ->
+        {ok, Client} = gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false}]),
+        %% A record with the beginning of a ClientHello that has no end.
+        ok = gen_tcp:send(Client, <<22, 3, 1, 16000:16, 1, 15996:24, 3, 3>>),
+        talks_on(Client)
+    end).
+
+talks_on(Client) ->
+    _ = gen_tcp:send(Client, <<0>>),
+    case gen_tcp:recv(Client, 0, 20) of
+        {error, timeout} -> talks_on(Client);
+        {error, Reason} -> Reason
+    end.
 
 curl(_) ->
     #{wire := "200 200"} = serve(tls_tunnel:certificate(), fun(#{port := Port}) ->

@@ -10,6 +10,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([the_sidecar_is_killed/1, the_sidecar_is_stopped_for_a_while/1, requests_reach_a_sidecar_that_is_stopped/1]).
+-export([handshakes_reach_a_sidecar_that_is_stopped/1, proxy_headers_reach_a_sidecar_that_is_stopped/1]).
 -export([the_port_owner_is_killed/1, the_parent_of_the_streams_is_killed/1, the_supervisor_of_the_listener_is_killed/1]).
 -export([the_top_supervisor_is_killed/1, streams_are_killed/1, request_processes_are_killed/1]).
 -export([the_port_is_closed/1, the_port_is_closed_behind_its_owners_back/1, the_port_is_killed/1]).
@@ -92,10 +93,100 @@ requests_reach_a_sidecar_that_is_stopped(Config) ->
     Count = length([answered || Socket <- Sockets, #{status := 404} <- [http_client:response(Socket)]]),
     running = outrider:get_status(Ref).
 
+%% The same of handshakes. Who has not said all that is to be said has as much time once more, and no longer.
+handshakes_reach_a_sidecar_that_is_stopped(_) ->
+    Transport = #{handshake_timeout => ?REQUEST_TIMEOUT_MS, socket_opts => [{port, 0} | tls_tunnel:certificate()]},
+    with_another(#{transport => Transport}, fun(#{ref := Ref} = Server) ->
+        Count = 1500,
+        Sockets = [raw(Server) || _ <- lists:seq(1, Count)],
+        Slow = raw(Server),
+        Versions = lists:duplicate(5, 'tlsv1.2') ++ lists:duplicate(5, 'tlsv1.3'),
+        Clients = [tls_client(raw(Server), Version) || Version <- Versions],
+        ok = os_process:until(fun() -> handshaking(Ref) =:= Count + 1 + length(Clients) end),
+        signal("STOP", Server),
+        ok = os_process:until(fun() -> state(Server) =:= <<"T">> end),
+        <<Begin:100/binary, _/binary>> = Hello = hello(),
+        _ = [ok = gen_tcp:send(Socket, Hello) || Socket <- Sockets],
+        ok = gen_tcp:send(Slow, Begin),
+        _ = [Client ! go || Client <- Clients],
+        receive after ?REQUEST_TIMEOUT_MS -> ok end,
+        signal("CONT", Server),
+        Versions = [receive {Client, Result} -> Result end || Client <- Clients],
+        %% What ServerHello begins with: the type of its record.
+        Count = length([answered || Socket <- Sockets, {ok, <<22>>} <- [gen_tcp:recv(Socket, 1, 2 * ?REQUEST_TIMEOUT_MS)]]),
+        {error, closed} = gen_tcp:recv(Slow, 0, 3 * ?REQUEST_TIMEOUT_MS)
+    end).
+
+proxy_headers_reach_a_sidecar_that_is_stopped(_) ->
+    with_another(#{protocol => #{proxy_header => true}}, fun(Server) ->
+        Sockets = stopped_with(10, Server),
+        _ = [ok = gen_tcp:send(Socket, ["PROXY TCP4 192.0.2.1 192.0.2.2 4000 80\r\n", http_client:request("GET", "/nothing")])
+            || Socket <- Sockets],
+        receive after 2000 -> ok end,
+        signal("CONT", Server),
+        [#{status := 404}] = lists:usort([http_client:response(Socket) || Socket <- Sockets])
+    end).
+
+%% Clients of a sidecar that has been stopped in the second that they have for their header.
+stopped_with(Count, Server = #{ref := Ref}) ->
+    Before = metric(connections_accepted, Ref),
+    Sockets = [raw(Server) || _ <- lists:seq(1, Count)],
+    ok = os_process:until(fun() -> metric(connections_accepted, Ref) =:= Before + Count end),
+    signal("STOP", Server),
+    ok = os_process:until(fun() -> state(Server) =:= <<"T">> end),
+    case [late || Socket <- Sockets, {error, closed} <- [gen_tcp:recv(Socket, 0, 0)]] of
+        [] ->
+            Sockets;
+        _ ->
+            signal("CONT", Server),
+            stopped_with(Count, Server)
+    end.
+
+%% A listener for this alone.
+with_another(Setup, Case) ->
+    Server = own_case:listen(another, Setup#{routes => []}),
+    try
+        Case(Server)
+    after
+        ok = own_case:stop(another)
+    end.
+
+raw(#{port := Port}) ->
+    {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false}]),
+    Socket.
+
+%% A client that says nothing before it is told to. Its result is its version.
+tls_client(Socket, Version) ->
+    Self = self(),
+    Client = spawn_link(fun() ->
+        receive go -> ok end,
+        {ok, Tls} = ssl:connect(Socket, [{verify, verify_none}, {versions, [Version]}], 3 * ?REQUEST_TIMEOUT_MS),
+        ok = ssl:send(Tls, http_client:request("GET", "/nothing")),
+        {ok, <<"HTTP/1.1 404", _/binary>>} = ssl:recv(Tls, 0, 3 * ?REQUEST_TIMEOUT_MS),
+        Self ! {self(), Version}
+    end),
+    ok = gen_tcp:controlling_process(Socket, Client),
+    Client.
+
+%% A ClientHello, as ssl says it.
+hello() ->
+    {ok, Listener} = gen_tcp:listen(0, [binary, {active, false}, {ip, {127, 0, 0, 1}}]),
+    {ok, Port} = inet:port(Listener),
+    _ = spawn_link(fun() -> ssl:connect({127, 0, 0, 1}, Port, [{verify, verify_none}, {log_level, none}]) end),
+    {ok, Socket} = gen_tcp:accept(Listener),
+    {ok, <<22, _:16, Length:16>> = Head} = gen_tcp:recv(Socket, 5),
+    {ok, Rest} = gen_tcp:recv(Socket, Length),
+    ok = gen_tcp:close(Socket),
+    ok = gen_tcp:close(Listener),
+    <<Head/binary, Rest/binary>>.
+
 %% Where there is TLS.
 handshaking(Ref) ->
-    #{sidecars := [#{metrics := #{connections := #{tls_handshake := Handshaking}}}]} = outrider:metrics(Ref),
-    Handshaking.
+    maps:get(tls_handshake, metric(connections, Ref)).
+
+metric(Name, Ref) ->
+    #{sidecars := [#{metrics := #{Name := Value}}]} = outrider:metrics(Ref),
+    Value.
 
 the_port_owner_is_killed(Config) ->
     twice(Config, fun(#{ref := Ref}, _) -> kill(outrider:procs(Ref, acceptors)) end).

@@ -15,7 +15,7 @@ use super::stream::{Failed, Stream};
 use super::{Acceptor, LEAST_BUFFER};
 use crate::metrics::{Limit, TlsFailure, count, reached};
 use crate::transport::plain::Plain;
-use crate::transport::scratch;
+use crate::transport::{TimeLimit, scratch};
 
 /// What a record of a handshake begins with (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
@@ -29,6 +29,8 @@ const HELLO: usize = LEAST_BUFFER / 2;
 
 /// Why there is no connection.
 enum Refused {
+    /// The client has not been ready in time.
+    Late,
     /// The socket has failed, or the client has gone.
     Lost,
     /// The handshake has failed; the alert is in the stream.
@@ -45,19 +47,7 @@ impl Acceptor {
     /// Makes a client's socket a TLS one. `received` has come of the client already. What it sent with the end of its
     /// handshake comes out beside the stream. `None`: it has been turned away.
     pub async fn accept(&self, socket: Plain, received: Vec<u8>) -> Option<(Box<Stream>, Vec<u8>)> {
-        let shaken = self.handshake(socket, received);
-        let result = match self.timeout {
-            Some(timeout) => match tokio::time::timeout(timeout, shaken).await {
-                Ok(result) => result,
-                Err(_) => {
-                    reached(Limit::HandshakeTimeout);
-                    failed(TlsFailure::Timeout);
-                    return None;
-                }
-            },
-            None => shaken.await,
-        };
-        let refused = match result {
+        let refused = match self.handshake(socket, received).await {
             Ok(accepted) => {
                 if let Some(version) = accepted.0.version() {
                     count(|metrics| metrics.tls_handshakes.add(version as usize, 1));
@@ -66,8 +56,9 @@ impl Acceptor {
             }
             Err(refused) => refused,
         };
-        failed(refused.counts_as());
+        count(|metrics| metrics.tls_handshakes_failed.add(refused.counts_as() as usize, 1));
         match refused {
+            Refused::Late => reached(Limit::HandshakeTimeout),
             Refused::Lost => {}
             Refused::Handshake(error, stream) => {
                 self.alerts.log(&error);
@@ -92,8 +83,9 @@ impl Acceptor {
     }
 
     async fn handshake(&self, mut socket: Plain, mut received: Vec<u8>) -> Result<(Box<Stream>, Vec<u8>), Refused> {
+        let mut limit = TimeLimit::new(self.timeout);
         if received.is_empty() {
-            fill(&mut socket, &mut received).await?;
+            fill(&mut socket, &mut received, &mut limit).await?;
         }
         if received[0] != HANDSHAKE {
             let answer = if received[0].is_ascii_uppercase() { HTTP } else { b"" };
@@ -101,8 +93,8 @@ impl Acceptor {
         }
         let config = match self.hosts.only() {
             Some(config) => config,
-            None => match wanted(&mut socket, &mut received).await? {
-                Ok(name) => match self.hosts.find(name.as_deref()).await {
+            None => match wanted(&mut socket, &mut received, &mut limit).await? {
+                Ok(name) => match limit.ours(self.hosts.find(name.as_deref())).await.ok_or(Refused::Late)? {
                     Some(config) => config,
                     None => return Err(Refused::Name(socket)),
                 },
@@ -115,15 +107,16 @@ impl Acceptor {
         let mut read = false;
         while stream.is_handshaking() {
             if read {
-                poll_fn(|cx| stream.plain().poll_read_ready(cx)).await?;
+                let readable = limit.client(&mut *stream, |stream, cx| stream.plain().poll_read_ready(cx));
+                readable.await.ok_or(Refused::Late)??;
             }
-            let turn = self.turns.acquire().await;
+            let turn = limit.ours(self.turns.acquire()).await.ok_or(Refused::Late)?;
             let step = poll_fn(|cx| match stream.poll_handshake(cx, read, &mut early) {
                 Poll::Pending => Poll::Ready(None), // The loop was wrong about it.
                 Poll::Ready(result) => Poll::Ready(Some(result)),
             });
             let result = step.await;
-            tokio::task::yield_now().await;
+            limit.ours(tokio::task::yield_now()).await.ok_or(Refused::Late)?;
             drop(turn);
             read = true;
             match result {
@@ -131,7 +124,7 @@ impl Acceptor {
                 Some(Err(Failed::Socket(error))) => return Err(error.into()),
                 Some(Err(Failed::Tls(error))) => return Err(Refused::Handshake(error, Some(stream))),
             }
-            poll_fn(|cx| stream.poll_flush(cx)).await?;
+            limit.client(&mut *stream, Stream::poll_flush).await.ok_or(Refused::Late)??;
         }
         Ok((stream, early))
     }
@@ -140,6 +133,7 @@ impl Acceptor {
 impl Refused {
     fn counts_as(&self) -> TlsFailure {
         match self {
+            Self::Late => TlsFailure::Timeout,
             Self::Lost => TlsFailure::Lost,
             Self::NotTls(..) => TlsFailure::NotTls,
             Self::Name(_) => TlsFailure::UnknownName,
@@ -153,10 +147,6 @@ impl Refused {
     }
 }
 
-fn failed(failure: TlsFailure) {
-    count(|metrics| metrics.tls_handshakes_failed.add(failure as usize, 1));
-}
-
 impl From<io::Error> for Refused {
     fn from(_: io::Error) -> Self {
         Self::Lost
@@ -167,34 +157,38 @@ impl From<io::Error> for Refused {
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// Reads once.
-async fn fill(socket: &mut Plain, received: &mut Vec<u8>) -> io::Result<()> {
-    poll_fn(|cx| {
+async fn fill(socket: &mut Plain, received: &mut Vec<u8>, limit: &mut TimeLimit) -> Result<(), Refused> {
+    let read = limit.client(socket, |socket, cx| {
         scratch::with(|buffer| match ready!(socket.poll_read(cx, buffer))? {
-            0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            0 => Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof))),
             n => {
                 received.extend_from_slice(&buffer[..n]);
                 Poll::Ready(Ok(()))
             }
         })
-    })
-    .await
+    });
+    Ok(read.await.ok_or(Refused::Late)??)
 }
 
 /// The name that the client wants, once its ClientHello is there; the inner error is with the alert for the client.
-async fn wanted(socket: &mut Plain, received: &mut Vec<u8>) -> io::Result<Result<Option<String>, (Error, Vec<u8>)>> {
+async fn wanted(
+    socket: &mut Plain,
+    received: &mut Vec<u8>,
+    limit: &mut TimeLimit,
+) -> Result<Result<Option<String>, (Error, Vec<u8>)>, Refused> {
     let mut reader = HelloReader::default();
     let mut shown = 0;
     loop {
         while shown < received.len() {
             match reader.read_tls(&mut &received[shown..]) {
-                Ok(0) | Err(_) => return Err(io::ErrorKind::InvalidData.into()),
+                Ok(0) | Err(_) => return Err(Refused::Lost),
                 Ok(n) => shown += n,
             }
         }
         match reader.accept() {
             Ok(Some(accepted)) => return Ok(Ok(accepted.client_hello().server_name().map(str::to_owned))),
-            Ok(None) if received.len() < HELLO => fill(socket, received).await?,
-            Ok(None) => return Err(io::ErrorKind::InvalidData.into()),
+            Ok(None) if received.len() < HELLO => fill(socket, received, limit).await?,
+            Ok(None) => return Err(Refused::Lost),
             Err((error, mut alert)) => {
                 let mut bytes = Vec::new();
                 let _ = alert.write_all(&mut bytes); // Into memory: cannot fail.

@@ -254,6 +254,12 @@ impl Stream {
     }
 }
 
+impl AsRef<Plain> for Stream {
+    fn as_ref(&self) -> &Plain {
+        &self.socket
+    }
+}
+
 impl Drop for Stream {
     /// A client whose connection is cut is told that it was cut here, if that can be done at once.
     fn drop(&mut self) {
