@@ -57,6 +57,70 @@ a_stream_shorter_than_its_length(_) ->
         {http_client:head(Socket), http_client:rest(Socket)}
     end).
 
+%% What stream handlers hear of that, and of a longer one, which breaks off before what is too much; and whether the connection goes
+%% on. Over HTTP/2 nobody but the client looks at the length (RFC 9113, 8.1.1).
+streams_of_another_length(_) ->
+    {Small, Large} = case same_test:is_http2() of
+        true -> {normal, normal};
+        false -> {response_body_too_small, response_body_too_large}
+    end,
+    _ = [{Pieces, #{wire := {Body, alone}, calls := [{ended, Reason}]}} = {Pieces, of_three_bytes(fun same_test:same/2, Pieces)}
+        || {Pieces, Body, Reason} <- [
+            {[], <<>>, Small},
+            {[{<<"a">>, nofin}], <<"a">>, Small},
+            {[{<<"abcd">>, fin}], <<>>, Large},
+            {[{<<"abcd">>, nofin}], <<>>, Large},
+            {[{<<"ab">>, nofin}, {<<"cd">>, fin}], <<"ab">>, Large}
+        ]],
+    ok.
+
+%% By the handler's word. The client of Cowboy takes the next response for the rest.
+streams_that_are_ended_before_their_length(_) ->
+    _ = [differ_in_length(short_stream, Pieces, #{
+        cowboy => {<<"a">>, next, normal}, outrider => {<<"a">>, alone, response_body_too_small}
+    }) || Pieces <- [[{<<"a">>, fin}], [{<<"a">>, nofin}, {<<>>, fin}]]],
+    ok.
+
+pieces_behind_a_whole_stream(_) ->
+    differ_in_length(pieces_behind_a_stream, [{<<"abc">>, nofin}, {<<"d">>, fin}], #{
+        cowboy => {<<"abc">>, alone, response_body_too_large}, outrider => {<<"abc">>, next, response_body_too_large}
+    }).
+
+differ_in_length(Difference, Pieces, Expected) ->
+    case same_test:is_http2() of
+        true ->
+            #{wire := {_, alone}, calls := [{ended, normal}]} = of_three_bytes(fun same_test:same/2, Pieces);
+        false ->
+            Judge = fun(#{wire := {Body, Next}, calls := [{ended, Reason}]}) -> {Body, Next, Reason} end,
+            Judges = maps:map(fun(_, Ends) -> fun(Transcript) -> Ends = Judge(Transcript) end end, Expected),
+            of_three_bytes(fun(Setup, Scenario) -> same_test:differ(Difference, Setup, Scenario, Judges) end, Pieces)
+    end.
+
+%% Two requests: to the first come these pieces behind a head that announces three bytes.
+of_three_bytes(Run, Pieces) ->
+    Init = fun
+        (#{path := <<"/next">>} = Req, State) ->
+            {ok, cowboy_req:reply(200, Req), State};
+        (Req0, State) ->
+            Req = cowboy_req:stream_reply(200, #{<<"content-length">> => <<"3">>}, Req0),
+            _ = [ok = cowboy_req:stream_body(Piece, IsFin, Req) || {Piece, IsFin} <- Pieces],
+            {ok, Req, State}
+    end,
+    Run(#{
+        handler => {http_script_h, #{silent => true, init => Init}},
+        protocol => #{stream_handlers => [ended_stream_h, cowboy_stream_h]}
+    }, fun(Server) ->
+        Socket = http_client:connect(Server),
+        Last = http_client:request("GET", "/next", [{"connection", "close"}], <<>>),
+        ok = http_client:send(Socket, [http_client:request("GET", "/"), Last]),
+        #{status := 200} = http_client:head(Socket),
+        {Bytes, closed} = http_client:rest(Socket),
+        case binary:split(Bytes, <<"HTTP/1.1 200 OK">>) of
+            [Body] -> {Body, alone};
+            [Body, _] -> {Body, next}
+        end
+    end).
+
 a_stream_in_http_1_0_ends_with_the_connection(_) ->
     #{wire := {close, <<"abc">>}} = http_case:serve(fun(Req0) ->
         Req = cowboy_req:stream_reply(200, Req0),

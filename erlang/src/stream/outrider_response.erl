@@ -24,8 +24,8 @@
     te :: binary() | undefined,
     writer :: outrider_writer:writer(),
     invalid_headers :: error_terminate | ignore,
-    %% sized: so many bytes are left of what content-length promised.
-    state = unsent :: unsent | open | {sized, pos_integer()} | done,
+    %% sized: so many bytes are left of what content-length promised. full: none is, though the handler has not said the end.
+    state = unsent :: unsent | open | {sized, pos_integer()} | full | done,
     %% It has gone out in pieces since that was asked last.
     large = false :: boolean(),
     %% The connection is to be closed after this response.
@@ -33,7 +33,8 @@
 }).
 
 -opaque response() :: #response{}.
--type result() :: {ok, response()} | {error, atom()} | {closed, term()} | {unsupported, term()} | {misuse, atom()}.
+-type result() ::
+    {ok, response()} | {error, atom()} | {closed, term()} | {unsupported, term()} | {misuse | surplus, atom()}.
 
 -spec new(pos_integer(), cowboy_req:req(), outrider_writer:writer(), cowboy:opts()) -> response().
 new(Number, #{method := Method, version := Version, headers := Headers}, Writer, Opts) ->
@@ -46,7 +47,8 @@ new(Number, #{method := Method, version := Version, headers := Headers}, Writer,
         invalid_headers = maps:get(invalid_response_headers, Opts, error_terminate)
     }.
 
-%% Carry out one of the commands of cowboy_stream that concern the sidecar. misuse is what would break the message.
+%% Carry out one of the commands of cowboy_stream that concern the sidecar. misuse is what would break the message,
+%% surplus what comes behind a whole one.
 -spec command(term(), response()) -> result().
 command({inform, _, _}, R = #response{state = unsent, version = 'HTTP/1.0'}) ->
     {ok, R};
@@ -79,7 +81,7 @@ command({trailers, Trailers}, R = #response{state = open, te = Te}) ->
         true -> send(0, {trailers, headers(Trailers, R)}, R#response{state = done});
         false -> command({data, fin, <<>>}, R)
     end;
-command({trailers, _}, R = #response{state = done}) ->
+command({trailers, _}, R = #response{state = State}) when State =:= done; State =:= full ->
     {ok, R};
 command({flow, infinity}, R) ->
     send(0, {flow, ?NO_LIMIT}, R);
@@ -117,7 +119,7 @@ missing(_, #response{state = open}) ->
     {data, fin, <<>>};
 missing(_, #response{state = {sized, _}}) ->
     {abort, response_body_too_small};
-missing(_, #response{state = done}) ->
+missing(_, #response{state = State}) when State =:= done; State =:= full ->
     nothing.
 
 %% Answer 101, and give the writer to the WebSocket that the stream becomes.
@@ -160,10 +162,11 @@ has_been_large(R) -> {true, R#response{large = false}}.
 %% A response whose body follows. One of 204 or 304 has none.
 stream(Code, Status, Headers, R) when Code =:= 204; Code =:= 304 ->
     command({response, Status, Headers, <<>>}, R);
-stream(_, Status, Headers, R = #response{is_head = IsHead}) ->
+stream(_, Status, Headers, R = #response{is_head = IsHead, version = Version}) ->
     Head = {headers, status(Status), head(Headers, R)},
     case Headers of
-        #{<<"content-length">> := Length} when not IsHead ->
+        %% In HTTP/2 frames say where the body ends, and the client holds it against this (RFC 9113, 8.1.1).
+        #{<<"content-length">> := Length} when not IsHead, Version =/= 'HTTP/2' ->
             case cow_http_hd:parse_content_length(iolist_to_binary(Length)) of
                 0 -> command({response, Status, Headers, <<>>}, R);
                 Size -> send(0, Head, R#response{state = {sized, Size}})
@@ -174,8 +177,10 @@ stream(_, Status, Headers, R = #response{is_head = IsHead}) ->
 
 data(nofin, _, 0, R) ->
     {ok, R};
-data(_, _, 0, R = #response{state = done}) ->
+data(_, _, 0, R = #response{state = State}) when State =:= done; State =:= full ->
     {ok, R};
+data(_, _, _, #response{state = full}) ->
+    {surplus, response_body_too_large};
 data(fin, _, _, R = #response{state = open, is_head = true}) ->
     send(?COST, {data, fin, <<>>}, R#response{state = done});
 data(nofin, _, _, R = #response{state = open, is_head = true}) ->
@@ -186,7 +191,7 @@ data(fin, Data, Size, R = #response{state = {sized, Left}}) when Size < Left ->
         Error -> Error
     end;
 data(_, Data, Left, R = #response{state = {sized, Left}}) ->
-    pieces(fin, Data, R#response{state = done});
+    pieces(fin, Data, R#response{state = full});
 data(nofin, Data, Size, R = #response{state = {sized, Left}}) when Size < Left ->
     pieces(nofin, Data, R#response{state = {sized, Left - Size}});
 data(_, _, _, #response{state = {sized, _}}) ->

@@ -207,7 +207,9 @@ respond(Fun, Stream = #stream{response = Response0}) ->
                 [Command], Stream),
             finish({internal_error, {unsupported, Command}, 'Unsupported command.'}, Stream);
         {misuse, Reason} ->
-            gone(Reason, Stream)
+            gone(Reason, Stream);
+        {surplus, Reason} ->
+            over(Reason, Stream)
     end.
 
 %% The ways in which a stream ends.
