@@ -9,7 +9,7 @@
 -export([the_sidecar_is_killed/1, the_port_owner_is_killed/1, the_collector_is_killed/1, a_stream_is_killed/1]).
 -export([the_parent_of_the_streams_is_killed/1, the_certificates_process_is_killed/1]).
 -export([the_supervisor_of_the_listener_is_killed/1, the_top_supervisor_is_killed/1, the_port_is_closed/1]).
--export([a_request_is_being_answered_when_the_sidecar_is_killed/1]).
+-export([a_request_is_being_answered_when_the_sidecar_is_killed/1, the_log_of_a_sidecars_end_does_not_grow_with_its_clients/1]).
 -export([the_listener_stops/1, a_request_is_being_answered_when_the_listener_stops/1, a_handler_that_does_not_end_is_killed/1]).
 -export([the_application_stops/1, a_supervisor_of_ones_own_stops/1]).
 -export([the_vm_is_killed/1, the_sidecar_is_killed_again_and_again/1, the_sidecar_of_a_suspended_listener_is_killed/1]).
@@ -59,6 +59,20 @@ the_sidecar_is_killed(Config) ->
     {exit, normal} = probe:await_exit(Probe),
     [websocket_init, {terminate, {error, closed}}, {exit, normal}] = probe:calls(Probe),
     is_back(Server, OsPid).
+
+%% What an operator finds; and the next sidecar waits until it has been written.
+the_log_of_a_sidecars_end_does_not_grow_with_its_clients(Config) ->
+    Server = server(Config),
+    Sockets = [ws_client:open(Server) || _ <- lists:seq(1, 20)],
+    OsPid = os_pid(Server),
+    Probe = probe:start(),
+    ok = probe_log:attach(Probe),
+    kill_9(OsPid),
+    [[closed] = ws_client:recv_all(Socket) || Socket <- Sockets],
+    is_back(Server, OsPid),
+    ok = probe_log:detach(),
+    [{error, Lost}, {error, #{label := {supervisor, child_terminated}}}] = probe:stop(Probe),
+    {_, _} = binary:match(Lost, <<"has lost its sidecar for reason {sidecar_exit,137}">>).
 
 the_port_owner_is_killed(Config) ->
     #{ref := Ref} = Server = server(Config),

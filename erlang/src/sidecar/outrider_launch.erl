@@ -26,7 +26,7 @@
     | {protocol_version, [{vm | sidecar, term()}]}
     | {options, {tls, binary(), {error, refused}}}
     | {sidecar_exit, Status :: non_neg_integer()}
-    | {sidecar_port, epipe}
+    | {sidecar_port, Reason :: term()}
     | hello_timeout.
 
 -type hello() :: #{vsn := binary(), os_pid := pos_integer(), listening := [outrider_registry:address()]}.
@@ -113,6 +113,7 @@ describe({sidecar_exit, Status}) when Status > 128 ->
     "ended by signal " ++ integer_to_list(Status - 128) ++ "; if it could say why, it did so on stderr";
 describe({sidecar_exit, _}) -> "the sidecar has said why on stderr";
 describe({sidecar_port, epipe}) -> "it reads no more, and its exit status has not come";
+describe({sidecar_port, _}) -> "its port was closed";
 describe(hello_timeout) -> "the sidecar did not say hello".
 
 hello(Port, Tls) ->

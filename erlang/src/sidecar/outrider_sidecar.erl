@@ -261,22 +261,21 @@ handle_info(sweep, State = #sidecar{streams = Streams}) ->
     {noreply, State#sidecar{streams = outrider_streams:sweep(Streams)}};
 handle_info({Port, {exit_status, Status}}, State = #sidecar{port = Port}) ->
     lost({sidecar_exit, Status}, State);
-%% Its end of the pipe is closed, and nobody has said with what status it ended.
-handle_info({'EXIT', Port, epipe}, State = #sidecar{port = Port}) ->
-    lost({sidecar_port, epipe}, State);
+%% With epipe its end of the pipe is closed, and nobody has said with what status it ended.
 handle_info({'EXIT', Port, Reason}, State = #sidecar{port = Port}) ->
-    {stop, {sidecar_port, Reason}, State};
+    lost({sidecar_port, Reason}, State);
 handle_info({'DOWN', _, port, Port, Reason}, State = #sidecar{port = Port}) ->
-    {stop, {sidecar_port, Reason}, State};
+    lost({sidecar_port, Reason}, State);
 %% The watchdog has killed the sidecar; or it, or the collector, has died.
 handle_info({'EXIT', Pid, Reason}, State) when is_pid(Pid), Reason =/= normal ->
     {stop, Reason, State};
 handle_info(_Message, State) ->
     {noreply, State}.
 
+%% A shutdown: a crash report would show the mailbox, which has a message for the end of each stream, and keep the next sidecar waiting.
 lost(Reason, State = #sidecar{ref = Ref}) ->
     ok = outrider_log:lost(Ref, Reason),
-    {stop, Reason, State}.
+    {stop, {shutdown, Reason}, State}.
 
 %% The events of the sidecar itself.
 own({log, Level, Target, Text}, State = #sidecar{ref = Ref}) ->
@@ -343,6 +342,8 @@ terminate(_Reason, #starting{}) ->
     ok;
 terminate(shutdown, #sidecar{context = Context, listening = Listening, streams = Streams}) ->
     outrider_farewell:say(Context, Listening, Streams);
+terminate({shutdown, Reason}, State) ->
+    terminate(Reason, State);
 terminate(Reason, #sidecar{port = Port, ref = Ref, number = Number, streams = Streams}) ->
     #{all_connections := Clients} = outrider_streams:count(Streams),
     Metadata = #{listener => Ref, sidecar => Number, reason => Reason},
