@@ -36,6 +36,28 @@ bad_transport_options(_) ->
     end, [{error, {bad_option, Key}} || Key <- [unknown, num_acceptors, max_connections, shutdown,
         connection_type, handshake_timeout]]).
 
+%% A sidecar that is given one does not start.
+numbers_beyond_those_of_the_sidecar(_) ->
+    compatibility:must_name(limits_that_cannot_be_kept),
+    same_test:start([outrider]),
+    Start = fun(TransOpts, ProtoOpts) -> outrider:start_clear(?REF, maps:merge(#{socket_opts => [{port, 0}]}, TransOpts), ProtoOpts) end,
+    Most = (1 bsl 64) - 1,
+    [begin
+        {ok, _} = Start(#{Key => Most}, #{}),
+        ok = outrider:stop_listener(?REF),
+        {error, {bad_option, Key}} = Start(#{Key => Most + 1}, #{})
+    end || Key <- [max_connections, max_sockets, max_queued, window, vm_timeout, memory_limit]],
+    [begin
+        {ok, _} = Start(#{}, #{Key => Most}),
+        ok = outrider:stop_listener(?REF),
+        {error, {bad_option, Key}} = Start(#{}, #{Key => Most + 1})
+    end || Key <- [idle_timeout, max_keepalive, max_skip_body_length]],
+    {ok, _} = Start(#{socket_opts => [{port, 0}, {backlog, (1 bsl 32) - 1}]}, #{}),
+    ok = outrider:stop_listener(?REF),
+    {error, {bad_option, backlog}} = Start(#{socket_opts => [{port, 0}, {backlog, 1 bsl 32}]}, #{}),
+    [{error, {bad_option, sidecar_user}} = Start(#{sidecar_user => User}, #{})
+        || User <- [{1, (1 bsl 32) - 1}, {(1 bsl 32) - 1, 1}, {1 bsl 64, 1}]].
+
 %% Cowboy's error is that of the process that failed; Outrider's names the option.
 an_unknown_socket_option(_) ->
     compatibility:must_name(unknown_socket_option),

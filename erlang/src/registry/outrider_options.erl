@@ -20,6 +20,9 @@
 -define(MOST_HEAD, 67108864).
 %% The largest window of HTTP/2 (RFC 9113, 6.9.1).
 -define(MOST_WINDOW, 16#7fffffff).
+%% What a number of the sidecar can be, and a shorter one.
+-define(MOST, 16#ffffffffffffffff).
+-define(MOST_SHORT, 16#ffffffff).
 
 -type fate() :: {flag, string()} | vm | quiet | {unsupported, NoEffect :: term()} | unsupported.
 
@@ -163,7 +166,7 @@ transport(max_accept_rate) -> {rate, {flag, "--max-accept-rate"}};
 transport(max_queued) -> {limit, {flag, "--max-queued"}};
 transport(max_topics) -> {limit, {flag, "--max-topics"}};
 transport(max_topics_per_client) -> {limit, {flag, "--max-topics-per-client"}};
-transport(max_fragments) -> {{limit, 16#ffffffff}, {flag, "--max-fragments"}};
+transport(max_fragments) -> {{limit, ?MOST_SHORT}, {flag, "--max-fragments"}};
 transport(window) -> {positive, {flag, "--window"}};
 transport(memory_limit) -> {limit, {flag, "--memory-limit"}};
 transport(sidecar_user) -> {user, {flag, "--user"}};
@@ -177,7 +180,7 @@ socket(port) -> {port, vm};
 socket(ip) -> {address, vm};
 socket(ifaddr) -> {address, vm};
 socket(ipv6_v6only) -> {boolean, {flag, "--ipv6-only"}};
-socket(backlog) -> {integer, {flag, "--backlog"}};
+socket(backlog) -> {{most, ?MOST_SHORT}, {flag, "--backlog"}};
 socket(nodelay) -> {boolean, {flag, "--nodelay"}};
 socket(keepalive) -> {boolean, {flag, "--keepalive"}};
 socket(sndbuf) -> {integer, {flag, "--sndbuf"}};
@@ -231,13 +234,13 @@ protocol(invalid_response_headers) -> {{one_of, [error_terminate, ignore]}, vm};
 protocol(protocols) -> {protocols, {flag, "--protocols"}};
 protocol(alpn_default_protocol) -> {{one_of, [http, http2]}, {flag, "--alpn-default-protocol"}};
 %% HTTP/2's.
-protocol(max_concurrent_streams) -> {{limit, 16#ffffffff}, {flag, "--max-concurrent-streams"}};
+protocol(max_concurrent_streams) -> {{limit, ?MOST_SHORT}, {flag, "--max-concurrent-streams"}};
 protocol(initial_stream_window_size) -> {{most, ?MOST_WINDOW}, {flag, "--initial-stream-window-size"}};
 protocol(initial_connection_window_size) ->
     {{within, 65535, ?MOST_WINDOW}, {flag, "--initial-connection-window-size"}};
 protocol(max_connection_window_size) -> {{most, ?MOST_WINDOW}, {flag, "--max-connection-window-size"}};
 protocol(max_frame_size_received) -> {{within, 16384, 16777215}, {flag, "--max-frame-size-received"}};
-protocol(max_decode_table_size) -> {{most, 16#ffffffff}, {flag, "--max-decode-table-size"}};
+protocol(max_decode_table_size) -> {{most, ?MOST_SHORT}, {flag, "--max-decode-table-size"}};
 protocol(max_fragmented_header_block_size) ->
     {{within, 16384, ?MOST_WINDOW}, {flag, "--max-fragmented-header-block-size"}};
 protocol(max_received_frame_rate) -> {times, {flag, "--max-received-frame-rate"}};
@@ -287,19 +290,20 @@ is(list, V) -> is_list(V);
 is(map, V) -> is_map(V);
 is({function, Arity}, V) -> is_function(V, Arity);
 is({one_of, Values}, V) -> lists:member(V, Values);
-is(integer, V) -> is_integer(V) andalso V >= 0;
-is(positive, V) -> is_integer(V) andalso V > 0;
+is(integer, V) -> is_integer(V) andalso V >= 0 andalso V =< ?MOST;
+is(positive, V) -> is(integer, V) andalso V > 0;
 is(period, V) -> V =:= infinity orelse is(positive, V);
 is(limit, V) -> V =:= infinity orelse is(integer, V);
 is({within, Min, Max}, V) -> is({most, Max}, V) andalso V >= Min;
-is(times, {Count, Period}) -> is(positive, Count) andalso Count =< 16#ffffffff andalso is(limit, Period);
+is(times, {Count, Period}) -> is(positive, Count) andalso Count =< ?MOST_SHORT andalso is(limit, Period);
 is(times, _) -> false;
 is({most, Max}, V) -> is(integer, V) andalso V =< Max;
 is({limit, Max}, V) -> V =:= infinity orelse (is(integer, V) andalso V =< Max);
-is(rate, V) -> V =/= 0 andalso is({limit, 16#ffffffff}, V);
+is(rate, V) -> V =/= 0 andalso is({limit, ?MOST_SHORT}, V);
 is(shutdown, V) -> V =:= brutal_kill orelse is(limit, V);
 is(port, V) -> is_integer(V) andalso V >= 0 andalso V =< 65535;
-is(user, {Uid, Gid}) -> is(integer, Uid) andalso is(integer, Gid);
+%% The last is no user's.
+is(user, {Uid, Gid}) -> is({most, ?MOST_SHORT - 1}, Uid) andalso is({most, ?MOST_SHORT - 1}, Gid);
 is(user, V) when is_binary(V) -> is(user, unicode:characters_to_list(V));
 is(user, V) -> V =/= [] andalso io_lib:char_list(V);
 is(address, {local, Path}) -> is_binary(Path) orelse is_list(Path);
