@@ -7,7 +7,7 @@
 "use strict";
 
 const WINDOW = 120; // seconds that are drawn
-const GAP = 5; // seconds without a message, over which no line is drawn
+const GAP = 5; // seconds without a message, over which no line is drawn, and after which what is shown is old
 const HERE = 20e3;
 const HIDDEN = 60e3;
 const FIRST_DELAY = 500;
@@ -19,6 +19,7 @@ const now = () => performance.now() / 1000;
 
 let socket = null;
 let delay = FIRST_DELAY;
+let heard = 0;
 let saidHere = 0;
 let hiddenSince = null;
 let may = {};
@@ -384,6 +385,7 @@ function connect() {
   socket = new WebSocket(new URL("socket", location.href.replace(/^http/, "ws")));
   socket.addEventListener("message", ({ data }) => {
     delay = FIRST_DELAY;
+    heard = now();
     handle(JSON.parse(data));
     if (performance.now() - saidHere > HERE) {
       saidHere = performance.now();
@@ -399,6 +401,12 @@ function connect() {
     delay = Math.min(delay * 2, LONGEST_DELAY);
   });
 }
+
+// A server that stands still, or is out of reach, hangs up late or never.
+setInterval(() => {
+  const silent = now() - heard;
+  if (socket?.readyState === WebSocket.OPEN && silent > GAP) status("waiting", `silent for ${Math.round(silent)} s`);
+}, 1000);
 
 document.addEventListener("visibilitychange", () => {
   hiddenSince = document.hidden ? performance.now() : null;

@@ -179,3 +179,17 @@ def test_the_page_comes_back_with_its_server(browser):
         page.until("sorted as before", lambda: browser.execute_script("return document.getElementById('sort').value") == "idle")
     finally:
         chat.kill(signal.SIGTERM)
+
+
+def test_a_server_that_stands_still_is_not_called_live(browser):
+    chat = Example("chat")
+    try:
+        page = Page(browser, url(chat))
+        chat.process.send_signal(signal.SIGSTOP)
+        page.until("silent", lambda: page.text("#status").startswith("silent for "))
+        chat.process.send_signal(signal.SIGCONT)
+        page.until("live", lambda: page.text("#status") == "live")
+        page.is_quiet()
+    finally:
+        chat.process.send_signal(signal.SIGCONT)
+        chat.kill(signal.SIGTERM)
