@@ -56,3 +56,15 @@ def test_further_connections_count_as_clients_until_they_are_closed(page):
             until(page, "Number(document.getElementById('deliveries').textContent) > 51")
             SCREENSHOTS.mkdir(parents=True, exist_ok=True)
             page.save_screenshot(SCREENSHOTS / "ticker.png")
+
+
+def test_further_connections_come_back_with_the_server(ticker, page):
+    more = page.find_element("css selector", "#more")
+    more.clear()
+    more.send_keys("20\n")
+    until(page, "document.getElementById('clients').textContent === '21'")
+    ticker.kill()
+    until(page, "document.getElementById('status').textContent === 'reconnecting'")
+    page.execute_script("document.getElementById('clients').textContent = ''")
+    ticker.start()
+    until(page, "document.getElementById('clients').textContent === '21'")

@@ -7,7 +7,8 @@ const RETRY = 1000;
 
 const $ = (id) => document.getElementById(id);
 const cells = new Map(); // by row
-const further = [];
+let further = [];
+let wanted = 0; // so many of them
 let socket = null;
 
 function open() {
@@ -49,12 +50,20 @@ function figures(data) {
   for (const [id, figure] of Object.entries({ clients, deliveries, vm, sidecar })) $(id).textContent = figure;
 }
 
-$("mode").addEventListener("change", ({ target }) => socket.send(`mode ${target.value}`));
+$("mode").addEventListener("change", ({ target }) => {
+  if (socket.readyState === WebSocket.OPEN) socket.send(`mode ${target.value}`);
+});
 
-$("more").addEventListener("change", ({ target }) => {
-  const wanted = Math.min(Math.max(Math.floor(target.value), 0), 200);
+function openFurther() {
+  further = further.filter((one) => one.readyState < WebSocket.CLOSING);
   while (further.length < wanted) further.push(open());
   while (further.length > wanted) further.pop().close();
+}
+
+$("more").addEventListener("change", ({ target }) => {
+  wanted = Math.min(Math.max(Math.floor(target.value), 0), 200);
+  openFurther();
 });
+setInterval(openFurther, RETRY);
 
 connect();
