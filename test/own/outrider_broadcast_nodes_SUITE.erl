@@ -192,7 +192,8 @@ a_node_whose_sidecar_stands_still_delays_nobody(Config) ->
     os_process:until(fun() -> call(B, outrider, subscribers, [?REF, ?TOPIC]) =:= 0 end),
     %% What had waited may still be on its way, and is too much for a client that comes meanwhile.
     os_process:until(fun() ->
-        {Again, _} = client(B),
+        Again = ws_client:open(server(B)),
+        ok = has_member(B, 100),
         ok = call(A, outrider, publish, [?REF, ?TOPIC, {text, <<"2">>}]),
         Last = last(Again),
         http_client:close(Again),
@@ -201,15 +202,24 @@ a_node_whose_sidecar_stands_still_delays_nobody(Config) ->
 
 %%% Helpers
 
-client(#{server := Port} = Node) when is_integer(Port) ->
-    client(Node#{server := #{port => Port}});
-client(#{server := Server} = Node) ->
+client(Node) ->
     Before = call(Node, ?MODULE, pids, []),
-    Socket = ws_client:open(Server),
+    Socket = ws_client:open(server(Node)),
     os_process:until(fun() -> call(Node, ?MODULE, pids, []) -- Before =/= [] end),
     [Pid] = call(Node, ?MODULE, pids, []) -- Before,
     ok = call(Node, broadcast_case, settle, [Pid]),
     {Socket, Pid}.
+
+server(#{server := Port}) when is_integer(Port) -> #{port => Port};
+server(#{server := Server}) -> Server.
+
+%% Waits until a node has a member, or for a second: it may have been sent away.
+has_member(_, 0) -> ok;
+has_member(Node, Looks) ->
+    case call(Node, outrider, subscribers, [?REF, ?TOPIC]) of
+        0 -> timer:sleep(10), has_member(Node, Looks - 1);
+        _ -> ok
+    end.
 
 self_of(#{peer := Peer}) ->
     peer:call(Peer, erlang, self, []).
