@@ -123,19 +123,23 @@ TLS_SUITES := both/listener both/listener_connections both/listener_options both
     own/outrider_keepalive own/outrider_kick own/outrider_lazy own/outrider_lazy_wake own/outrider_memory own/outrider_refused \
     own/outrider_sidecars faults/outrider_failures faults/outrider_hostile faults/outrider_in_flight faults/outrider_isolation \
     faults/outrider_machine faults/outrider_network faults/outrider_watchdog
+
+# Those of the same over HTTP/2, on both servers where both can do it.
+HTTP2_SUITES := both/ws_bad_input both/ws_callbacks both/ws_close both/ws_commands both/ws_crashes both/ws_deflate \
+    both/ws_deflate_negotiation both/ws_handshake both/ws_lazy both/ws_order both/ws_process both/ws_sys both/http_body \
+    both/http_chain both/http_client_gone both/http_continue both/http_crashes both/http_forms both/http_handlers \
+    both/http_process both/http_reply both/http_req both/http_stream own/outrider_lazy own/outrider_lazy_wake
+
 comma := ,
 empty :=
+# As --suite takes them.
+suites = $(subst $(empty) $(empty),$(comma),$(1:%=test/%_SUITE))
 
 test-tls: build
-	OUTRIDER_TEST_TLS=true scripts/suites.sh --suite $(subst $(empty) $(empty),$(comma),$(TLS_SUITES:%=test/%_SUITE))
+	OUTRIDER_TEST_TLS=true scripts/suites.sh --suite $(call suites,$(TLS_SUITES))
 
-# The suites over HTTP/2, on both servers where both can do it.
 test-http2: build
-	OUTRIDER_TEST_HTTP2=true scripts/suites.sh --dir test/both \
-		--suite ws_bad_input_SUITE,ws_callbacks_SUITE,ws_close_SUITE,ws_commands_SUITE,ws_crashes_SUITE,ws_deflate_SUITE,ws_deflate_negotiation_SUITE,ws_handshake_SUITE,ws_lazy_SUITE,ws_order_SUITE,ws_process_SUITE,ws_sys_SUITE
-	OUTRIDER_TEST_HTTP2=true scripts/suites.sh --suite test/own/outrider_lazy_SUITE,test/own/outrider_lazy_wake_SUITE
-	OUTRIDER_TEST_HTTP2=true scripts/suites.sh --dir test/both \
-		--suite http_body_SUITE,http_chain_SUITE,http_client_gone_SUITE,http_continue_SUITE,http_crashes_SUITE,http_forms_SUITE,http_handlers_SUITE,http_process_SUITE,http_reply_SUITE,http_req_SUITE,http_stream_SUITE
+	OUTRIDER_TEST_HTTP2=true scripts/suites.sh --suite $(call suites,$(HTTP2_SUITES))
 
 test-clients: build setup-test
 	$(RUN) $(PYTEST) test/both/clients
@@ -160,3 +164,4 @@ test-ranch: build setup-test
 
 test-newest: build setup-test
 	scripts/newest.sh
+	scripts/newest.sh env OUTRIDER_TEST_HTTP2=true scripts/suites.sh --suite $(call suites,$(filter both/%,$(HTTP2_SUITES)))

@@ -150,7 +150,13 @@ a_linked_process_dies_while_exits_are_trapped(_) ->
                 {[], State}
             end,
             websocket_info => fun({'EXIT', _, oops}, State) -> {[{text, <<"alive">>}], State} end
-        }}}, fun(Server) -> ws_client:recv(ws_client:open(Server)) end).
+        }}}, fun(Server) ->
+            Socket = ws_client:open(Server),
+            Frame = ws_client:recv(Socket),
+            ws_client:send(Socket, close),
+            _ = ws_client:recv_all(Socket),
+            Frame
+        end).
 
 exit_signals(_) ->
     _ = [#{wire := [closed], calls := [websocket_init, {exit, Reason}], log := Log} =

@@ -85,10 +85,17 @@ a_bad_header_value_in_the_101(_) ->
     end}}},
     Refuses = same_test:version(cowboy) >= {2, 16},
     same_test:differ(invalid_response_header, Setup, fun(Server) ->
-        maps:with([status, headers], ws_client:upgrade(http_client:connect(Server), []))
+        case ws_client:upgrade(http_client:connect(Server), []) of
+            closed -> closed;
+            Answer -> maps:with([status, headers], Answer)
+        end
     end, #{
         cowboy => fun
             (#{wire := #{status := 500}, calls := []}) when Refuses ->
+                ok;
+            %% The tunnel's Cowlib is that of the server, and takes no such answer.
+            (#{wire := closed, calls := []}) when Refuses ->
+                true = same_test:is_http2(),
                 ok;
             (#{wire := #{status := 101, headers := Headers}}) when not Refuses ->
                 <<"2">> = proplists:get_value(<<"y">>, Headers)
@@ -145,9 +152,14 @@ connection_and_upgrade(_) ->
         ]]).
 
 key(_) ->
+    %% Over HTTP/2 a request without one is no handshake: Cowboy answers 501 since 2.13.
+    Without = case same_test:is_http2() andalso same_test:version(cowboy) >= {2, 13} of
+        true -> 501;
+        false -> 400
+    end,
     same_test:rows(?ECHO, fun outcome/2, [
         {Replaced, ws_client:handshake_with(Replaced), Expected} || {Replaced, Expected} <- [
-            {[{"Sec-WebSocket-Key", none}], {400, open}},
+            {[{"Sec-WebSocket-Key", none}], {Without, open}},
             {[{"Sec-WebSocket-Key", ""}], {101, echo}},
             {[{"Sec-WebSocket-Key", "short"}], {101, echo}},
             {[{"Sec-WebSocket-Key", "not base 64 at all !!!!!"}], {101, echo}},
