@@ -13,6 +13,7 @@ mod launcher;
 mod load;
 mod measure;
 mod meter;
+mod out;
 mod plot;
 mod probe;
 mod process;
@@ -97,10 +98,8 @@ fn run(cli: Cli) -> Result<()> {
             Plan { continues: to.is_some(), ..part }
         }
         What::List => {
-            for row in table.iter().chain(&row::apart()) {
-                println!("{} {:22} {}", if row.main { '*' } else { ' ' }, row.name, row.title);
-            }
-            return Ok(());
+            let line = |row: &Row| format!("{} {:22} {}\n", if row.main { '*' } else { ' ' }, row.name, row.title);
+            return Ok(out::print(&table.iter().chain(&row::apart()).map(line).collect::<String>())?);
         }
         What::Report { name } => return report(name, options),
         What::Hold { .. } => unreachable!("it has returned"),
@@ -249,6 +248,5 @@ fn report(name: &str, options: &Options) -> Result<()> {
     for file in &options.into {
         report::put_into(file, name, &tables, &report::in_short(&runs, &rows))?;
     }
-    println!("{tables}");
-    Ok(())
+    Ok(out::print(&(tables + "\n"))?)
 }

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use mio::{Events, Interest, Poll, Token};
 
+#[path = "../out.rs"]
+mod out;
+
 const BYTES: usize = 204;
 const SECONDS: u64 = 3;
 
@@ -64,14 +67,14 @@ fn send(connections: usize, members: usize, every: Duration) -> Result<()> {
     receiver.wait()?;
     last.sort();
     let quantile = |of: usize| last[(last.len() * of / 100).min(last.len() - 1)].as_secs_f64() * 1e3;
-    println!(
-        "{members} of {connections}, {} times: {:.2} µs of CPU a send, last delivery p50 {:.1} ms, p99 {:.1} ms",
+    let line = format!(
+        "{members} of {connections}, {} times: {:.2} µs of CPU a send, last delivery p50 {:.1} ms, p99 {:.1} ms\n",
         last.len(),
         used.as_secs_f64() * 1e6 / (members * last.len()) as f64,
         quantile(50),
         quantile(99)
     );
-    Ok(())
+    Ok(out::print(&line)?)
 }
 
 /// Says so whenever all members have got the frame.

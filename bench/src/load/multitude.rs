@@ -3,7 +3,7 @@
 //! They are held by children of this process, each with as many as it may open, which end with their standard input. The server
 //! is Outrider with sidecars enough, or Cowboy with as many connections as one process may have.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 
@@ -15,6 +15,7 @@ use crate::crowd::Crowd;
 use crate::handshake::{Endpoint, Target};
 use crate::launcher::EndsWithUs;
 use crate::meter::{Memory, Sample};
+use crate::out;
 use crate::probe;
 use crate::process::{available_memory, kernel_memory};
 use crate::server::{Server, Side};
@@ -144,8 +145,7 @@ const OPEN: &str = "open";
 pub fn hold(endpoint: &Endpoint, first: usize, count: usize) -> Result<()> {
     let target = Target::websocket(endpoint, "/idle", false).beginning_with(first);
     let mut crowd = Crowd::open(&target, count, script(64, Payload::Plain, 1))?;
-    println!("{OPEN}");
-    std::io::stdout().flush()?;
+    out::print(&format!("{OPEN}\n"))?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
     // One that was closed meanwhile would be seen here.
     crowd.turn(|_, _, _| bail!("a silent connection got a message"))?;
