@@ -9,6 +9,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::task::JoinSet;
 use tracing::debug;
 
@@ -47,7 +48,15 @@ pub fn posix(error: &io::Error) -> &'static str {
         io::ErrorKind::AddrNotAvailable => "eaddrnotavail",
         io::ErrorKind::PermissionDenied => "eacces",
         io::ErrorKind::NotFound => "enoent",
-        _ => "einval",
+        _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE) => "emfile",
+            Some(Errno::NFILE) => "enfile",
+            Some(Errno::NOBUFS) => "enobufs",
+            Some(Errno::NOMEM) => "enomem",
+            Some(Errno::NOTDIR) => "enotdir",
+            Some(Errno::ROFS) => "erofs",
+            _ => "einval",
+        },
     }
 }
 
@@ -143,7 +152,30 @@ async fn accept_on(acceptor: Rc<Acceptor>, listener: Rc<Listener>) {
 
 /// Whether accepting fails for want of file descriptors or memory, and not because of one client.
 fn is_exhaustion(error: &io::Error) -> bool {
-    use rustix::io::Errno;
     let exhaustion = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     exhaustion.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_had_for_want_of_something_says_of_what() {
+        for (errno, name) in [
+            (Errno::ADDRINUSE, "eaddrinuse"),
+            (Errno::ACCESS, "eacces"),
+            (Errno::PERM, "eacces"),
+            (Errno::NOENT, "enoent"),
+            (Errno::MFILE, "emfile"),
+            (Errno::NFILE, "enfile"),
+            (Errno::NOBUFS, "enobufs"),
+            (Errno::NOMEM, "enomem"),
+            (Errno::NOTDIR, "enotdir"),
+            (Errno::ROFS, "erofs"),
+            (Errno::INVAL, "einval"),
+        ] {
+            assert_eq!(posix(&errno.into()), name);
+        }
+    }
 }

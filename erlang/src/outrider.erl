@@ -25,7 +25,7 @@
     bytes_sent := non_neg_integer()
 }.
 
-%% Start a listener for HTTP/1.1 and WebSocket over TCP or a Unix socket. It lives under Outrider's supervisor, not under
+%% Start a listener for HTTP/1.1, HTTP/2 and WebSocket over TCP or a Unix socket. It lives under Outrider's supervisor, not under
 %% the caller. {error, eaddrinuse | eacces} if the address cannot be had, {error, {bad_option, Key}} for an option that
 %% is unknown or of the wrong type, {error, {already_started, Pid}} if the name is taken. Options: see
 %% outrider_options, and docs/cowboy-compatibility.md.
