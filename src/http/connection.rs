@@ -5,10 +5,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::exchange::Exchange;
 use super::head::HeadLimits;
+use super::put_off::PutOff;
 use super::refused::Refusals;
 use super::request::ConnectionInfo;
 use super::wire::Wire;
@@ -69,8 +68,7 @@ pub struct Connection {
     pub(super) before: Cell<StreamId>,
     /// The exchange that goes on, or has just ended, is the last.
     pub(super) last: Cell<bool>,
-    /// A deadline that has passed, and what it was put off to.
-    pub(super) put_off: Cell<Option<(Instant, Instant)>>,
+    pub(super) put_off: PutOff,
 }
 
 impl Connection {

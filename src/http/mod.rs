@@ -18,6 +18,7 @@ pub mod files;
 pub mod head;
 mod hyper_io;
 mod ongoing;
+pub mod put_off;
 pub mod refused;
 pub mod request;
 pub mod response;
@@ -46,15 +47,13 @@ use exchange::Exchange;
 pub use files::THREADS as FILE_THREADS;
 use head::Refusal;
 use hyper_io::HyperIo;
+use put_off::PutOff;
 use request::ConnectionInfo;
 use wire::Wire;
 
 /// What hyper may hold of a response that the client does not take, and of a head that it parses: more than any head
 /// that `head` accepts with the default limits. With higher ones it may hold as much as such a head has.
 const HYPER_BUFFER: usize = 512 * 1024;
-
-/// How long the event loop may take, when it has stood still, to hear of all sockets.
-pub const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A timer that is not set: a year.
 pub const NEVER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
@@ -104,7 +103,7 @@ pub async fn serve(
         is_for_the_vm: Cell::new(false),
         before: Cell::new(0),
         last: Cell::new(false),
-        put_off: Cell::new(None),
+        put_off: PutOff::default(),
         server,
     });
     let service = {
@@ -230,8 +229,7 @@ impl Connection {
     fn poll_timer(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Outcome> {
         loop {
             let due = self.deadline();
-            let put_off = self.put_off.get().filter(|&(passed, _)| passed == due);
-            let deadline = put_off.map_or(due, |(_, until)| until);
+            let deadline = self.put_off.until(due);
             // A deadline moves with every byte; the timer is only set anew when it rings, or would ring too late.
             if deadline < timer.deadline() {
                 timer.as_mut().reset(deadline);
@@ -257,10 +255,7 @@ impl Connection {
                     wire.excuse(); // We are the ones who do not read.
                     continue;
                 }
-                let may_wait = !wire.is_busy() && put_off.is_none();
-                if may_wait && wire.socket.poll_read_ready(cx).is_pending() && wire.socket.has_news() {
-                    // It came in time, perhaps; the event loop is about to say so.
-                    self.put_off.set(Some((due, now + GRACE)));
+                if !wire.is_busy() && self.put_off.once(due, || wire.socket.is_untold(cx)) {
                     continue;
                 }
                 let told = !wire.is_busy() && wire.has_request_line();

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use super::options::Options;
+use crate::http::put_off::PutOff;
 use crate::http::request::ConnectionInfo;
 use crate::http::{NEVER, Server};
 use crate::metrics::{Limit, reached};
@@ -31,6 +32,7 @@ pub struct Connection {
     pub last: Cell<bool>,
     /// How its streams end if it ends before them.
     pub end: RefCell<message::Reason>,
+    pub put_off: PutOff,
     /// What the client has been told as we closed it.
     pub closed: Cell<Option<Reason>>,
     pub task: Cell<Option<Waker>>,
@@ -63,7 +65,8 @@ impl Connection {
     /// Ready when the connection has waited too long: with the reason that the client is told, or none if it takes nothing.
     pub fn poll_timer(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Option<Reason>> {
         loop {
-            let (deadline, reason) = self.deadline();
+            let (due, reason) = self.deadline();
+            let deadline = self.put_off.until(due);
             // A deadline moves with every byte; the timer is only set anew when it rings, or would ring too late.
             if deadline < timer.deadline() {
                 timer.as_mut().reset(deadline);
@@ -89,6 +92,9 @@ impl Connection {
             if self.line.blocked_since().is_none() && self.server.streams.app.poll_congested(cx) {
                 self.line.excuse(); // We are the ones who do not read.
                 self.began.set(now);
+                continue;
+            }
+            if self.put_off.once(due, || self.line.is_untold(cx)) {
                 continue;
             }
             reached(match reason {

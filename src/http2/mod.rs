@@ -33,8 +33,9 @@ use tracing::debug;
 
 use crate::http::exchange::Exchange;
 use crate::http::head::Refusal;
+use crate::http::put_off::{GRACE, PutOff};
 use crate::http::request::{ConnectionInfo, Http2, RequestHead};
-use crate::http::{GRACE, NEVER, Permits, Server};
+use crate::http::{NEVER, Permits, Server};
 use crate::metrics::{Limit, count, reached};
 use crate::port::message;
 use crate::streams::Stream;
@@ -66,6 +67,7 @@ pub async fn serve(
         over: RefCell::default(),
         last: Cell::new(false),
         end: RefCell::new(message::Reason::Socket("closed")),
+        put_off: PutOff::default(),
         closed: Cell::default(),
         task: Cell::default(),
         is_gone: Cell::default(),

@@ -66,6 +66,11 @@ impl Socket {
         self.plain().has_news()
     }
 
+    /// Whether it has news that the event loop has still to tell of: it may have come in time.
+    pub fn is_untold(&self, cx: &mut Context<'_>) -> bool {
+        self.poll_read_ready(cx).is_pending() && self.has_news()
+    }
+
     /// Whether one that a [`Poller`] watches has something to read, as far as is known. It wakes nobody: who does not read it all asks.
     pub fn is_readable(&self) -> bool {
         matches!(self.plain(), Plain::Polled(polled) if polled.is_readable())

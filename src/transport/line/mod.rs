@@ -200,6 +200,11 @@ impl Line {
         self.state.borrow_mut().received = Instant::now();
     }
 
+    /// As [`Socket::is_untold`].
+    pub fn is_untold(&self, cx: &mut Context<'_>) -> bool {
+        self.socket.borrow().is_untold(cx)
+    }
+
     /// Since when the client has taken nothing of what there is to write.
     pub fn blocked_since(&self) -> Option<Instant> {
         self.state.borrow().output.blocked_since()

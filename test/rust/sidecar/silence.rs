@@ -77,6 +77,25 @@ fn a_client_of_http2_that_is_not_read_is_not_late_with_its_settings() {
     while frame(&mut client) != SETTINGS_ACK {}
 }
 
+#[test]
+fn frames_of_http2_that_came_while_the_sidecar_stood_still_came_in_time() {
+    let flags = ["--preface-timeout", "2000", "--settings-timeout", "2000", "--idle-timeout", "2000"];
+    let vm = Vm::ready(&flags);
+    let mut client = connect(vm.port);
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("the kernel takes it");
+    assert_ne!(frame(&mut client), SETTINGS_ACK);
+    for (sent, answer) in [(&b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0"[..], SETTINGS_ACK), (PING, [6, 1])] {
+        vm.signal("STOP");
+        while vm.state() != 'T' {}
+        client.write_all(sent).expect("the kernel takes it");
+        std::thread::sleep(std::time::Duration::from_millis(2500));
+        vm.signal("CONT");
+        while frame(&mut client) != answer {}
+    }
+}
+
+const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0begin...";
+
 /// The kind of a frame of HTTP/2 and its flags.
 const SETTINGS_ACK: [u8; 2] = [4, 1];
 

@@ -26,6 +26,17 @@ fn a_head_that_stops_at_urgent_data_times_out() {
 }
 
 #[test]
+fn a_connection_of_http2_that_stops_at_urgent_data_times_out() {
+    let vm = Vm::ready(&["--idle-timeout", "1000"]);
+    let mut client = connect(vm.port);
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("the kernel takes it");
+    // The latter is the beginning of a frame.
+    send(&vm, &mut client, b"\0\0\0\x04\x01\0\0\0\0\0\0!", b"\x08");
+    // GOAWAY, without an error.
+    assert!(read_all(&mut client).ends_with(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0"));
+}
+
+#[test]
 fn a_websocket_that_stops_at_urgent_data_times_out() {
     let mut vm = Vm::ready(&[]);
     let client = connect(vm.port);
