@@ -255,7 +255,7 @@ impl Connection {
                     wire.excuse(); // We are the ones who do not read.
                     continue;
                 }
-                if !wire.is_busy() && self.put_off.once(due, || wire.socket.is_untold(cx)) {
+                if self.put_off.once(due, || wire.socket.is_untold(cx)) {
                     continue;
                 }
                 let told = !wire.is_busy() && wire.has_request_line();

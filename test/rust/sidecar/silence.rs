@@ -94,6 +94,26 @@ fn frames_of_http2_that_came_while_the_sidecar_stood_still_came_in_time() {
     }
 }
 
+#[test]
+fn bodies_that_came_while_the_sidecar_stood_still_came_in_time() {
+    let mut vm = Vm::ready(&["--idle-timeout", "2000"]);
+    let mut clients: Vec<_> = (0..20).map(|_| connect(vm.port)).collect();
+    for client in &mut clients {
+        client.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n").expect("the kernel takes it");
+        vm.event("request");
+    }
+    vm.signal("STOP");
+    while vm.state() != 'T' {}
+    for client in &mut clients {
+        client.write_all(b"Hello").expect("the kernel takes it");
+    }
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    vm.signal("CONT");
+    for _ in &clients {
+        vm.event("data");
+    }
+}
+
 const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0begin...";
 
 /// The kind of a frame of HTTP/2 and its flags.
