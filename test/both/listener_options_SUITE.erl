@@ -46,12 +46,19 @@ numbers_beyond_those_of_the_sidecar(_) ->
         {ok, _} = Start(#{Key => Most}, #{}),
         ok = outrider:stop_listener(?REF),
         {error, {bad_option, Key}} = Start(#{Key => Most + 1}, #{})
-    end || Key <- [max_connections, max_sockets, max_queued, window, vm_timeout, memory_limit]],
+    end || Key <- [max_connections, max_sockets, max_queued, window, memory_limit]],
     [begin
         {ok, _} = Start(#{}, #{Key => Most}),
         ok = outrider:stop_listener(?REF),
         {error, {bad_option, Key}} = Start(#{}, #{Key => Most + 1})
     end || Key <- [idle_timeout, max_keepalive, max_skip_body_length]],
+    %% A process of the VM waits no longer.
+    Longest = (1 bsl 32) - 1,
+    [begin
+        {ok, _} = Start(#{Key => Ms}, #{}),
+        ok = outrider:stop_listener(?REF),
+        {error, {bad_option, Key}} = Start(#{Key => Ms + 1}, #{})
+    end || {Key, Ms} <- [{watchdog, Longest}, {vm_timeout, Longest}, {shutdown, Longest - 10000}]],
     {ok, _} = Start(#{socket_opts => [{port, 0}, {backlog, (1 bsl 32) - 1}]}, #{}),
     ok = outrider:stop_listener(?REF),
     {error, {bad_option, backlog}} = Start(#{socket_opts => [{port, 0}, {backlog, 1 bsl 32}]}, #{}),

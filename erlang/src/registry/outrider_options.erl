@@ -292,7 +292,8 @@ is({function, Arity}, V) -> is_function(V, Arity);
 is({one_of, Values}, V) -> lists:member(V, Values);
 is(integer, V) -> is_integer(V) andalso V >= 0 andalso V =< ?MOST;
 is(positive, V) -> is(integer, V) andalso V > 0;
-is(period, V) -> V =:= infinity orelse is(positive, V);
+%% The VM waits no longer.
+is(period, V) -> V =/= 0 andalso is({limit, ?MOST_SHORT}, V);
 is(limit, V) -> V =:= infinity orelse is(integer, V);
 is({within, Min, Max}, V) -> is({most, Max}, V) andalso V >= Min;
 is(times, {Count, Period}) -> is(positive, Count) andalso Count =< ?MOST_SHORT andalso is(limit, Period);
@@ -300,7 +301,8 @@ is(times, _) -> false;
 is({most, Max}, V) -> is(integer, V) andalso V =< Max;
 is({limit, Max}, V) -> V =:= infinity orelse (is(integer, V) andalso V =< Max);
 is(rate, V) -> V =/= 0 andalso is({limit, ?MOST_SHORT}, V);
-is(shutdown, V) -> V =:= brutal_kill orelse is(limit, V);
+%% With what a sidecar gets beyond it.
+is(shutdown, V) -> V =:= brutal_kill orelse is({limit, ?MOST_SHORT - 10000}, V);
 is(port, V) -> is_integer(V) andalso V >= 0 andalso V =< 65535;
 %% The last is no user's.
 is(user, {Uid, Gid}) -> is({most, ?MOST_SHORT - 1}, Uid) andalso is({most, ?MOST_SHORT - 1}, Gid);
