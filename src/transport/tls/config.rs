@@ -29,6 +29,8 @@ pub enum Invalid {
     Suites(Error),
     /// No random numbers.
     Tickets(Error),
+    /// Of one of the hosts of the settings.
+    Host(String, Box<Invalid>),
 }
 
 impl fmt::Display for Invalid {
@@ -38,6 +40,7 @@ impl fmt::Display for Invalid {
             Self::Clients(error) => write!(f, "authorities of clients: {error}"),
             Self::Suites(error) => write!(f, "versions and ciphers: {error}"),
             Self::Tickets(error) => write!(f, "session tickets: {error}"),
+            Self::Host(name, invalid) => write!(f, "host {name}: {invalid}"),
         }
     }
 }

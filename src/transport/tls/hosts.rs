@@ -80,7 +80,10 @@ impl Hosts {
         let default = configured("", &settings.default, SESSIONS)?;
         let each = (SESSIONS / settings.hosts.len().max(1)).max(HOST_SESSIONS);
         let hosts = settings.hosts.iter();
-        let hosts = hosts.map(|(name, options)| Ok((name.to_lowercase(), configured(name, options, each)?)));
+        let hosts = hosts.map(|(name, options)| match configured(name, options, each) {
+            Ok(config) => Ok((name.to_lowercase(), config)),
+            Err(invalid) => Err(Invalid::Host(name.clone(), Box::new(invalid))),
+        });
         let hosts = hosts.collect::<Result<_, _>>()?;
         let unanswered = table.answers.drain().filter(|(_, answer)| matches!(answer, Answer::Awaited));
         let answers = unanswered.collect();
@@ -203,6 +206,16 @@ mod tests {
         assert!(config.session_storage.can_cache());
         let [_, config] = after(&settings(|options| options.reuse_sessions = true), &settings(|_| {}));
         assert!(!config.session_storage.can_cache());
+    }
+
+    /// There may be many, each with files of its own.
+    #[test]
+    fn a_host_that_cannot_be_configured_is_named() {
+        let mut settings = settings(|_| {});
+        let versionless = Options { versions: Vec::new(), ..settings.default.clone() };
+        settings.hosts = vec![("good.example".into(), settings.default.clone()), ("bad.example".into(), versionless)];
+        let invalid = Hosts::new(|_| {}).set(&settings).expect_err("there is no version").to_string();
+        assert!(invalid.starts_with("host bad.example: versions and ciphers: "), "{invalid}");
     }
 
     #[test]
