@@ -84,7 +84,7 @@ const TILES = [
     series: [["all clients", (v) => v.backlog.bytes]],
     format: bytes,
     note: ({ backlog: b }) =>
-      b.clients === 0 ? "nothing waits" : `${count(b.clients)} clients, ${bytes(b.largest)} at most; ${count(b.blocked)} take nothing`,
+      b.clients === 0 ? "nothing waits" : `${count(b.clients)} ${b.clients === 1 ? "client" : "clients"}, ${bytes(b.largest)} at most; ${count(b.blocked)} take nothing`,
   },
   {
     title: "Loop turns",
