@@ -1,7 +1,8 @@
 %% Certificates for tests of TLS, and clients that show what a handshake brings.
 -module(tls_case).
 
--export([chain/1, chain/2, server/1, pem/2, pem_key/2, write/3, connect/1, connect/2, get/1, get/2, peer/1, crl/3, openssl/2, said/2]).
+-export([chain/1, chain/2, server/1, pem/2, pem_key/2, write/3, start/3, served/1]).
+-export([connect/1, connect/2, get/1, get/2, peer/1, crl/3, openssl/2, said/2]).
 
 %% The authorities are the root and the one between.
 -type chain() :: #{cert := binary(), key := {atom(), binary()}, cacerts := [binary()]}.
@@ -87,6 +88,20 @@ write(Path, Entries, More) ->
     ok = file:write_file([Path, ".new"], public_key:pem_encode(Entries ++ More)),
     ok = file:rename([Path, ".new"], Path),
     Path.
+
+%% A listener of Outrider with these options, which answers every request with 200.
+-spec start(ranch:ref(), [term()], map()) -> same_test:server().
+start(Ref, SocketOpts, TransOpts) ->
+    Dispatch = cowboy_router:compile([{'_', [{'_', http_script_h, #{silent => true, init => fun(Req, State) ->
+        {ok, cowboy_req:reply(200, Req), State}
+    end}}]}]),
+    {ok, _} = outrider:start_tls(Ref, TransOpts#{socket_opts => [{port, 0} | SocketOpts]}, #{env => #{dispatch => Dispatch}}),
+    #{port => outrider:get_port(Ref)}.
+
+%% The certificate that a new client is shown.
+-spec served(same_test:server()) -> binary() | {error, term()}.
+served(Server) ->
+    peer(connect(Server)).
 
 -spec connect(same_test:server()) -> {ok, ssl:sslsocket()} | {error, term()}.
 connect(Server) ->
