@@ -117,11 +117,12 @@ test-suites: build
 
 # The suites that talk to a listener, with TLS between: what is in the clear elsewhere.
 TLS_SUITES := both/listener both/listener_connections both/listener_options both/http_req both/http_body both/http_continue \
-    both/http_forms both/http_reply both/http_connection both/ws_bad_input both/ws_callbacks both/ws_close both/ws_commands \
-    both/ws_handshake both/ws_lazy both/ws_order own/outrider_backlog own/outrider_broadcast own/outrider_broadcast_sidecars \
-    own/outrider_broadcast_topics own/outrider_connections own/outrider_connections_options own/outrider_drain \
-    own/outrider_keepalive own/outrider_kick own/outrider_lazy own/outrider_lazy_wake own/outrider_memory own/outrider_refused \
-    own/outrider_sidecars faults/outrider_failures faults/outrider_hostile faults/outrider_in_flight faults/outrider_isolation \
+    both/http_forms both/http_reply both/http_connection both/ws_bad_input both/ws_callbacks both/ws_close \
+    both/ws_commands both/ws_handshake both/ws_lazy both/ws_order own/outrider_backlog own/outrider_broadcast \
+    own/outrider_broadcast_sidecars own/outrider_broadcast_topics own/outrider_connections \
+    own/outrider_connections_options own/outrider_drain own/outrider_keepalive own/outrider_kick own/outrider_last_words \
+    own/outrider_lazy own/outrider_lazy_wake own/outrider_memory own/outrider_refused own/outrider_sidecars \
+    faults/outrider_failures faults/outrider_hostile faults/outrider_in_flight faults/outrider_isolation \
     faults/outrider_machine faults/outrider_network faults/outrider_waiting faults/outrider_watchdog
 
 # Those of the same over HTTP/2, on both servers where both can do it.

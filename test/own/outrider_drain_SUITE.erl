@@ -1,5 +1,6 @@
 %% The slow end of a listener: nobody comes in, handlers are told, clients leave one after the other, requests are
 %% finished, then the listener stops. And its quick end with many clients. Only Outrider has a drain.
+%% What a handler has sent just before is in outrider_last_words_SUITE.
 -module(outrider_drain_SUITE).
 
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
@@ -8,12 +9,11 @@
 -export([requests_are_finished_and_idle_connections_closed/1, an_answer_reaches_a_client_that_reads_late/1]).
 -export([an_upgrade_meanwhile_is_drained/1, nobody_there/1, a_handler_that_does_not_end_is_killed/1]).
 -export([a_suspended_listener_is_drained/1]).
--export([what_a_handler_has_sent_arrives_before_the_drain_ends_it/1, what_a_handler_has_sent_arrives_before_a_stop_ends_it/1]).
--export([a_close_frame_of_the_handlers_own_arrives/1, a_client_that_takes_nothing_is_waited_for_as_long_as_there_is_time/1]).
 -export([progress_is_in_info_and_there_is_one_drain_at_a_time/1, a_sidecar_is_killed_meanwhile/1]).
 -export([the_caller_dies_meanwhile/1, the_listener_is_stopped_meanwhile/1, the_application_stops_meanwhile/1]).
 -export([a_listener_of_ones_own_supervisor_is_left_suspended/1, bad_options/1, a_stop_reaches_a_thousand_clients/1]).
 
+-import(drain_case, [drain/2, result/1, progress/1]).
 -import(own_case, [server/1]).
 -import(os_process, [until/1]).
 
@@ -24,16 +24,11 @@ all() ->
     same_test:cases(?MODULE).
 
 init_per_testcase(Case, Config) ->
-    Transport = #{socket_opts => [{port, 0}, {sndbuf, 4096}], sidecars => 2, shutdown => shutdown(Case)},
+    Transport = #{socket_opts => [{port, 0}, {sndbuf, 4096}], sidecars => 2, shutdown => 2000},
     own_case:init(Case, #{routes => routes(), transport => Transport}, Config).
 
 end_per_testcase(Case, _) ->
     own_case:stop(Case).
-
-%% Long where it is not to pass, and short where it is waited for.
-shutdown(what_a_handler_has_sent_arrives_before_a_stop_ends_it) -> 30000;
-shutdown(a_close_frame_of_the_handlers_own_arrives) -> 30000;
-shutdown(_) -> 2000.
 
 routes() ->
     Script = #{websocket_handle => fun(Frame, State) -> {[Frame], State} end},
@@ -42,18 +37,12 @@ routes() ->
         {"/", ws_script_h, Script},
         {"/told", ws_script_h, Told},
         {"/late", ws_script_h, Told#{init => fun late/2}},
-        {"/large", ws_script_h, Script#{websocket_init => fun(State) -> {large() ++ [{text, <<"last">>}], State} end}},
-        {"/last", ws_script_h, Script#{websocket_init => fun(State) -> {large() ++ [{close, 4000, <<"bye">>}], State} end}},
         {"/stubborn", ws_script_h, Script#{terminate => fun(_, _, _) -> receive after infinity -> ok end end}},
         {"/slow", http_script_h, #{silent => true, init => fun slow/2}},
         {"/quick", http_script_h, #{silent => true, init => fun(Req, State) ->
             {ok, cowboy_req:reply(200, #{}, binary:copy(<<"x">>, 200000), Req), State}
         end}}
     ].
-
-%% More than all buffers between a handler and a client that does not read hold.
-large() ->
-    [{binary, <<0:(8 * 8000000)>>}].
 
 %% Says so, and goes on when it may.
 told({outrider, drain, _}, #{probe := Probe} = State) ->
@@ -201,37 +190,6 @@ a_suspended_listener_is_drained(Config) ->
         closed -> ok
     end || Socket <- Sockets].
 
-what_a_handler_has_sent_arrives_before_the_drain_ends_it(Config) ->
-    #{ref := Ref} = Server = server(Config),
-    Client = open_and_wait(Server, "/large"),
-    Drain = drain(Ref, #{over => 0, timeout => 20000, code => 1012}),
-    until(fun() -> maps:get(remaining, progress(Ref), 0) =:= 1 end),
-    true = large() ++ [{text, <<"last">>}, {close, 1012, <<>>}, closed] =:= ws_client:recv_all(Client),
-    {ok, #{closed := 1, remaining := 0}} = result(Drain).
-
-what_a_handler_has_sent_arrives_before_a_stop_ends_it(Config) ->
-    #{probe := Probe} = Server = server(Config),
-    Client = open_and_wait(Server, "/large"),
-    Stop = stop(Server),
-    true = large() ++ [{text, <<"last">>}, {close, 1001, <<>>}, closed] =:= ws_client:recv_all(Client),
-    ok = result(Stop),
-    [websocket_init, {terminate, shutdown}, {exit, normal}] = probe:calls(Probe).
-
-a_close_frame_of_the_handlers_own_arrives(Config) ->
-    #{probe := Probe} = Server = server(Config),
-    Client = open_and_wait(Server, "/last"),
-    Stop = stop(Server),
-    true = large() ++ [{close, 4000, <<"bye">>}, closed] =:= ws_client:recv_all(Client),
-    ok = result(Stop),
-    [websocket_init, {terminate, stop}, {exit, normal}] = probe:calls(Probe).
-
-%% And its handler has terminate/3 in time.
-a_client_that_takes_nothing_is_waited_for_as_long_as_there_is_time(Config) ->
-    #{probe := Probe} = Server = server(Config),
-    _ = open_and_wait(Server, "/large"),
-    ok = result(stop(Server)),
-    [websocket_init, {terminate, shutdown}, {exit, normal}] = probe:calls(Probe).
-
 %% At the end of the drain's time the listener stops, and that has a time of its own: the option shutdown.
 a_handler_that_does_not_end_is_killed(Config) ->
     #{ref := Ref, probe := Probe} = Server = server(Config),
@@ -353,31 +311,6 @@ open(Server, Path) ->
     ok = http_client:send(Client, ws_client:handshake(Path)),
     #{status := 101} = http_client:response(Client),
     Client.
-
-%% The handler waits for the client, which has a small buffer.
-open_and_wait(#{ref := Ref} = Server, Path) ->
-    Client = http_client:connect(Server, [{recbuf, 4096}]),
-    ok = http_client:send(Client, ws_client:handshake(Path)),
-    #{status := 101} = http_client:response(Client),
-    [Pid] = outrider:procs(Ref, connections),
-    until(fun() -> process_info(Pid, current_function) =:= {current_function, {outrider_writer, wait, 1}} end),
-    Client.
-
-%% The same as below, for a stop; the handlers have their order.
-stop(#{ref := Ref, port := Port}) ->
-    Stop = spawn_monitor(fun() -> exit(outrider:stop_listener(Ref)) end),
-    until(fun() -> gen_tcp:connect({127, 0, 0, 1}, Port, []) =:= {error, econnrefused} end),
-    Stop.
-
-%% In a process of its own, which exits with the result.
-drain(Ref, Options) ->
-    spawn_monitor(fun() -> exit(outrider:drain(Ref, Options)) end).
-
-result({Pid, Monitor}) ->
-    receive {'DOWN', Monitor, process, Pid, Result} -> Result end.
-
-progress(Ref) ->
-    maps:get(drain, outrider:info(Ref), #{}).
 
 is_told({told, _}) -> true;
 is_told(_) -> false.
