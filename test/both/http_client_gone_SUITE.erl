@@ -28,14 +28,7 @@ the_client_goes_and_the_handler_traps_exits(_) ->
             probe:note(Probe, ready),
             {cowboy_loop, Req, State}
         end
-    }}}, fun(#{probe := Probe} = Server) ->
-        Socket = http_client:connect(Server),
-        http_client:send(Socket, http_client:request("GET", "/")),
-        probe:await(Probe, ready),
-        http_client:close(Socket),
-        probe:await_exit(Probe),
-        ok
-    end).
+    }}}, fun(Server) -> leave_at(ready, Server) end).
 
 the_client_goes_in_the_middle_of_a_stream(_) ->
     #{calls := [{exit, shutdown}]} = same_test:same(#{handler => {http_script_h, #{
@@ -63,14 +56,16 @@ a_handler_that_does_not_go_is_killed(_) ->
             receive never -> ok end,
             {ok, Req, State}
         end
-    }}, protocol => #{shutdown_timeout => 100}}, fun(#{probe := Probe} = Server) ->
-        Socket = http_client:connect(Server),
-        http_client:send(Socket, http_client:request("GET", "/")),
-        probe:await(Probe, ready),
-        http_client:close(Socket),
-        probe:await_exit(Probe),
-        ok
-    end).
+    }}, protocol => #{shutdown_timeout => 100}}, fun(Server) -> leave_at(ready, Server) end).
+
+%% Asks, and goes at this event.
+leave_at(Event, #{probe := Probe} = Server) ->
+    Socket = http_client:connect(Server),
+    http_client:send(Socket, http_client:request("GET", "/")),
+    Event = probe:await(Probe, Event),
+    http_client:close(Socket),
+    {exit, _} = probe:await_exit(Probe),
+    ok.
 
 %%% Behind the head of an answer to HEAD
 
